@@ -1,0 +1,31 @@
+"""Flask sessions that live on the server and end when their user goes idle."""
+
+from .accounts import current_user_id as current_user_id
+from .accounts import log_in as log_in
+from .accounts import log_out as log_out
+from .activity import passive as passive
+from .codec import Codec as Codec
+from .errors import ConfigError as ConfigError
+from .errors import DecodeError as DecodeError
+from .errors import EncodeError as EncodeError
+from .errors import IdleSessionError as IdleSessionError
+from .errors import SessionExists as SessionExists
+from .errors import SessionNotFound as SessionNotFound
+from .errors import StoreError as StoreError
+from .extension import IdleSession as IdleSession
+from .ids import SessionId as SessionId
+from .manager import SessionManager as SessionManager
+from .policy import Policy as Policy
+from .record import Change as Change
+from .record import EndReason as EndReason
+from .record import Outcome as Outcome
+from .record import Record as Record
+from .record import Rotation as Rotation
+from .record import SessionInfo as SessionInfo
+from .session import Session as Session
+from .signals import session_created as session_created
+from .signals import session_ended as session_ended
+from .signals import session_loaded as session_loaded
+from .signals import session_rotated as session_rotated
+from .store import Store as Store
+from .stores.memory import MemoryStore as MemoryStore

@@ -1,0 +1,146 @@
+"""The thread that prunes: knows only what to call, and until when it may sleep. One for each process."""
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Protocol
+from weakref import finalize
+from weakref import WeakSet
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: The thread looks at least this often: it counts its sleep on a clock that a suspended machine stops.
+_LONGEST_SLEEP = 60.0
+
+#: Between two passes the thread sleeps at least so long: a thread that is always busy makes every
+#: request wait for the interpreter lock.
+_SHORTEST_SLEEP = 0.001
+
+
+class Cleanable(Protocol):
+    """Something with expired things in it."""
+
+    def clean(self) -> float:
+        """Do one pass; return in how many seconds the next one is due (infinite: not before a wake)."""
+
+
+class Cleaner:
+    """Calls :meth:`Cleanable.clean` when it is due, from a daemon thread that lives as long as there is
+    anything to clean. It keeps nothing alive: what is registered and then dropped is forgotten.
+
+    ``_lock`` guards everything here, and nothing is called under it.
+    """
+
+    def __init__(self) -> None:
+        self._cleanables: WeakSet[Cleanable] = WeakSet()
+        self._reset()
+        atexit.register(self.stop)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+
+    def _reset(self) -> None:
+        # Re-entrant, because the collector may drop a cleanable while this thread holds the lock.
+        self._wake = threading.Condition(threading.RLock())
+        self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
+        self._stopped = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this process has the thread."""
+        return self._thread is not None
+
+    def register(self, cleanable: Cleanable) -> None:
+        """Clean this too, from now on, until it is dropped or unregistered."""
+        with self._wake:
+            if cleanable not in self._cleanables:
+                self._cleanables.add(cleanable)
+                finalize(cleanable, self._notify).atexit = False
+            self._start()
+            self._notify()
+
+    def unregister(self, cleanable: Cleanable) -> None:
+        """Clean this no more; the thread ends with the last one."""
+        with self._wake:
+            self._cleanables.discard(cleanable)
+            self._notify()
+
+    def wake(self, *, within: float) -> None:
+        """Make sure that the next pass begins within so many seconds."""
+        if not self.is_running or time.monotonic() + within < self._wakes_at:
+            with self._wake:
+                self._start()
+                if time.monotonic() + within < self._wakes_at:
+                    self._notify()
+
+    def stop(self) -> None:
+        """End the thread, at exit."""
+        with self._wake:
+            self._stopped = True
+            thread, self._thread = self._thread, None
+            self._notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=1.0)
+
+    def _start(self) -> None:
+        if self.is_running or self._stopped or not self._cleanables:
+            return
+        thread = threading.Thread(target=self._run, name="flask_idlesession cleaner", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError:  # The interpreter is shutting down, or the system has no thread left.
+            self._thread = None
+            _logger.warning("The cleaner thread could not be started; requests prune the sessions meanwhile.")
+
+    def _notify(self) -> None:
+        with self._wake:
+            self._wakes_at = 0.0
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._wake:
+                if self._thread is not me:
+                    return
+                if not self._cleanables:
+                    self._thread = None
+                    return
+                self._wakes_at = time.monotonic() + _LONGEST_SLEEP
+            delay = min(max(self._pass(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
+            with self._wake:
+                if self._wakes_at == 0.0 or self._thread is not me:
+                    continue
+                self._wakes_at = time.monotonic() + delay
+                self._wake.wait(delay)
+
+    def _pass(self) -> float:
+        """Clean everything once; return the seconds until the first of it is due again."""
+        delay = _LONGEST_SLEEP
+        for cleanable in list(self._cleanables):
+            try:
+                delay = min(delay, cleanable.clean())
+            except Exception:
+                _logger.exception("The cleaner could not finish its pass; it tries again in a second.")
+                delay = min(delay, 1.0)
+        return delay
+
+    def _after_fork_in_child(self) -> None:
+        """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
+
+        Under gevent a greenlet cannot be started until its loop was made anew in the child: there the
+        first session that the child opens starts the cleaner.
+        """
+        had_thread = self._thread is not None
+        self._reset()
+        monkey = sys.modules.get("gevent.monkey")
+        if had_thread and not (monkey is not None and monkey.is_module_patched("threading")):
+            self._start()
+
+
+#: The cleaner of this process.
+cleaner = Cleaner()

@@ -1,0 +1,101 @@
+"""Puts the parts together for an application: the one module that knows them all."""
+
+import weakref
+from typing import cast
+
+from flask import Flask
+
+from .clock import Clock
+from .clock import system_clock
+from .codec import Codec
+from .interface import IdleSessionInterface
+from .interface import Runtime
+from .manager import SessionManager
+from .settings import read_settings
+from .settings import Settings
+from .store import Store
+from .stores.memory import MemoryStore
+
+_NAME = "idlesession"
+
+
+class IdleSession:
+    """Server-side sessions that end when their user goes idle. ::
+
+        app = Flask(__name__)
+        app.secret_key = ...
+        IdleSession(app)
+
+    ``store`` keeps the sessions (this process's memory by default); ``clock`` tells the time, for tests.
+    ``codec`` is where types of your own are registered. One object serves any number of applications.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        store: Store | None = None,
+        codec: Codec | None = None,
+        clock: Clock = system_clock,
+    ) -> None:
+        self.codec = Codec() if codec is None else codec
+        self._store = store
+        self._clock = clock
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give the application these sessions. Its config is read at the first request."""
+        if _NAME in app.extensions:
+            raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
+        state = AppState(app, codec=self.codec, store=self._store, clock=self._clock)
+        interface = IdleSessionInterface(state.runtime, self.codec)
+        app.extensions[_NAME] = state
+        app.session_interface = interface
+        app.before_request(interface.note_arrival)
+
+
+class AppState:
+    """``app.extensions["idlesession"]``: one application's settings and session manager.
+
+    It does not keep the application alive, and neither does anything in it.
+    """
+
+    def __init__(self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock) -> None:
+        self._app = weakref.ref(app)
+        self._codec = codec
+        self._store = store
+        self._clock = clock
+
+    @property
+    def settings(self) -> Settings:
+        """The application's settings, read from its config at first use."""
+        return self.runtime().settings
+
+    @property
+    def manager(self) -> SessionManager:
+        """The application's session manager."""
+        return self.runtime().manager
+
+    def runtime(self) -> Runtime:
+        """Return what the sessions run on, the same each time."""
+        runtime: Runtime | None = self.__dict__.get("_runtime")
+        return self._start() if runtime is None else runtime
+
+    def _start(self) -> Runtime:
+        app = cast(Flask, self._app())
+        settings = read_settings(app.config)
+        store = self._store
+        if store is None:
+            store = MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
+        manager = SessionManager(
+            store,
+            policy=settings.policy,
+            cleanup_interval=settings.cleanup_interval,
+            codec=self._codec,
+            clock=self._clock,
+            sender=app,
+        )
+        # Of several first requests at once the first to get here wins. A lock could be held by a fork.
+        runtime = self.__dict__.setdefault("_runtime", Runtime(settings, manager))
+        return cast(Runtime, runtime)

@@ -1,0 +1,59 @@
+"""Makes locks that no fork finds held: a child gets each of them free, and what they guard whole."""
+
+import os
+import threading
+from typing import Protocol
+from weakref import WeakSet
+
+
+class Lock(Protocol):
+    """What is used of a :class:`threading.Lock`, so that a test can hand in one of its own."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class ForkSafeLock:
+    """A lock that :func:`os.fork` waits for, so that the child's copy of what it guards is not half done.
+
+    Hold it for microseconds, and neither fork nor take another one while you do.
+    """
+
+    __slots__ = ("_lock", "acquire", "release", "__weakref__")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.acquire = self._lock.acquire
+        self.release = self._lock.release
+        with _registry:
+            _all.add(self)
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+_registry = threading.Lock()
+_all: "WeakSet[ForkSafeLock]" = WeakSet()
+_held: list[ForkSafeLock] = []
+
+
+def _before_fork() -> None:
+    _registry.acquire()
+    for lock in list(_all):
+        lock.acquire()
+        _held.append(lock)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+    _registry.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

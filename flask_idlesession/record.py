@@ -1,0 +1,189 @@
+"""What a store holds of a session, and how one change turns a record into the next: pure values."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from enum import Enum
+from math import inf
+from types import MappingProxyType
+
+from .ids import SessionId
+
+#: The values of one session: each key's value as the codec made it.
+Values = Mapping[str, bytes]
+
+#: New bytes by key; None removes the key. What one request did to the values.
+Delta = Mapping[str, bytes | None]
+
+_NOTHING: Delta = MappingProxyType({})
+
+
+def _nothing() -> Delta:
+    return _NOTHING
+
+
+class Outcome(Enum):
+    """What became of a commit."""
+
+    DONE = "done"
+    #: The session is not live, or the holder's secret is not its secret: nothing was written.
+    GONE = "gone"
+    #: A key of ``expect`` held other bytes, or the rotation came too late: nothing was written.
+    CONFLICT = "conflict"
+    #: Done, and as the change asked, a session left without values was ended by it.
+    EMPTIED = "emptied"
+
+
+class EndReason(Enum):
+    """Why a session is over."""
+
+    IDLE = "idle"
+    LIFETIME = "lifetime"
+    LOGGED_OUT = "logged out"
+    REVOKED = "revoked"
+    EVICTED = "evicted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """What may be shown of a session: no secret and no values. Instants are POSIX seconds."""
+
+    sid: SessionId
+    user_id: str | None = None
+    created_at: float
+    last_seen_at: float
+    #: Seconds without activity after which the session ends.
+    idle_timeout: float
+    #: The end that no activity moves; only a log-in does.
+    lifetime_ends_at: float
+    #: A permanent session ends here unless a request refreshes it before; infinite for the others.
+    refresh_by: float = inf
+
+    @property
+    def expires_at(self) -> float:
+        """The instant at which the session is over, if nothing more happens."""
+        return min(self.last_seen_at + self.idle_timeout, self.lifetime_ends_at, self.refresh_by)
+
+    def is_live(self, now: float) -> bool:
+        """Return whether the session exists at ``now``. What is not live does not exist."""
+        return now < self.expires_at
+
+    @property
+    def expiry_reason(self) -> EndReason:
+        """The reason that time will have had, once the session has expired."""
+        return EndReason.LIFETIME if self.lifetime_ends_at <= self.expires_at else EndReason.IDLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A new secret, and with it the user and the start of a new lifetime."""
+
+    secret_digest: bytes = field(repr=False)
+    user_id: str | None
+    #: The new end of the lifetime at a log-in; None leaves it where it is.
+    lifetime_ends_at: float | None = None
+    #: Until then the secret before this one goes on opening the session, for the requests that are on
+    #: their way; such a holder cannot rotate in turn. None: the old token is dead at once.
+    grace_ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """All that one request does to one session, applied in one step.
+
+    With nothing but ``last_seen_at`` it is a touch.
+    """
+
+    #: The secret's digest that the writer showed.
+    holder: bytes = field(repr=False)
+    #: None for a passive request.
+    last_seen_at: float | None = None
+    delta: Delta = field(default_factory=_nothing)
+    #: Commit only if these keys still hold these bytes (None: still absent).
+    expect: Delta = field(default_factory=_nothing)
+    #: A per-session override, when it changes.
+    idle_timeout: float | None = None
+    #: The new instant by which a permanent session must be refreshed (infinite: it is permanent no
+    #: more), when it changes.
+    refresh_by: float | None = None
+    rotation: Rotation | None = None
+    #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
+    end_if_emptied: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A session as a store holds it: its info, its secret's digest and one encoded value per key."""
+
+    info: SessionInfo
+    secret_digest: bytes = field(repr=False)
+    values: Values = field(repr=False)
+    #: The secret's digest before the last rotation with a grace, and when that grace ends.
+    former_digest: bytes = field(default=b"", repr=False)
+    former_ends_at: float = 0.0
+
+    def opens_to(self, holder: bytes, *, now: float) -> bool:
+        """Return whether whoever shows ``holder`` may read and write this session at ``now``."""
+        return self._holds(holder) or self.is_former(holder, now=now)
+
+    def is_former(self, holder: bytes, *, now: float) -> bool:
+        """Return whether ``holder`` is the secret before the last rotation, in its grace."""
+        return now < self.former_ends_at and hmac.compare_digest(self.former_digest, holder)
+
+    def judge(self, change: Change, *, now: float) -> Outcome:
+        """Return what a commit of ``change`` at ``now`` answers, before anything is written."""
+        if not self.info.is_live(now) or not self.opens_to(change.holder, now=now):
+            return Outcome.GONE
+        if change.rotation is not None and change.rotation.grace_ends_at is not None and not self._holds(change.holder):
+            return Outcome.CONFLICT
+        for key, expected in change.expect.items():
+            if self.values.get(key) != expected:
+                return Outcome.CONFLICT
+        if change.end_if_emptied and not self._merged(change.delta):
+            return Outcome.EMPTIED
+        return Outcome.DONE
+
+    def apply(self, change: Change, *, now: float) -> "Record":
+        """Return the record after a ``change`` that :meth:`judge` let pass.
+
+        Of two touches the later stands, and none is from the future: a client's clock is not asked, but
+        another host's may be ahead.
+        """
+        info = self.info
+        seen = info.last_seen_at if change.last_seen_at is None else min(change.last_seen_at, now)
+        rotation = change.rotation
+        return Record(
+            info=replace(
+                info,
+                user_id=info.user_id if rotation is None else rotation.user_id,
+                last_seen_at=max(info.last_seen_at, seen),
+                idle_timeout=info.idle_timeout if change.idle_timeout is None else change.idle_timeout,
+                refresh_by=info.refresh_by if change.refresh_by is None else change.refresh_by,
+                lifetime_ends_at=(
+                    info.lifetime_ends_at
+                    if rotation is None or rotation.lifetime_ends_at is None
+                    else rotation.lifetime_ends_at
+                ),
+            ),
+            secret_digest=self.secret_digest if rotation is None else rotation.secret_digest,
+            values=self._merged(change.delta) if change.delta else self.values,
+            former_digest=self.former_digest if rotation is None else self._former(rotation),
+            former_ends_at=self.former_ends_at if rotation is None else rotation.grace_ends_at or 0.0,
+        )
+
+    def _holds(self, holder: bytes) -> bool:
+        return hmac.compare_digest(self.secret_digest, holder)
+
+    def _former(self, rotation: Rotation) -> bytes:
+        return b"" if rotation.grace_ends_at is None else self.secret_digest
+
+    def _merged(self, delta: Delta) -> dict[str, bytes]:
+        values = dict(self.values)
+        for key, data in delta.items():
+            if data is None:
+                values.pop(key, None)
+            else:
+                values[key] = data
+        return values

@@ -1,0 +1,41 @@
+"""The signals (blinker) that tell of a session's life, and how they are sent.
+
+Each receiver gets the sender and ``info``, the session's :class:`~flask_idlesession.SessionInfo`. The
+sender is the Flask app, or the :class:`~flask_idlesession.SessionManager` where there is no app.
+"""
+
+import logging
+from typing import Any
+
+from blinker import NamedSignal
+from blinker import Namespace
+
+_signals = Namespace()
+_logger = logging.getLogger("flask_idlesession")
+
+#: A session was stored for the first time.
+session_created = _signals.signal("session-created")
+
+#: A request showed the token of a live session, and it was read from the store.
+session_loaded = _signals.signal("session-loaded")
+
+#: A session got a new secret; the token that it had before is dead.
+session_rotated = _signals.signal("session-rotated")
+
+#: A session is over; ``reason`` is an :class:`~flask_idlesession.EndReason`. Sent once for each session.
+session_ended = _signals.signal("session-ended")
+
+
+def tell(signal: NamedSignal, sender: object, **what: Any) -> None:
+    """Call every receiver, also when one of them raises.
+
+    What a receiver raises is logged and goes no further: an application's mistake in a log-out hook must
+    not keep the session alive (CVE-2021-34428 was that), nor stop the cleaner.
+    """
+    if not signal.receivers:
+        return
+    for receiver in signal.receivers_for(sender):
+        try:
+            receiver(sender, **what)
+        except Exception:
+            _logger.exception("A receiver of the signal %r raised; the session goes its way all the same.", signal.name)

@@ -1,0 +1,59 @@
+"""The contract between the manager and whatever keeps the records."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Protocol
+from typing import runtime_checkable
+
+from .ids import SessionId
+from .record import Change
+from .record import Outcome
+from .record import Record
+from .record import SessionInfo
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keeps records; knows no policy and reads no clock.
+
+    Every method is one atomic step, from any thread. Time is an argument. A session that is not live at
+    ``now`` does not exist, whether or not it has been pruned. Absence is an answer; a failing driver is
+    a :exc:`~flask_idlesession.StoreError`. Stores do not inherit this class: typing and the contract
+    suite (``tests/store_contract.py``) prove them.
+    """
+
+    def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` rather than overwrite one,
+        also one that has expired and was not pruned yet."""
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        """Return a copy of the live record, or None."""
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply ``change`` as :meth:`Record.judge` and :meth:`Record.apply` say, in one step.
+
+        It never creates. Only the delta's keys are written. EMPTIED means that the record was forgotten.
+        """
+
+    def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        """Forget every session of the user but ``keep``; return how many there were."""
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the live sessions, in no order; with ``user_id``, that user's, in O(that user's)."""
+
+    def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired, and return them.
+
+        Over all threads and workers each is returned once. A bounded store also hands over what it
+        evicted since; such a session is recognised by being live still.
+        """
+
+    def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do, as late a one as is cheap to
+        tell; None while there is nothing to wait for."""
+
+    def close(self) -> None:
+        """Let go of files, connections and threads. Idempotent."""

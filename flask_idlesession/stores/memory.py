@@ -1,0 +1,328 @@
+"""Keeps records in this process's memory, within bounds, in a form that the garbage collector skips."""
+
+from collections import deque
+from collections.abc import Iterator
+from struct import Struct
+from typing import NoReturn
+
+from .. import engine
+from ..errors import SessionExists
+from ..ids import SessionId
+from ..locks import ForkSafeLock
+from ..locks import Lock
+from ..record import Change
+from ..record import Outcome
+from ..record import Record
+from ..record import SessionInfo
+from .wheel import Truth
+from .wheel import Wheel
+
+# One bytes object for each session: this head (the four times that make its end, when it was created,
+# its secret's digest, the length of what follows), the former digest and its end where there is one,
+# the user's id where there is one, then the values as one msgpack map.
+_HEAD = Struct("<ddddd32sBH")
+_TIMES = Struct("<dddd")
+_SEEN = Struct("<d")
+_MARKS = Struct("<BH")
+_MARKS_AT = _HEAD.size - _MARKS.size
+_FORMER = Struct("<32sd")
+
+_HAS_USER, _HAS_FORMER = 1, 2
+
+#: A dict that grows is copied in one go: 256 small ones never stop the world for long.
+_SHARDS = 256
+
+#: What a session costs beside its own bytes: object heads, its dict entries, its place in the wheels.
+_OVERHEAD = 180
+
+#: Infos of sessions that were forgotten to make room, kept until somebody asks.
+_MAX_FORGOTTEN = 10_000
+
+
+class MemoryStore:
+    """The store of one process: nothing is shared with another, and nothing outlives it.
+
+    Past ``max_sessions``, or ``max_bytes`` (of records, with an estimate of Python's own cost), it
+    evicts the least recently seen session, anonymous ones before those of users. None is unbounded.
+
+    ``lock`` guards all that is written; it is held for microseconds and nothing is called under it.
+    Reading takes no lock: a record is one immutable object in a dict.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_sessions: int | None = 1_000_000,
+        max_bytes: int | None = 1 << 30,
+        lock: Lock | None = None,
+    ) -> None:
+        self.max_sessions = max_sessions
+        self.max_bytes = max_bytes
+        self._lock: Lock = ForkSafeLock() if lock is None else lock
+        self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
+        # One session's key, or several: most users have one, and an int is not walked by the collector.
+        self._users: tuple[dict[str, int | tuple[int, ...]], ...] = tuple({} for _ in range(_SHARDS))
+        self._by_expiry = Wheel()
+        self._anonymous = Wheel()
+        self._logged_in = Wheel()
+        self._count = 0
+        self._bytes = 0
+        self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
+
+    def __len__(self) -> int:
+        """Return how many records there are, live or not yet pruned."""
+        return self._count
+
+    @property
+    def bounded(self) -> bool:
+        """Whether creating a session may evict another."""
+        return self.max_sessions is not None or self.max_bytes is not None
+
+    def create(self, record: Record) -> None:
+        key = record.info.sid.int
+        packed = _pack(record)
+        with self._lock:
+            shard = self._shards[key % _SHARDS]
+            if key in shard:
+                raise SessionExists(f"There is a session {record.info.sid} already.")
+            shard[key] = packed
+            self._count += 1
+            self._bytes += len(packed) + _OVERHEAD
+            self._by_expiry.file(key, record.info.expires_at)
+            self._enter(key, record.info)
+            self._make_room(record.info.last_seen_at)
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+        if packed is None or now >= _expiry(packed):
+            return None
+        return _unpack(sid, packed)
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        key = sid.int
+        with self._lock:
+            shard = self._shards[key % _SHARDS]
+            packed = shard.get(key)
+            if packed is None:
+                return Outcome.GONE
+            record = _unpack(sid, packed)
+            outcome = record.judge(change, now=now)
+            if outcome is Outcome.EMPTIED:
+                self._forget(key)
+            if outcome is not Outcome.DONE:
+                return outcome
+            after = record.apply(change, now=now)
+            if change.delta or change.rotation is not None:
+                shard[key] = _pack(after)
+            else:
+                shard[key] = _pack_head(after) + packed[_values_at(packed) :]
+            self._bytes += len(shard[key]) - len(packed)
+            if after.info.expires_at < record.info.expires_at:
+                self._by_expiry.file(key, after.info.expires_at)
+            if after.info.user_id != record.info.user_id:
+                self._leave(key, record.info)
+                self._enter(key, after.info)
+            if change.delta:
+                self._make_room(now)
+            return outcome
+
+    def delete(self, sid: SessionId) -> bool:
+        with self._lock:
+            return self._forget(sid.int) is not None
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        with self._lock:
+            keys = [key for key in self._keys_of(user_id) if keep is None or key != keep.int]
+            for key in keys:
+                self._forget(key)
+            return len(keys)
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        if user_id is not None:
+            with self._lock:
+                keys = self._keys_of(user_id)
+            pairs = [(key, self._shards[key % _SHARDS].get(key)) for key in keys]
+            yield from _live_infos(pairs, now)
+        else:
+            for shard in self._shards:
+                yield from _live_infos(list(shard.items()), now)
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        with self._lock:
+            gone = [self._forgotten.popleft() for _ in range(min(limit, len(self._forgotten)))]
+            return gone + self._forget_expired(now, limit=limit - len(gone))
+
+    def next_expiry(self) -> float | None:
+        with self._lock:
+            if self._forgotten:
+                return 0.0
+            first = self._by_expiry.first(truth=self._expiry_of)
+            return None if first is None else first[1]
+
+    def close(self) -> None:
+        pass
+
+    # What follows is called with the lock held.
+
+    def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
+        if limit <= 0:
+            return []
+        keys = self._by_expiry.due(now, truth=self._expiry_of, limit=limit, budget=4 * limit + 64)
+        return [info for info in map(self._forget, keys) if info is not None]
+
+    def _make_room(self, now: float) -> None:
+        """Evict until the bounds hold; what has expired goes first."""
+        while self._is_full():
+            gone = self._forget_expired(now, limit=1)
+            if not gone:
+                gone = self._evict(self._anonymous) or self._evict(self._logged_in)
+            if not gone:
+                return
+            self._forgotten.extend(gone)
+
+    def _is_full(self) -> bool:
+        return (self.max_sessions is not None and self._count > self.max_sessions) or (
+            self.max_bytes is not None and self._bytes > self.max_bytes
+        )
+
+    def _evict(self, wheel: Wheel) -> list[SessionInfo]:
+        first = wheel.first(truth=self._seen_in(wheel))
+        info = None if first is None else self._forget(first[0])
+        return [] if info is None else [info]
+
+    def _forget(self, key: int) -> SessionInfo | None:
+        packed = self._shards[key % _SHARDS].pop(key, None)
+        if packed is None:
+            return None
+        info = _unpack_info(SessionId(int=key), packed)
+        self._count -= 1
+        self._bytes -= len(packed) + _OVERHEAD
+        self._leave(key, info)
+        self._settle(self._by_expiry, self._expiry_of)
+        return info
+
+    def _enter(self, key: int, info: SessionInfo) -> None:
+        """Note the session under its user, and in the order of eviction."""
+        if self.bounded:
+            self._order_of(info).file(key, info.last_seen_at)
+        if info.user_id is not None:
+            keys = self._keys_of(info.user_id)
+            self._users[hash(info.user_id) % _SHARDS][info.user_id] = (*keys, key) if keys else key
+
+    def _leave(self, key: int, info: SessionInfo) -> None:
+        if info.user_id is not None:
+            users = self._users[hash(info.user_id) % _SHARDS]
+            left = tuple(other for other in self._keys_of(info.user_id) if other != key)
+            if left:
+                users[info.user_id] = left[0] if len(left) == 1 else left
+            else:
+                del users[info.user_id]
+        if self.bounded:
+            wheel = self._order_of(info)
+            self._settle(wheel, self._seen_in(wheel))
+
+    def _settle(self, wheel: Wheel, truth: Truth) -> None:
+        """Keep the entries of forgotten sessions from outnumbering the others."""
+        if len(wheel) > 2 * self._count + 1024:
+            wheel.settle(truth=truth, budget=8)
+
+    def _keys_of(self, user_id: str) -> tuple[int, ...]:
+        keys = self._users[hash(user_id) % _SHARDS].get(user_id, ())
+        return keys if isinstance(keys, tuple) else (keys,)
+
+    def _expiry_of(self, key: int) -> float | None:
+        packed = self._shards[key % _SHARDS].get(key)
+        return None if packed is None else _expiry(packed)
+
+    def _order_of(self, info: SessionInfo) -> Wheel:
+        return self._anonymous if info.user_id is None else self._logged_in
+
+    def _seen_in(self, wheel: Wheel) -> Truth:
+        """Return what tells when a session was last seen; None if it is forgotten or not in ``wheel``."""
+        logged_in = wheel is self._logged_in
+
+        def seen(key: int) -> float | None:
+            packed = self._shards[key % _SHARDS].get(key)
+            if packed is None or _is_logged_in(packed) is not logged_in:
+                return None
+            return _SEEN.unpack_from(packed)[0]  # type: ignore[no-any-return]
+
+        return seen
+
+
+def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[SessionInfo]:
+    for key, packed in pairs:
+        if packed is not None and now < _expiry(packed):
+            yield _unpack_info(SessionId(int=key), packed)
+
+
+def _pack(record: Record) -> bytes:
+    return _pack_head(record) + engine.pack(dict(record.values), _refuse)
+
+
+def _pack_head(record: Record) -> bytes:
+    info = record.info
+    marks, user, former = 0, b"", b""
+    if info.user_id is not None:
+        marks, user = _HAS_USER, info.user_id.encode()
+    if record.former_digest:
+        marks |= _HAS_FORMER
+        former = _FORMER.pack(record.former_digest, record.former_ends_at)
+    head = _HEAD.pack(
+        info.last_seen_at,
+        info.idle_timeout,
+        info.lifetime_ends_at,
+        info.refresh_by,
+        info.created_at,
+        record.secret_digest,
+        marks,
+        len(user),
+    )
+    return head + former + user
+
+
+def _unpack(sid: SessionId, packed: bytes) -> Record:
+    former_digest, former_ends_at = b"", 0.0
+    if packed[_MARKS_AT] & _HAS_FORMER:
+        former_digest, former_ends_at = _FORMER.unpack_from(packed, _HEAD.size)
+    return Record(
+        info=_unpack_info(sid, packed),
+        secret_digest=packed[_MARKS_AT - 32 : _MARKS_AT],
+        values=engine.unpack(packed[_values_at(packed) :], _refuse),
+        former_digest=former_digest,
+        former_ends_at=former_ends_at,
+    )
+
+
+def _unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
+    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, length = _HEAD.unpack_from(packed)
+    values_at = _values_at(packed)
+    return SessionInfo(
+        sid=sid,
+        user_id=packed[values_at - length : values_at].decode() if marks & _HAS_USER else None,
+        created_at=created_at,
+        last_seen_at=seen,
+        idle_timeout=idle_timeout,
+        lifetime_ends_at=lifetime_ends_at,
+        refresh_by=refresh_by,
+    )
+
+
+def _values_at(packed: bytes) -> int:
+    """Where the head and what belongs to it ends."""
+    length: int
+    marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
+    return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
+
+
+def _is_logged_in(packed: bytes) -> bool:
+    return bool(packed[_MARKS_AT] & _HAS_USER)
+
+
+def _expiry(packed: bytes) -> float:
+    seen, idle_timeout, lifetime_ends_at, refresh_by = _TIMES.unpack_from(packed)
+    return min(seen + idle_timeout, lifetime_ends_at, refresh_by)  # type: ignore[no-any-return]
+
+
+def _refuse(*what: object) -> NoReturn:
+    raise TypeError(f"A record's values are bytes by name, not {what!r}.")

@@ -1,0 +1,162 @@
+"""Orders keys by an instant, lazily: a key is filed once, and filed anew when its turn comes.
+
+A hashed timing wheel (Varghese and Lauck, 1987, with the slots in a dict): O(1) for each key filed,
+nothing when its instant moves later, and nothing when it is forgotten elsewhere. What it says is
+therefore a hint, which whoever takes a key checks against the truth.
+"""
+
+from collections.abc import Callable
+from heapq import heappop
+from heapq import heappush
+from math import floor
+
+#: Slots to a second. A power of two, so that the edges of a slot are exact.
+_FINENESS = 16
+
+#: How many keys of one slot are looked at to find its first: more than that in a sixteenth of a second
+#: is a flood, in which any of them will do.
+_LOOK = 64
+
+#: Returns the instant that truly belongs to a key, or None for a key that is forgotten.
+Truth = Callable[[int], float | None]
+
+
+class Wheel:
+    """Keys in slots of a sixteenth of a second, first filed, first out. The store's lock guards it.
+
+    A key must be filed no later than its true instant. One whose instant moves earlier is filed again;
+    the two entries become one when they meet.
+    """
+
+    __slots__ = ("_slots", "_taken", "_order", "_filed", "_round", "_left")
+
+    def __init__(self) -> None:
+        self._slots: dict[int, list[int]] = {}
+        self._taken: dict[int, int] = {}  # How many keys at a slot's front are no longer in it.
+        self._order: list[int] = []  # A heap of the slots.
+        self._filed = 0
+        self._round: list[int] = []  # The slots that settle() has yet to visit,
+        self._left = 0  # and how many keys of the last of them.
+
+    def __len__(self) -> int:
+        """Return how many entries there are, those of forgotten keys too."""
+        return self._filed
+
+    def file(self, key: int, instant: float) -> None:
+        """Remember that the turn of ``key`` comes at ``instant``."""
+        self._append(floor(instant * _FINENESS), [key])
+
+    def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
+        """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
+        about ``budget`` entries. Those whose instant has moved are filed anew.
+        """
+        due: list[int] = []
+        present = floor(now * _FINENESS)
+        while budget > 0 and self._order and self._order[0] <= present:
+            slot = self._order[0]
+            taken = list(dict.fromkeys(self._take(slot, _LOOK)))
+            budget -= _LOOK
+            waiting = False
+            for index, key in enumerate(taken):
+                if len(due) == limit:
+                    self._put_back(slot, taken[index:])
+                    return due
+                instant = truth(key)
+                if instant is None:
+                    continue
+                if instant <= now:
+                    due.append(key)
+                else:
+                    self.file(key, instant)
+                    waiting = True
+            if waiting and slot == present:
+                break  # What is left of the present slot is looked at again another time.
+        return due
+
+    def first(self, *, truth: Truth) -> tuple[int, float] | None:
+        """Return the key with the earliest true instant, and that instant; None for an empty wheel.
+
+        Within one slot it is the earliest of the 64 that were filed first.
+        """
+        while self._order:
+            slot = self._order[0]
+            here: dict[int, float] = {}
+            for key in self._take(slot, _LOOK):
+                instant = truth(key)
+                if instant is not None:
+                    if floor(instant * _FINENESS) > slot:
+                        self.file(key, instant)
+                    else:
+                        here[key] = instant
+            if here:
+                self._put_back(slot, list(here))
+                key = min(here, key=here.__getitem__)
+                return key, here[key]
+        return None
+
+    def settle(self, *, truth: Truth, budget: int) -> None:
+        """Look at the next ``budget`` entries, round and round, and drop those of forgotten keys."""
+        while budget > 0:
+            if not self._left:
+                if not self._round:
+                    self._round = list(self._slots)
+                    if not self._round:
+                        return
+                self._left = self._size(self._round[-1])
+            slot = self._round[-1]
+            taken = self._take(slot, min(budget, self._left)) if self._left and slot in self._slots else []
+            budget -= max(len(taken), 1)
+            self._left = max(self._left - len(taken), 0) if taken else 0
+            for key in dict.fromkeys(taken):
+                instant = truth(key)
+                if instant is not None:
+                    self.file(key, instant)
+            if not self._left:
+                self._round.pop()
+
+    def _size(self, slot: int) -> int:
+        return len(self._slots.get(slot, ())) - self._taken.get(slot, 0)
+
+    def _append(self, slot: int, keys: list[int]) -> None:
+        self._filed += len(keys)
+        if slot in self._slots:
+            self._slots[slot] += keys
+        else:
+            self._slots[slot] = keys
+            heappush(self._order, slot)
+
+    def _take(self, slot: int, limit: int) -> list[int]:
+        """Take up to ``limit`` keys off the front of a slot, moving no more than that many others."""
+        keys = self._slots[slot]
+        start = self._taken.get(slot, 0)
+        taken = keys[start : start + limit]
+        self._filed -= len(taken)
+        start += len(taken)
+        if start == len(keys):
+            self._drop(slot)
+        elif start > len(keys) // 2:
+            del keys[:start]
+            self._taken.pop(slot, None)
+        else:
+            self._taken[slot] = start
+        return taken
+
+    def _put_back(self, slot: int, keys: list[int]) -> None:
+        """Put keys that were just taken back at the front of their slot."""
+        self._filed += len(keys)
+        if slot not in self._slots:
+            self._slots[slot] = keys
+            heappush(self._order, slot)
+            return
+        start = self._taken.pop(slot, 0)
+        self._slots[slot][max(start - len(keys), 0) : start] = keys
+        if start > len(keys):
+            self._taken[slot] = start - len(keys)
+
+    def _drop(self, slot: int) -> None:
+        del self._slots[slot]
+        self._taken.pop(slot, None)
+        if self._order[0] == slot:
+            heappop(self._order)
+        else:
+            self._order.remove(slot)
