@@ -6,12 +6,15 @@ from .accounts import log_out as log_out
 from .activity import passive as passive
 from .codec import Codec as Codec
 from .errors import ConfigError as ConfigError
+from .errors import ConflictError as ConflictError
 from .errors import DecodeError as DecodeError
 from .errors import EncodeError as EncodeError
 from .errors import IdleSessionError as IdleSessionError
+from .errors import LeaseTimeout as LeaseTimeout
 from .errors import SessionExists as SessionExists
 from .errors import SessionNotFound as SessionNotFound
 from .errors import StoreError as StoreError
+from .exclusive import exclusive as exclusive
 from .extension import IdleSession as IdleSession
 from .ids import SessionId as SessionId
 from .manager import SessionManager as SessionManager

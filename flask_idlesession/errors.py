@@ -17,6 +17,14 @@ class SessionExists(IdleSessionError):
     """A store was asked to create a session under an id that it already holds."""
 
 
+class ConflictError(IdleSessionError):
+    """What was to be done in one step with others kept away could not be: nothing of it was written."""
+
+
+class LeaseTimeout(ConflictError, TimeoutError):
+    """Somebody else was alone with the session for longer than this request was told to wait."""
+
+
 class StoreError(IdleSessionError):
     """The store could not do what it was asked; what the driver said is the ``__cause__``."""
 

@@ -4,6 +4,7 @@ import weakref
 from typing import cast
 
 from flask import Flask
+from flask import got_request_exception
 
 from .clock import Clock
 from .clock import system_clock
@@ -53,6 +54,7 @@ class IdleSession:
         app.extensions[_NAME] = state
         app.session_interface = interface
         app.before_request(interface.note_arrival)
+        got_request_exception.connect(interface.note_failure, app)
 
 
 class AppState:

@@ -83,6 +83,13 @@ class IdleSessionInterface(SessionInterface):
         if active:
             runtime.manager.note_arrival(session)
 
+    def note_failure(self, app: Flask, **_: object) -> None:
+        """Forget what the view did to the session, if it is to be so: the view raised."""
+        if has_request_context() and not self._runtime().manager.policy.save_on_error:
+            session = request.environ.get(_SESSION)
+            if session is not None:
+                session.forget_changes()
+
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Store what the request did, and tell the browser what it must know, and nothing else."""
         assert isinstance(session, Session)

@@ -1,11 +1,9 @@
 """Carries a session through its life, from creation to end: without HTTP, and without Flask."""
 
 import logging
-import time
 import weakref
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
@@ -14,17 +12,19 @@ from math import isfinite
 from types import TracebackType
 from typing import Any
 
-from .cleaner import cleaner
 from .clock import Clock
 from .clock import system_clock
 from .codec import Codec
+from .concurrency import RESERVED
 from .errors import DecodeError
 from .errors import SessionExists
 from .errors import SessionNotFound
 from .ids import Claim
+from .ids import new_session_id
 from .ids import SessionId
 from .policy import Policy
 from .policy import seconds
+from .pruner import Pruner
 from .record import Change
 from .record import Delta
 from .record import EndReason
@@ -43,15 +43,11 @@ from .stores.memory import MemoryStore
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: How many expired sessions a request forgets, while there are any: too few to be felt.
-_BY_REQUEST = 4
+#: When the session last got a new secret, where that is done at intervals; absent until the first time.
+_ROTATED_AT = RESERVED + "rotated_at"
 
-#: How many the cleaner forgets before it looks at the time, and how long it goes on before it rests.
-_BY_CLEANER = 64
-_SLICE = 0.001
-
-#: The cleaner lets what expires in this part of its interval come together in one pass.
-_GATHER = 1 / 8
+#: How many ids are tried for a new session. The second is hardly ever needed, the third never.
+_ID_TRIES = 3
 
 
 class Saved(Enum):
@@ -61,7 +57,7 @@ class Saved(Enum):
     KEPT = "kept"
     #: The token is still the right one, and its holder should keep it longer, or not so long any more.
     REFRESHED = "refreshed"
-    #: There is a new token, in ``session.claim``.
+    #: There is a new token, for ``session.claim``.
     ISSUED = "issued"
     #: This request ended the session.
     ENDED = "ended"
@@ -99,12 +95,9 @@ class SessionManager:
             self.policy = replace(self.policy, lifetime=seconds(lifetime, name="lifetime"))
         self.codec = Codec() if codec is None else codec
         self._clock = clock
-        self._sender = None if sender is None else weakref.ref(sender)
-        self._interval = cleanup_interval
+        self._sender = weakref.ref(self if sender is None else sender)
         self._is_bounded = bool(getattr(self.store, "bounded", False))
-        #: Not before this instant has prune() anything to do. Only a hint, so no lock guards it.
-        self._due = inf
-        cleaner.register(self)
+        self._pruner = Pruner(self.store, clock=clock, interval=cleanup_interval, sender=self._sender)
 
     def __enter__(self) -> "SessionManager":
         return self
@@ -116,7 +109,7 @@ class SessionManager:
 
     def close(self) -> None:
         """Leave the cleaner, and close the store. Idempotent."""
-        cleaner.unregister(self)
+        self._pruner.close()
         self.store.close()
 
     def now(self) -> float:
@@ -128,7 +121,8 @@ class SessionManager:
     def create(self, data: Mapping[str, Any] | None = None, *, user_id: str | None = None) -> SessionId:
         """Start a session that holds ``data``; return its id."""
         values = self._encode_all({} if data is None else data)
-        return self._create(Claim.new(), values, user_id=user_id).info.sid
+        info = self.policy.begin(now=self.now(), user_id=user_id)
+        return self._create(Record(info=info, secret_digest=Claim.new().holder, values=values)).info.sid
 
     def read(self, sid: SessionId) -> dict[str, Any]:
         """Return the session's data. Reading is not activity.
@@ -137,7 +131,7 @@ class SessionManager:
         """
         record = self._find_record(sid)
         try:
-            return {key: self.codec.decode(data) for key, data in record.values.items()}
+            return {key: self.codec.decode(data) for key, data in record.values.items() if not key.startswith(RESERVED)}
         except DecodeError as error:
             self._abandon(record.info, error)
             raise SessionNotFound(f"The session {sid} could not be read, and was ended.") from error
@@ -169,12 +163,8 @@ class SessionManager:
         return self.store.find(now=self.now(), user_id=user_id)
 
     def prune(self) -> int:
-        """Forget everything that has expired; return how much that was."""
-        count = 0
-        while ended := self._prune(limit=_BY_CLEANER):
-            count += len(ended)
-        self._due = self._next_due()
-        return count
+        """Forget everything that has expired; return how many sessions that was."""
+        return self._pruner.prune_all()
 
     # For a request: what its token claims, and what it did.
 
@@ -183,17 +173,22 @@ class SessionManager:
         return Session(self, claim)
 
     def load(self, claim: Claim) -> Record | None:
-        """Return the live record that ``claim`` opens, or None."""
-        now = self.now()
-        if now >= self._due:
-            self._forget_few()
-        if not cleaner.is_running:
-            self._wake_cleaner(now)
-        record = self.store.load(claim.sid, now=now)
-        if record is None or not record.opens_to(claim.holder, now=now):
-            return None
-        tell(session_loaded, self.sender, info=record.info)
+        """Return the live record that the claim opens, or None: a request arrives with it."""
+        self._pruner.prune_few(now=self.now())
+        record = self.reload(claim)
+        if record is not None:
+            tell(session_loaded, self.sender, info=record.info)
         return record
+
+    def reload(self, claim: Claim) -> Record | None:
+        """Return the live record that the claim opens now, or None."""
+        now = self.now()
+        record = self.store.load(claim.sid, now=now)
+        return record if record is not None and record.opens_to(claim.holder, now=now) else None
+
+    def commit(self, claim: Claim, change: Change) -> Outcome:
+        """Apply the change in one step."""
+        return self.store.commit(claim.sid, change, now=self.now())
 
     def note_arrival(self, session: Session) -> None:
         """Count an arriving request as activity, before its view runs.
@@ -207,11 +202,10 @@ class SessionManager:
         if record is None or session.claim is None or not self.policy.touches_at_once(record.info, now=now):
             return
         seen = self.policy.seen(record.info, now=now)
-        change = Change(
-            holder=session.claim.holder, last_seen_at=now, refresh_by=_changed(record.info.refresh_by, seen.refresh_by)
-        )
-        if self.store.commit(session.claim.sid, change, now=now) is Outcome.DONE:
-            session.record = replace(record, info=seen)
+        refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
+        touch = Change(holder=session.claim.holder, last_seen_at=now, refresh_by=refresh_by)
+        if self.store.commit(session.claim.sid, touch, now=now) is Outcome.DONE:
+            session.record = record.apply(touch, now=now)
         else:
             session.adopt(None)
 
@@ -231,7 +225,7 @@ class SessionManager:
 
     def abandon(self, claim: Claim, error: DecodeError) -> None:
         """End a session whose stored bytes cannot be decoded; the others are none the worse."""
-        record = self.store.load(claim.sid, now=self.now())
+        record = self.reload(claim)
         if record is not None:
             self._abandon(record.info, error)
 
@@ -248,18 +242,17 @@ class SessionManager:
 
     def _save_new(self, session: Session) -> Saved | None:
         """Store a session that was not stored before; None if there is nothing to store."""
-        user_id = session.intents.user_id
+        intents = session.intents
         values = {key: data for key, data in session.delta().items() if data is not None}
-        if not values and user_id is None:
+        if not values and intents.user_id is None:
             return None
         claim = Claim.new()
-        record = self._create(
-            claim,
-            values,
-            user_id=user_id,
-            permanent=bool(session.peek("_permanent")),
-            idle_timeout=session.intents.idle_timeout,
+        info = self.policy.begin(
+            sid=claim.sid, now=self.now(), user_id=intents.user_id, permanent=bool(session.peek("_permanent"))
         )
+        if intents.idle_timeout is not None:
+            info = replace(info, idle_timeout=intents.idle_timeout)
+        record = self._create(Record(info=info, secret_digest=claim.holder, values=values))
         session.settle(record, Claim(record.info.sid, claim.secret))
         return Saved.ISSUED
 
@@ -267,21 +260,14 @@ class SessionManager:
         """Commit what a request changed in a session that was stored before."""
         claim, now = session.claim, self.now()
         assert claim is not None
-        delta = session.delta()
-        refresh_by = self._refresh_by(session, record.info, now=now, active=active, wrote=bool(delta))
-        rotated = claim.rotated() if session.intents.rotate or session.intents.user_id is not None else None
-        change = Change(
-            holder=claim.holder,
-            last_seen_at=now if active or session.intents.user_id is not None else None,
-            delta=delta,
-            idle_timeout=session.intents.idle_timeout,
-            refresh_by=_changed(record.info.refresh_by, refresh_by),
-            rotation=None if rotated is None else self._rotation(session, record.info, rotated, now=now),
-            end_if_emptied=bool(delta) and session.is_empty and record.info.user_id is None,
-        )
+        rotated = claim.rotated() if self._rotates(session, record, now=now, active=active) else None
+        change = self._change(session, record, now=now, active=active, rotated=rotated)
         if change == Change(holder=claim.holder):
             return Saved.KEPT
         outcome = self.store.commit(claim.sid, change, now=now)
+        if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
+            rotated, change = None, self._change(session, record, now=now, active=active)
+            outcome = self.store.commit(claim.sid, change, now=now)
         if outcome is Outcome.EMPTIED:
             tell(session_ended, self.sender, info=record.info, reason=EndReason.LOGGED_OUT)
             session.settle(None, None)
@@ -290,12 +276,31 @@ class SessionManager:
             return self._drop(session, change)
         after = record.apply(change, now=now)
         session.settle(after, rotated or claim)
-        if after.info.expires_at < self._due:
-            self._wake_cleaner(now, after.info.expires_at)
+        self._pruner.note(after.info.expires_at)
         if rotated is not None:
             tell(session_rotated, self.sender, info=after.info)
             return Saved.ISSUED
         return Saved.KEPT if change.refresh_by is None else Saved.REFRESHED
+
+    def _change(
+        self, session: Session, record: Record, *, now: float, active: bool, rotated: Claim | None = None
+    ) -> Change:
+        """Return all that the request does to its session, as one change."""
+        assert session.claim is not None
+        delta = session.delta()
+        refresh_by = self._refresh_by(session, record.info, now=now, active=active, wrote=bool(delta))
+        emptied = bool(delta) and session.is_empty and record.info.user_id is None and session.intents.user_id is None
+        if emptied or (rotated is not None and self.policy.rotation_interval is not None):
+            delta[_ROTATED_AT] = None if emptied else self.codec.encode(now)
+        return Change(
+            holder=session.claim.holder,
+            last_seen_at=now if active or session.intents.user_id is not None else None,
+            delta=delta,
+            idle_timeout=session.intents.idle_timeout,
+            refresh_by=None if refresh_by == record.info.refresh_by else refresh_by,
+            rotation=None if rotated is None else self._rotation(session, record.info, rotated, now=now),
+            end_if_emptied=emptied,
+        )
 
     def _refresh_by(self, session: Session, info: SessionInfo, *, now: float, active: bool, wrote: bool) -> float:
         """Return the instant by which the session must be refreshed, after this request."""
@@ -307,14 +312,27 @@ class SessionManager:
             return now + self.policy.permanent_lifetime
         return info.refresh_by
 
+    def _rotates(self, session: Session, record: Record, *, now: float, active: bool) -> bool:
+        """Whether this request gives the session a new secret: for a log-in always; else not where another
+        request just did, and this one came with the token from before.
+        """
+        if session.intents.user_id is not None:
+            return True
+        if session.claim is None or record.is_former(session.claim.holder, now=now):
+            return False
+        interval = self.policy.rotation_interval
+        if interval is None or not active:
+            return session.intents.rotate
+        rotated_at = record.values.get(_ROTATED_AT)
+        since = record.info.created_at if rotated_at is None else self.codec.decode(rotated_at)
+        return session.intents.rotate or now - since >= interval
+
     def _rotation(self, session: Session, info: SessionInfo, claim: Claim, *, now: float) -> Rotation:
-        if session.intents.user_id is None:
-            return Rotation(secret_digest=claim.holder, user_id=info.user_id)
-        return Rotation(
-            secret_digest=claim.holder,
-            user_id=session.intents.user_id,
-            lifetime_ends_at=now + self.policy.lifetime,
-        )
+        user_id = session.intents.user_id
+        if user_id is None:
+            grace_ends_at = now + self.policy.rotation_grace
+            return Rotation(secret_digest=claim.holder, user_id=info.user_id, grace_ends_at=grace_ends_at)
+        return Rotation(secret_digest=claim.holder, user_id=user_id, lifetime_ends_at=now + self.policy.lifetime)
 
     def _drop(self, session: Session, change: Change) -> Saved:
         """The session ended, or its token was replaced, while the request was under way."""
@@ -329,34 +347,21 @@ class SessionManager:
         session.adopt(None)
         return Saved.GONE
 
-    # Creation, ends, and forgetting.
+    # Creation and ends.
 
-    def _create(
-        self,
-        claim: Claim,
-        values: Mapping[str, bytes],
-        *,
-        user_id: str | None,
-        permanent: bool = False,
-        idle_timeout: float | None = None,
-    ) -> Record:
-        """Store a new session under the claim's id, or under another should that be taken."""
-        now = self.now()
-        info = self.policy.begin(sid=claim.sid, now=now, user_id=user_id, permanent=permanent)
-        if idle_timeout is not None:
-            info = replace(info, idle_timeout=idle_timeout)
-        record = Record(info=info, secret_digest=claim.holder, values=values)
-        for _ in range(3):
-            with suppress(SessionExists):
+    def _create(self, record: Record) -> Record:
+        """Store a new session under its id, or under another should that be taken; return it."""
+        for _ in range(_ID_TRIES - 1):
+            try:
                 self.store.create(record)
                 break
-            record = replace(record, info=replace(record.info, sid=Claim.new().sid))
+            except SessionExists:
+                record = replace(record, info=replace(record.info, sid=new_session_id()))
         else:
             self.store.create(record)
-        if info.expires_at < self._due or not cleaner.is_running:
-            self._wake_cleaner(now, info.expires_at)
+        self._pruner.note(record.info.expires_at)
         if self._is_bounded:
-            self._forget_few()
+            self._pruner.prune_evicted()
         tell(session_created, self.sender, info=record.info)
         return record
 
@@ -371,43 +376,12 @@ class SessionManager:
         _logger.error("Session %s was ended, because what is stored of it cannot be read: %s", info.sid, error)
         self._end(info, EndReason.REVOKED)
 
-    def _forget_few(self) -> None:
-        if len(self._prune(limit=_BY_REQUEST)) < _BY_REQUEST:
-            self._due = self._next_due()
-
-    def _prune(self, *, limit: int) -> list[SessionInfo]:
-        now = self.now()
-        ended = list(self.store.prune(now=now, limit=limit))
-        for info in ended:
-            reason = EndReason.EVICTED if info.is_live(now) else info.expiry_reason
-            tell(session_ended, self.sender, info=info, reason=reason)
-        return ended
-
-    def _next_due(self) -> float:
-        due = self.store.next_expiry()
-        return inf if due is None else due
-
-    def clean(self) -> float:
-        """Prune for a moment; return in how many seconds to come again. The cleaner calls this."""
-        rest_at = time.monotonic() + _SLICE
-        while len(self._prune(limit=_BY_CLEANER)) == _BY_CLEANER:
-            if time.monotonic() >= rest_at:
-                return _SLICE
-        self._due = self._next_due()
-        return max(self._due - self.now(), self._interval * _GATHER)
-
-    def _wake_cleaner(self, now: float, due: float | None = None) -> None:
-        if due is not None:
-            self._due = min(self._due, due)
-        cleaner.wake(within=max(self._due - now, self._interval * _GATHER))
-
     # What the above say again and again.
 
     @property
     def sender(self) -> object:
         """What signals name as their sender."""
-        sender = None if self._sender is None else self._sender()
-        return self if sender is None else sender
+        return self._sender()
 
     def _find_record(self, sid: SessionId) -> Record:
         if not isinstance(sid, SessionId):
@@ -419,8 +393,3 @@ class SessionManager:
 
     def _encode_all(self, data: Mapping[str, Any]) -> dict[str, bytes]:
         return {key: self.codec.encode(value, path=f"data[{key!r}]") for key, value in data.items()}
-
-
-def _changed(before: float, after: float) -> float | None:
-    """Return ``after`` if it says something new."""
-    return None if after == before else after

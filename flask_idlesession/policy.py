@@ -49,6 +49,8 @@ class Policy:
     refresh_each_request: bool = True
     #: A session gets a new secret this often; None: only when somebody logs in or asks for it.
     rotation_interval: float | None = None
+    #: Whether what a view wrote is saved although it raised, as Flask does.
+    save_on_error: bool = True
     #: How long the token before such a rotation goes on being accepted.
     rotation_grace: float = 10.0
 

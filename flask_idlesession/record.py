@@ -141,7 +141,7 @@ class Record:
         for key, expected in change.expect.items():
             if self.values.get(key) != expected:
                 return Outcome.CONFLICT
-        if change.end_if_emptied and not self._merged(change.delta):
+        if change.end_if_emptied and not merged(self.values, change.delta):
             return Outcome.EMPTIED
         return Outcome.DONE
 
@@ -168,7 +168,7 @@ class Record:
                 ),
             ),
             secret_digest=self.secret_digest if rotation is None else rotation.secret_digest,
-            values=self._merged(change.delta) if change.delta else self.values,
+            values=merged(self.values, change.delta) if change.delta else self.values,
             former_digest=self.former_digest if rotation is None else self._former(rotation),
             former_ends_at=self.former_ends_at if rotation is None else rotation.grace_ends_at or 0.0,
         )
@@ -179,11 +179,13 @@ class Record:
     def _former(self, rotation: Rotation) -> bytes:
         return b"" if rotation.grace_ends_at is None else self.secret_digest
 
-    def _merged(self, delta: Delta) -> dict[str, bytes]:
-        values = dict(self.values)
-        for key, data in delta.items():
-            if data is None:
-                values.pop(key, None)
-            else:
-                values[key] = data
-        return values
+
+def merged(values: Values, delta: Delta) -> dict[str, bytes]:
+    """Return the values after a delta: its keys have its bytes, or are gone; the others are as they were."""
+    after = dict(values)
+    for key, data in delta.items():
+        if data is None:
+            after.pop(key, None)
+        else:
+            after[key] = data
+    return after

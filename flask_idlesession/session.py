@@ -1,27 +1,31 @@
 """The dict that a view sees: reads lazily, notes what the view asks for, and tells what it changed."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from typing import Protocol
 
 from flask.sessions import SessionMixin
 
 from .codec import ATOMS
-from .codec import Codec
+from .concurrency import Lease
+from .concurrency import modify
+from .concurrency import RESERVED
+from .concurrency import visible
 from .errors import DecodeError
+from .errors import IdleSessionError
 from .ids import Claim
 from .ids import SessionId
-from .policy import Policy
+from .keeper import Keeper
 from .policy import seconds
+from .record import Delta
+from .record import merged
 from .record import Record
-
-#: Keys that begin so are the package's own, in the store beside the view's; no view sees them.
-RESERVED = "__idlesession_"
 
 
 class _Unread:
@@ -29,17 +33,6 @@ class _Unread:
 
 
 _UNREAD = _Unread()
-
-
-class Keeper(Protocol):
-    """What a session needs of the manager that opened it."""
-
-    codec: Codec
-    policy: Policy
-
-    def now(self) -> float: ...
-    def load(self, claim: Claim) -> Record | None: ...
-    def abandon(self, claim: Claim, error: DecodeError) -> None: ...
 
 
 @dataclass(slots=True)
@@ -77,6 +70,7 @@ class Session(SessionMixin):
         self.seen_at: float | None = None
         self.adopt(None)
         self._is_loaded = claim is None
+        self._is_exclusive = False
 
     # The mapping.
 
@@ -85,10 +79,7 @@ class Session(SessionMixin):
         return self._read(key) if value is _UNREAD else value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if not isinstance(key, str):
-            raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
-        if key.startswith(RESERVED):
-            raise KeyError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
+        self._check_key(key)
         live = self._look()
         data = self._keeper.codec.encode(value, path=f"session[{key!r}]")
         if type(value) in ATOMS:
@@ -147,6 +138,90 @@ class Session(SessionMixin):
         self._start_afresh()
         self.intents = Intents(end=self.record is not None)
         self.modified = True
+
+    # When others may be writing too.
+
+    def modify(self, key: str, fn: Callable[[Any], Any], default: Any = None) -> Any:
+        """Replace the value of ``key`` by ``fn(value)``, at once and in one step, whatever other requests do
+        meanwhile; return the new value. ::
+
+            session.modify("visits", lambda visits: visits + 1, default=0)
+
+        ``fn`` gets the value that is stored (or what this request assigned and has not saved yet), or
+        ``default``; it may be called several times, and what it returns is kept. Raise
+        :exc:`~flask_idlesession.SessionNotFound` if the session ended meanwhile, and
+        :exc:`~flask_idlesession.ConflictError` if others were faster for good.
+        """
+        if self.new or self.claim is None or self.record is None:
+            self[key] = value = fn(self.get(key, default))
+            return value
+        self._check_key(key)
+        unsaved = self.delta()
+        value = default
+
+        def change_value(stored: bytes | None) -> bytes:
+            nonlocal value
+            data = unsaved.get(key, stored)
+            value = fn(default if data is None else self._keeper.codec.decode(data))
+            return self._keeper.codec.encode(value, path=f"session[{key!r}]")
+
+        data = modify(self._keeper, self.claim, key, change_value, stored=self._stored.get(key))
+        self[key] = value
+        self._note_stored({key: data})
+        return value
+
+    @contextmanager
+    def exclusive(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator["Session"]:
+        """Be alone with this session in the block: other blocks and views that ask for the same wait. ::
+
+            with session.exclusive():
+                session["stock"] = reserve(session["stock"])
+
+        What was assigned before is saved on entry, and the session is read anew; what the block did is
+        saved on exit, also after an exception (unless ``IDLESESSION_SAVE_ON_ERROR`` is off). Requests that
+        do not ask go on meanwhile.
+
+        Wait for ``timeout`` seconds at most, then raise :exc:`~flask_idlesession.LeaseTimeout`. Whoever
+        takes more than ``lease`` seconds, or dies, loses the right: then
+        :exc:`~flask_idlesession.ConflictError` is raised on exit, and nothing of the block is saved.
+        """
+        if self.new or self.claim is None or self._is_exclusive:
+            yield self  # Nobody else knows of it; or a block around this one has the right already.
+            return
+        right = Lease(self._keeper, self.claim, seconds=lease)
+        self.adopt(right.take(self.delta(), timeout=timeout))
+        self._is_exclusive = True
+        try:
+            yield self
+        except BaseException:
+            if not self._keeper.policy.save_on_error:
+                self.forget_changes()
+            raise
+        finally:
+            self._is_exclusive = False
+            self._leave(right)
+
+    def _leave(self, right: Lease) -> None:
+        """Save what was done in an exclusive block, and give the right back."""
+        delta: Delta = {}
+        try:
+            if not self.intents.end:
+                delta = self.delta()
+        finally:
+            try:
+                right.give_back(delta)
+            except IdleSessionError:
+                self.forget_changes()
+                raise
+        self._note_stored(delta)
+
+    def _note_stored(self, delta: Delta) -> None:
+        """Note that the store holds this by now, and goes on holding the rest."""
+        if self.record is None:
+            return
+        values = merged(self.record.values, delta)
+        self.record = replace(self.record, values=values)
+        self._stored = {} if self.intents.end else visible(values)
 
     # What a session knows of itself.
 
@@ -268,7 +343,7 @@ class Session(SessionMixin):
         """Show what ``record`` holds, in place of what there was."""
         self._is_loaded = True
         self.record = record
-        self._stored = {} if record is None else _visible(record.values)
+        self._stored = {} if record is None else visible(record.values)
         self._live: dict[str, Any] = dict.fromkeys(self._stored, _UNREAD)
         self._encoded: dict[str, bytes] = {}
         self._suspects: dict[str, None] = {}
@@ -277,11 +352,22 @@ class Session(SessionMixin):
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
         self.intents = Intents()
-        self._stored = {} if record is None else _visible(record.values)
+        self._stored = {} if record is None else visible(record.values)
         self._encoded = {}
         self._suspects = {
             key: None for key, value in self._live.items() if value is not _UNREAD and type(value) not in ATOMS
         }
+
+    def forget_changes(self) -> None:
+        """Take back all that the view did and that was not saved yet."""
+        self.adopt(self.record)
+        self.intents = Intents()
+
+    def _check_key(self, key: object) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
+        if key.startswith(RESERVED):
+            raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
 
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
@@ -305,7 +391,3 @@ class Session(SessionMixin):
 
     def _start_afresh(self) -> None:
         self._live, self._encoded, self._suspects, self._stored = {}, {}, {}, {}
-
-
-def _visible(values: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {key: data for key, data in values.items() if not key.startswith(RESERVED)}

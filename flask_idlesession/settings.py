@@ -23,6 +23,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         'Which requests are activity: "all", "navigation" (a user went to a page), or a callable that is '
         "given the request. Static files and what is marked passive never are.",
     ),
+    "IDLESESSION_ROTATION_INTERVAL": (
+        None,
+        "Seconds (or a timedelta) after which a session gets a new token by itself; None: only at log-in.",
+    ),
+    "IDLESESSION_SAVE_ON_ERROR": (True, "Whether what a view wrote is saved although it raised, as Flask does."),
     "IDLESESSION_CLEANUP_INTERVAL": (1.0, "Seconds within which an ended session is forgotten; at most 1."),
     "IDLESESSION_MAX_SESSIONS": (
         1_000_000,
@@ -88,6 +93,8 @@ def _read_policy(config: Mapping[str, Any]) -> Policy:
             config.get("PERMANENT_SESSION_LIFETIME", timedelta(days=31)), "PERMANENT_SESSION_LIFETIME"
         ),
         refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
+        rotation_interval=_read_rotation(_get(config, "IDLESESSION_ROTATION_INTERVAL")),
+        save_on_error=_read_flag(config, "IDLESESSION_SAVE_ON_ERROR"),
     )
 
 
@@ -118,6 +125,17 @@ def _read_interval(value: Any) -> float:
     if interval > 1:
         raise ConfigError(f"IDLESESSION_CLEANUP_INTERVAL is {value!r}; it must be 1 second at most.")
     return interval
+
+
+def _read_rotation(value: Any) -> float | None:
+    return None if value is None else seconds(value, name="IDLESESSION_ROTATION_INTERVAL")
+
+
+def _read_flag(config: Mapping[str, Any], key: str) -> bool:
+    value = _get(config, key)
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{key} is {value!r}; it must be True or False.")
 
 
 def _read_bound(config: Mapping[str, Any], key: str) -> int | None:

@@ -1,0 +1,96 @@
+"""Has the store forget what has expired: a few with each request, the rest by the cleaner."""
+
+import time
+from collections.abc import Callable
+from math import inf
+
+from .cleaner import cleaner
+from .clock import Clock
+from .record import EndReason
+from .record import SessionInfo
+from .signals import session_ended
+from .signals import tell
+from .store import Store
+
+#: How many expired sessions a request forgets, while there are any: too few to be felt.
+_BY_REQUEST = 4
+
+#: How many the cleaner forgets before it looks at the time, and how long it goes on before it rests.
+_BY_CLEANER = 64
+_SLICE = 0.001
+
+#: The cleaner lets what expires in this part of its interval come together in one pass.
+_GATHER = 1 / 8
+
+
+class Pruner:
+    """Prunes one store, and tells each session's end.
+
+    ``sender`` returns what signals name as their sender. ``interval`` is the seconds within which the
+    cleaner forgets what has expired.
+    """
+
+    def __init__(self, store: Store, *, clock: Clock, interval: float, sender: Callable[[], object]) -> None:
+        self._store = store
+        self._clock = clock
+        self._interval = interval
+        self._sender = sender
+        #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
+        self._due = inf
+        cleaner.register(self)
+
+    def close(self) -> None:
+        """Leave the cleaner."""
+        cleaner.unregister(self)
+
+    def note(self, expires_at: float) -> None:
+        """Note that a session now ends at this instant; the cleaner wakes earlier if it must."""
+        if expires_at < self._due:
+            self._due = expires_at
+        elif cleaner.is_running:
+            return
+        cleaner.wake(within=max(self._due - self._clock(), self._interval * _GATHER))
+
+    def prune_few(self, *, now: float) -> None:
+        """Forget a few of those that have expired, if any has: what a request does in passing."""
+        if not cleaner.is_running:
+            self.note(self._due)  # After a fork, under gevent.
+        if now >= self._due:
+            self.prune_evicted()
+
+    def prune_evicted(self) -> None:
+        """Forget a few, also where none has expired: the store may have evicted some to make room."""
+        if self._prune(limit=_BY_REQUEST) < _BY_REQUEST:
+            self._look_ahead()
+
+    def prune_all(self) -> int:
+        """Forget all that has expired; return how many sessions that was."""
+        count = 0
+        while ended := self._prune(limit=_BY_CLEANER):
+            count += ended
+        self._look_ahead()
+        return count
+
+    def clean(self) -> float:
+        """Prune for a moment; return in how many seconds to come again. The cleaner calls this."""
+        rest_at = time.monotonic() + _SLICE
+        while self._prune(limit=_BY_CLEANER) == _BY_CLEANER:
+            if time.monotonic() >= rest_at:
+                return _SLICE
+        self._look_ahead()
+        return max(self._due - self._clock(), self._interval * _GATHER)
+
+    def _prune(self, *, limit: int) -> int:
+        now = self._clock()
+        ended = self._store.prune(now=now, limit=limit)
+        for info in ended:
+            tell(session_ended, self._sender(), info=info, reason=_reason(info, now))
+        return len(ended)
+
+    def _look_ahead(self) -> None:
+        due = self._store.next_expiry()
+        self._due = inf if due is None else due
+
+
+def _reason(info: SessionInfo, now: float) -> EndReason:
+    return EndReason.EVICTED if info.is_live(now) else info.expiry_reason
