@@ -1,5 +1,7 @@
 """The errors that the package raises, each a kind of :class:`IdleSessionError`."""
 
+from werkzeug.exceptions import ServiceUnavailable
+
 
 class IdleSessionError(Exception):
     """The root of every error that this package raises on purpose."""
@@ -25,8 +27,26 @@ class LeaseTimeout(ConflictError, TimeoutError):
     """Somebody else was alone with the session for longer than this request was told to wait."""
 
 
-class StoreError(IdleSessionError):
-    """The store could not do what it was asked; what the driver said is the ``__cause__``."""
+class StoreError(IdleSessionError, ServiceUnavailable):
+    """The store could not do what it was asked; what the driver said is the ``__cause__``.
+
+    A request that meets it is answered 503 with Retry-After, unless the application has an error handler
+    for this class, for 503, or for all. What the message says is for the log: the answer does not say it.
+    """
+
+    #: Seconds after which a client may try again.
+    RETRY_AFTER = 2
+
+    def __init__(self, message: str = "The session store failed.") -> None:
+        super().__init__(
+            "The session could not be read or saved just now. Please try again in a moment.",
+            retry_after=self.RETRY_AFTER,
+        )
+        self.args = (message,)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class EncodeError(IdleSessionError, TypeError):

@@ -16,6 +16,7 @@ from flask.sessions import SessionMixin
 
 from .activity import is_activity
 from .codec import Codec
+from .errors import StoreError
 from .manager import Saved
 from .manager import SessionManager
 from .session import Session
@@ -94,7 +95,12 @@ class IdleSessionInterface(SessionInterface):
         """Store what the request did, and tell the browser what it must know, and nothing else."""
         assert isinstance(session, Session)
         runtime = self._runtime()
-        saved = runtime.manager.save(session, active=_was_active(runtime))
+        try:
+            saved = runtime.manager.save(session, active=_was_active(runtime))
+        except StoreError as error:
+            _answer_failure(app, response, error)
+            # A log-out is one for this browser, whatever became of the store.
+            saved = Saved.ENDED if session.intents.end else Saved.KEPT
         if session.accessed:
             response.vary.add("Cookie")
         if saved is Saved.ENDED:
@@ -168,6 +174,20 @@ class IdleSessionInterface(SessionInterface):
                 self.get_cookie_name(app),
                 count,
             )
+
+
+def _answer_failure(app: Flask, response: Response, error: StoreError) -> None:
+    """Turn the response into what the application answers to a store that failed, 503 by default: never
+    a page that says "saved" when nothing was.
+    """
+    blueprints = request.blueprints if has_request_context() else []
+    handler = app._find_error_handler(error, blueprints)
+    answer = app.make_response(error if handler is None else app.ensure_sync(handler)(error))
+    response.close()
+    response.status_code = answer.status_code
+    response.headers.clear()
+    response.headers.extend(answer.headers)
+    response.response = answer.response
 
 
 def _was_active(runtime: Runtime) -> bool:

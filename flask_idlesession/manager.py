@@ -4,6 +4,7 @@ import logging
 import weakref
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
@@ -19,6 +20,7 @@ from .concurrency import RESERVED
 from .errors import DecodeError
 from .errors import SessionExists
 from .errors import SessionNotFound
+from .errors import StoreError
 from .ids import Claim
 from .ids import new_session_id
 from .ids import SessionId
@@ -184,7 +186,9 @@ class SessionManager:
         """Return the live record that the claim opens now, or None."""
         now = self.now()
         record = self.store.load(claim.sid, now=now)
-        return record if record is not None and record.opens_to(claim.holder, now=now) else None
+        if record is None or self._pruner.has_condemned(claim.sid):
+            return None
+        return record if record.opens_to(claim.holder, now=now) else None
 
     def commit(self, claim: Claim, change: Change) -> Outcome:
         """Apply the change in one step."""
@@ -196,7 +200,10 @@ class SessionManager:
         The touch is usually left to :meth:`save`, which writes it with the rest. When little life is
         left it is written now: the session was live when its user came, so the view may take its time.
         """
-        record = session.load()
+        try:
+            record = session.load()
+        except StoreError:
+            return  # Whether the view needs its session is for the view to find out.
         now = self.now()
         session.seen_at = now
         if record is None or session.claim is None or not self.policy.touches_at_once(record.info, now=now):
@@ -204,9 +211,10 @@ class SessionManager:
         seen = self.policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
         touch = Change(holder=session.claim.holder, last_seen_at=now, refresh_by=refresh_by)
-        if self.store.commit(session.claim.sid, touch, now=now) is Outcome.DONE:
+        outcome = self._touch(session.claim, touch, now=now)
+        if outcome is Outcome.DONE:
             session.record = record.apply(touch, now=now)
-        else:
+        elif outcome is Outcome.GONE:
             session.adopt(None)
 
     def save(self, session: Session, *, active: bool) -> Saved:
@@ -215,7 +223,8 @@ class SessionManager:
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
         if active and session.claim is not None:
-            session.load()
+            with suppress(StoreError):
+                session.load()
         if not session.is_loaded:
             return Saved.KEPT
         ended = self._end_intended(session)
@@ -264,7 +273,10 @@ class SessionManager:
         change = self._change(session, record, now=now, active=active, rotated=rotated)
         if change == Change(holder=claim.holder):
             return Saved.KEPT
-        outcome = self.store.commit(claim.sid, change, now=now)
+        if change.is_touch:
+            outcome = self._touch(claim, change, now=now)
+        else:
+            outcome = self.store.commit(claim.sid, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated, change = None, self._change(session, record, now=now, active=active)
             outcome = self.store.commit(claim.sid, change, now=now)
@@ -272,6 +284,8 @@ class SessionManager:
             tell(session_ended, self.sender, info=record.info, reason=EndReason.LOGGED_OUT)
             session.settle(None, None)
             return Saved.ENDED
+        if outcome is None:
+            return Saved.KEPT
         if outcome is not Outcome.DONE:
             return self._drop(session, change)
         after = record.apply(change, now=now)
@@ -334,6 +348,14 @@ class SessionManager:
             return Rotation(secret_digest=claim.holder, user_id=info.user_id, grace_ends_at=grace_ends_at)
         return Rotation(secret_digest=claim.holder, user_id=user_id, lifetime_ends_at=now + self.policy.lifetime)
 
+    def _touch(self, claim: Claim, touch: Change, *, now: float) -> Outcome | None:
+        """Commit a touch; None if the store failed, for which no request is: at worst a session ends early."""
+        try:
+            return self.store.commit(claim.sid, touch, now=now)
+        except StoreError as error:
+            _logger.debug("A touch of session %s was not written: %s", claim.sid, error)
+            return None
+
     def _drop(self, session: Session, change: Change) -> Saved:
         """The session ended, or its token was replaced, while the request was under way."""
         if change.delta or change.rotation is not None:
@@ -367,7 +389,12 @@ class SessionManager:
 
     def _end(self, info: SessionInfo, reason: EndReason) -> bool:
         """Forget the session; tell it if it was this call that ended it."""
-        ended = self.store.delete(info.sid)
+        try:
+            ended = self.store.delete(info.sid)
+        except StoreError:
+            self._pruner.condemn(info)
+            tell(session_ended, self.sender, info=info, reason=reason)
+            raise
         if ended:
             tell(session_ended, self.sender, info=info, reason=reason)
         return ended

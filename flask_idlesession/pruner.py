@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 from .cleaner import cleaner
 from .clock import Clock
+from .errors import StoreError
+from .ids import SessionId
 from .record import EndReason
 from .record import SessionInfo
 from .signals import session_ended
@@ -37,6 +40,8 @@ class Pruner:
         self._sender = sender
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self._due = inf
+        # Sessions that were ended while the store could not forget them. Only this process knows of them.
+        self._condemned: dict[SessionId, SessionInfo] = {}
         cleaner.register(self)
 
     def close(self) -> None:
@@ -60,8 +65,18 @@ class Pruner:
 
     def prune_evicted(self) -> None:
         """Forget a few, also where none has expired: the store may have evicted some to make room."""
-        if self._prune(limit=_BY_REQUEST) < _BY_REQUEST:
-            self._look_ahead()
+        with suppress(StoreError):  # The request came for something else.
+            if self._prune(limit=_BY_REQUEST) < _BY_REQUEST:
+                self._look_ahead()
+
+    def condemn(self, info: SessionInfo) -> None:
+        """Take the session for ended, and have the store forget it as soon as it can."""
+        self._condemned[info.sid] = info
+        self.note(0.0)
+
+    def has_condemned(self, sid: SessionId) -> bool:
+        """Return whether the session is ended, although the store may not know it."""
+        return sid in self._condemned
 
     def prune_all(self) -> int:
         """Forget all that has expired; return how many sessions that was."""
@@ -74,11 +89,22 @@ class Pruner:
     def clean(self) -> float:
         """Prune for a moment; return in how many seconds to come again. The cleaner calls this."""
         rest_at = time.monotonic() + _SLICE
-        while self._prune(limit=_BY_CLEANER) == _BY_CLEANER:
-            if time.monotonic() >= rest_at:
-                return _SLICE
-        self._look_ahead()
+        try:
+            self._delete_condemned()
+            while self._prune(limit=_BY_CLEANER) == _BY_CLEANER:
+                if time.monotonic() >= rest_at:
+                    return _SLICE
+            self._look_ahead()
+        except StoreError:
+            return self._interval
         return max(self._due - self._clock(), self._interval * _GATHER)
+
+    def _delete_condemned(self) -> None:
+        now = self._clock()
+        for sid, info in list(self._condemned.items()):
+            if info.is_live(now):
+                self._store.delete(sid)
+            del self._condemned[sid]
 
     def _prune(self, *, limit: int) -> int:
         now = self._clock()

@@ -112,6 +112,11 @@ class Change:
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
     end_if_emptied: bool = False
 
+    @property
+    def is_touch(self) -> bool:
+        """Whether nothing is lost but a little life if this change is."""
+        return not self.delta and self.rotation is None and self.idle_timeout is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
