@@ -1,20 +1,24 @@
 """Puts the parts together for an application: the one module that knows them all."""
 
 import weakref
+from pathlib import Path
 from typing import cast
 
 from flask import Flask
 from flask import got_request_exception
 
+from .breaker import Breaker
 from .clock import Clock
 from .clock import system_clock
 from .codec import Codec
 from .interface import IdleSessionInterface
 from .interface import Runtime
 from .manager import SessionManager
+from .peers import Peers
 from .settings import read_settings
 from .settings import Settings
 from .store import Store
+from .stores import open_store
 from .stores.memory import MemoryStore
 
 _NAME = "idlesession"
@@ -87,11 +91,13 @@ class AppState:
     def _start(self) -> Runtime:
         app = cast(Flask, self._app())
         settings = read_settings(app.config)
-        store = self._store
-        if store is None:
-            store = MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
+        store = open_store(
+            settings.store if self._store is None else self._store,
+            folder=Path(app.instance_path).parent,
+            open_memory=lambda: MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes),
+        )
         manager = SessionManager(
-            store,
+            store if isinstance(store, MemoryStore) else Breaker(store),
             policy=settings.policy,
             cleanup_interval=settings.cleanup_interval,
             codec=self._codec,
@@ -99,5 +105,8 @@ class AppState:
             sender=app,
         )
         # Of several first requests at once the first to get here wins. A lock could be held by a fork.
-        runtime = self.__dict__.setdefault("_runtime", Runtime(settings, manager))
+        peers = (
+            Peers(f"{app.root_path} {app.import_name}") if isinstance(store, MemoryStore) and not app.testing else None
+        )
+        runtime = self.__dict__.setdefault("_runtime", Runtime(settings, manager, peers))
         return cast(Runtime, runtime)

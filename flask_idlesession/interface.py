@@ -19,6 +19,7 @@ from .codec import Codec
 from .errors import StoreError
 from .manager import Saved
 from .manager import SessionManager
+from .peers import Peers
 from .session import Session
 from .settings import Settings
 from .tokens import Tokens
@@ -39,6 +40,8 @@ class Runtime:
 
     settings: Settings
     manager: SessionManager
+    #: The other processes with the same application, where they matter: each has a memory of its own.
+    peers: Peers | None = None
 
 
 class IdleSessionInterface(SessionInterface):
@@ -64,7 +67,10 @@ class IdleSessionInterface(SessionInterface):
         """
         if not app.secret_key:
             return None
-        manager = self._runtime().manager
+        runtime = self._runtime()
+        manager = runtime.manager
+        if runtime.peers is not None:
+            runtime.peers.join(app.secret_key)
         token = self._find_token(app, request)
         claim = None if token is None else self._tokens_of(app).read(token)
         if token is not None and claim is None:

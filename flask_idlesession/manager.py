@@ -242,9 +242,16 @@ class SessionManager:
 
     def _end_intended(self, session: Session) -> bool:
         """End the session that came with the request, if its view said so."""
-        if not session.intents.end or session.record is None:
+        claim = session.claim
+        if not session.intents.end or claim is None:
             return False
-        self._end(session.record.info, EndReason.LOGGED_OUT)
+        try:
+            record = session.record or self.reload(claim)
+            if record is not None:
+                self._end(record.info, EndReason.LOGGED_OUT)
+        except StoreError:
+            self._pruner.condemn(claim)
+            raise
         session.record, session.claim = None, None
         session.intents.end = False
         return True
@@ -389,12 +396,7 @@ class SessionManager:
 
     def _end(self, info: SessionInfo, reason: EndReason) -> bool:
         """Forget the session; tell it if it was this call that ended it."""
-        try:
-            ended = self.store.delete(info.sid)
-        except StoreError:
-            self._pruner.condemn(info)
-            tell(session_ended, self.sender, info=info, reason=reason)
-            raise
+        ended = self.store.delete(info.sid)
         if ended:
             tell(session_ended, self.sender, info=info, reason=reason)
         return ended

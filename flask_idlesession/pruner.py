@@ -8,6 +8,7 @@ from math import inf
 from .cleaner import cleaner
 from .clock import Clock
 from .errors import StoreError
+from .ids import Claim
 from .ids import SessionId
 from .record import EndReason
 from .record import SessionInfo
@@ -40,8 +41,8 @@ class Pruner:
         self._sender = sender
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self._due = inf
-        # Sessions that were ended while the store could not forget them. Only this process knows of them.
-        self._condemned: dict[SessionId, SessionInfo] = {}
+        # Sessions whose users logged out while the store was down. Only this process knows of them.
+        self._condemned: dict[SessionId, Claim] = {}
         cleaner.register(self)
 
     def close(self) -> None:
@@ -69,9 +70,9 @@ class Pruner:
             if self._prune(limit=_BY_REQUEST) < _BY_REQUEST:
                 self._look_ahead()
 
-    def condemn(self, info: SessionInfo) -> None:
+    def condemn(self, claim: Claim) -> None:
         """Take the session for ended, and have the store forget it as soon as it can."""
-        self._condemned[info.sid] = info
+        self._condemned[claim.sid] = claim
         self.note(0.0)
 
     def has_condemned(self, sid: SessionId) -> bool:
@@ -100,10 +101,11 @@ class Pruner:
         return max(self._due - self._clock(), self._interval * _GATHER)
 
     def _delete_condemned(self) -> None:
-        now = self._clock()
-        for sid, info in list(self._condemned.items()):
-            if info.is_live(now):
-                self._store.delete(sid)
+        for sid, claim in list(self._condemned.items()):
+            now = self._clock()
+            record = self._store.load(sid, now=now)
+            if record is not None and record.opens_to(claim.holder, now=now) and self._store.delete(sid):
+                tell(session_ended, self._sender(), info=record.info, reason=EndReason.LOGGED_OUT)
             del self._condemned[sid]
 
     def _prune(self, *, limit: int) -> int:

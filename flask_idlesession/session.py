@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from .concurrency import RESERVED
 from .concurrency import visible
 from .errors import DecodeError
 from .errors import IdleSessionError
+from .errors import StoreError
 from .ids import Claim
 from .ids import SessionId
 from .keeper import Keeper
@@ -134,9 +136,12 @@ class Session(SessionMixin):
         """Empty the session **and end it**: the token that the browser holds is dead once this request is
         saved. What is put in afterwards starts a new session, with an id and a token of its own.
         """
-        self._look()
-        self._start_afresh()
-        self.intents = Intents(end=self.record is not None)
+        with suppress(StoreError):  # Whoever logs out does not have to be read first.
+            self._look()
+        is_stored = self.record is not None or not self._is_loaded
+        self._is_loaded = True
+        self._live, self._encoded, self._suspects, self._stored = {}, {}, {}, {}
+        self.intents = Intents(end=is_stored)
         self.modified = True
 
     # When others may be writing too.
@@ -388,6 +393,3 @@ class Session(SessionMixin):
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value
-
-    def _start_afresh(self) -> None:
-        self._live, self._encoded, self._suspects, self._stored = {}, {}, {}, {}

@@ -18,6 +18,11 @@ PREFIX = "IDLESESSION_"
 KEYS: dict[str, tuple[Any, str]] = {
     "IDLESESSION_IDLE_TIMEOUT": (1800, "Seconds (or a timedelta) without activity after which a session ends."),
     "IDLESESSION_LIFETIME": (86400, "Seconds (or a timedelta) after creation or log-in at which a session ends."),
+    "IDLESESSION_STORE": (
+        "memory://",
+        "Where the sessions are: a URL (memory://, sqlite:///…, redis://…, valkey://…, or one of SQLAlchemy's), or a "
+        "ready store, Redis client, SQLAlchemy engine or cachelib cache.",
+    ),
     "IDLESESSION_ACTIVITY": (
         "all",
         'Which requests are activity: "all", "navigation" (a user went to a page), or a callable that is '
@@ -44,6 +49,7 @@ _LONGEST_COOKIE = 400 * DAY
 class Settings:
     """What an application's config says, checked."""
 
+    store: Any
     policy: Policy
     activity: Activity
     cleanup_interval: float
@@ -56,6 +62,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     _check_names(config)
     _check_cookie(config)
     return Settings(
+        store=_get(config, "IDLESESSION_STORE"),
         policy=_read_policy(config),
         activity=_read_activity(_get(config, "IDLESESSION_ACTIVITY")),
         cleanup_interval=_read_interval(_get(config, "IDLESESSION_CLEANUP_INTERVAL")),

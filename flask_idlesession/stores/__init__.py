@@ -1,1 +1,175 @@
-"""The stores that come with the package."""
+"""Opens the store that ``IDLESESSION_STORE`` names, importing a driver only when it is asked for."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+from ..store import Store
+from .memory import MemoryStore
+
+#: Seconds within which a server must answer, so that one which hangs does not hang the application.
+TIMEOUT = 1.0
+
+_SHAPES = (
+    "a URL (memory://, sqlite:///sessions.db, redis://…, valkey://…, postgresql+psycopg://… or another SQLAlchemy "
+    "URL), a store, a Redis client, an SQLAlchemy engine or a cachelib cache"
+)
+
+
+def open_store(spec: Any, *, folder: Path, open_memory: Callable[[], Store] = MemoryStore) -> Store:
+    """Return the store that ``spec`` names or is. A relative path is taken from ``folder``.
+
+    Raise :exc:`~flask_idlesession.ConfigError` for what is no store, and for a driver that is missing.
+    """
+    if isinstance(spec, str):
+        return _open_url(spec, folder, open_memory)
+    if isinstance(spec, Store):
+        return spec
+    for is_kind, open_kind in _KINDS:
+        if is_kind(spec):
+            return open_kind(spec)
+    raise ConfigError(f"IDLESESSION_STORE is {spec!r}, a {type(spec).__name__}; it must be {_SHAPES}.")
+
+
+def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store:
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        return open_memory()
+    if scheme == "sqlite":
+        return _open_sqlite(url, folder)
+    if scheme in _REDIS:
+        return _open_redis(_REDIS[scheme](url))
+    if "://" in url:
+        return _open_sql_url(url)
+    raise ConfigError(f"IDLESESSION_STORE is {_without_password(url)!r}; it must be {_SHAPES}.")
+
+
+def _import(name: str, *, extra: str, url: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"IDLESESSION_STORE is {_without_password(url)!r}, which needs the package {error.name!r}; "
+            f"install it with: python -m pip install 'flask_idlesession[{extra}]'"
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    """Return the URL fit for a message."""
+    before, at, after = url.rpartition("@")
+    scheme, separator, login = before.partition("://")
+    return f"{scheme}{separator}{login.partition(':')[0]}:***{at}{after}" if ":" in login else url
+
+
+def _open_sqlite(url: str, folder: Path) -> Store:
+    path = unquote(url.removeprefix("sqlite://").removeprefix("/"))
+    if not path or path == ":memory:":
+        raise ConfigError(
+            f'IDLESESSION_STORE is {url!r}; it must name a file, as "sqlite:///sessions.db" does. For sessions in '
+            'memory write "memory://".'
+        )
+    from .sqlite import SQLiteStore
+
+    return SQLiteStore(folder / path)
+
+
+def _open_sql_url(url: str) -> Store:
+    sqlalchemy = _import("sqlalchemy", extra="sqlalchemy", url=url)
+    try:
+        engine = sqlalchemy.create_engine(url, pool_timeout=TIMEOUT, pool_pre_ping=True, **_sql_options(url))
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"IDLESESSION_STORE is {_without_password(url)!r}, which needs the driver {error.name!r}; "
+            f"install it with: python -m pip install {error.name}"
+        ) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise ConfigError(f"IDLESESSION_STORE is {_without_password(url)!r}; it must be {_SHAPES}.") from error
+    return _open_sql(engine)
+
+
+def _sql_options(url: str) -> Mapping[str, Any]:
+    """Return what makes the driver give up in time, as far as the driver is known."""
+    scheme = urlsplit(url).scheme
+    if scheme in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+        milliseconds = int(TIMEOUT * 1000)
+        options = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
+        return {"connect_args": {"connect_timeout": 2, "options": options, "tcp_user_timeout": milliseconds}}
+    if scheme in ("mysql+pymysql", "mariadb+pymysql"):
+        timeout = max(int(TIMEOUT), 1)
+        return {"connect_args": {"connect_timeout": timeout, "read_timeout": timeout, "write_timeout": timeout}}
+    return {}
+
+
+def _open_sql(engine: Any) -> Store:
+    from .sqlalchemy import SQLAlchemyStore
+
+    return SQLAlchemyStore(engine)
+
+
+def _open_redis(client: Any) -> Store:
+    from .redis import RedisStore
+
+    return RedisStore(client)
+
+
+def _open_cachelib(cache: Any) -> Store:
+    from .cachelib import CachelibStore
+
+    return CachelibStore(cache)
+
+
+def _redis(url: str) -> Any:
+    redis = _import("redis", extra="redis", url=url)
+    return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+
+
+def _redis_cluster(url: str) -> Any:
+    cluster = _import("redis.cluster", extra="redis", url=url)
+    plain = url.replace("redis+cluster://", "redis://", 1)
+    return cluster.RedisCluster.from_url(plain, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+
+
+def _redis_sentinel(url: str) -> Any:
+    """``redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[/db]``"""
+    sentinel = _import("redis.sentinel", extra="redis", url=url)
+    login, _, hosts = urlsplit(url).netloc.rpartition("@")
+    service, _, db = urlsplit(url).path.strip("/").partition("/")
+    if not hosts or not service:
+        raise ConfigError(
+            f"IDLESESSION_STORE is {_without_password(url)!r}; it must be "
+            "redis+sentinel://host:26379,host:26379/service-name/db."
+        )
+    addresses = [(host, int(port or 26379)) for host, _, port in (each.partition(":") for each in hosts.split(","))]
+    user, _, password = login.partition(":")
+    options: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    if login:
+        options |= {"username": unquote(user) or None, "password": unquote(password)}
+    return sentinel.Sentinel(addresses, socket_timeout=TIMEOUT).master_for(service, db=int(db or 0), **options)
+
+
+def _valkey(url: str) -> Any:
+    valkey = _import("valkey", extra="valkey", url=url)
+    return valkey.Valkey.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+
+
+_REDIS: Mapping[str, Callable[[str], Any]] = {
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+    "redis+cluster": _redis_cluster,
+    "redis+sentinel": _redis_sentinel,
+    "valkey": _valkey,
+    "valkeys": _valkey,
+}
+
+# What a ready object is, by what it can do.
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Store]], ...] = (
+    (lambda spec: hasattr(spec, "evalsha") and hasattr(spec, "script_load"), _open_redis),
+    (lambda spec: hasattr(spec, "dialect") and hasattr(spec, "connect"), _open_sql),
+    (lambda spec: all(hasattr(spec, verb) for verb in ("get", "set", "add", "delete", "has")), _open_cachelib),
+)
