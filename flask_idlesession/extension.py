@@ -104,9 +104,8 @@ class AppState:
             clock=self._clock,
             sender=app,
         )
+        is_alone = isinstance(store, MemoryStore) and not app.testing
+        peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         # Of several first requests at once the first to get here wins. A lock could be held by a fork.
-        peers = (
-            Peers(f"{app.root_path} {app.import_name}") if isinstance(store, MemoryStore) and not app.testing else None
-        )
         runtime = self.__dict__.setdefault("_runtime", Runtime(settings, manager, peers))
         return cast(Runtime, runtime)

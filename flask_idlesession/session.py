@@ -138,10 +138,10 @@ class Session(SessionMixin):
         """
         with suppress(StoreError):  # Whoever logs out does not have to be read first.
             self._look()
-        is_stored = self.record is not None or not self._is_loaded
-        self._is_loaded = True
-        self._live, self._encoded, self._suspects, self._stored = {}, {}, {}, {}
-        self.intents = Intents(end=is_stored)
+        record, is_loaded = self.record, self._is_loaded
+        self.adopt(None)
+        self.record = record
+        self.intents = Intents(end=record is not None or not is_loaded)
         self.modified = True
 
     # When others may be writing too.
