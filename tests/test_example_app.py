@@ -88,9 +88,10 @@ def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(visitor):
     assert visitor.get_cookie("session") is None
 
 
-def test_a_password_of_another_user_does_not_do(visitor):
-    assert visitor.post("/login", data={"user": "grace", "password": PASSWORDS["ada"]}).status_code == 403
-    assert visitor.post("/login", data={}).status_code == 403
+@pytest.mark.parametrize("form", [{}, *({"user": user, "password": PASSWORDS["ada"]} for user in ("grace", "nobody"))])
+def test_a_password_of_another_user_does_not_do(visitor, form):
+    assert visitor.post("/login", data=form).status_code == 403
+    assert visitor.get_cookie("session") is None
 
 
 def test_a_log_in_gives_a_new_token_and_the_one_before_opens_nothing(notebook, visitor):
