@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from typing import cast
@@ -11,6 +12,7 @@ from flask import has_request_context
 from flask import Request
 from flask import request
 from flask import Response
+from flask.sessions import NullSession
 from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
 
@@ -26,10 +28,6 @@ from .tokens import Tokens
 
 _logger = logging.getLogger("flask_idlesession")
 
-# Where a request keeps its session, and whether it is activity, for the hook that runs before the view.
-_SESSION = "flask_idlesession.session"
-_ACTIVE = "flask_idlesession.active"
-
 #: Seconds between two log lines about cookies that are no tokens: a flood of them must not fill the log.
 _QUIET = 60.0
 
@@ -44,6 +42,13 @@ class Runtime:
     peers: Peers | None = None
 
 
+class KeylessSession(NullSession):
+    """Says in Flask's own words, for what only our sessions have too, that no secret key was set."""
+
+    sid = user_id = None
+    log_in = rotate = modify = exclusive = NullSession.clear
+
+
 class IdleSessionInterface(SessionInterface):
     """What Flask asks for sessions, for one application.
 
@@ -51,12 +56,18 @@ class IdleSessionInterface(SessionInterface):
     """
 
     session_class = Session
+    null_session_class = KeylessSession
 
     def __init__(self, runtime: Callable[[], Runtime], codec: Codec) -> None:
         self._runtime = runtime
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
+        # Where a request keeps its session, whether it is activity, and whether it issued a token. The names
+        # are this interface's own: an application may be called with a copy of another one's environ.
+        self._session_key, self._active_key, self._issued_key = (
+            f"flask_idlesession.{what}.{id(self)}" for what in ("session", "active", "issued")
+        )
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
         self.serializer = codec
 
@@ -76,33 +87,33 @@ class IdleSessionInterface(SessionInterface):
         if token is not None and claim is None:
             self._note_bad_token(app, manager.now())
         session = manager.open(claim)
-        request.environ[_SESSION] = session
+        request.environ[self._session_key] = session
         return session
 
     def note_arrival(self) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
         environ = request.environ
-        session = environ.get(_SESSION)
+        session = environ.get(self._session_key)
         if session is None or session.claim is None:
             return
         runtime = self._runtime()
-        environ[_ACTIVE] = active = is_activity(request, runtime.settings.activity)
+        environ[self._active_key] = active = is_activity(request, runtime.settings.activity)
         if active:
             runtime.manager.note_arrival(session)
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""
-        if has_request_context() and not self._runtime().manager.policy.save_on_error:
-            session = request.environ.get(_SESSION)
-            if session is not None:
-                session.forget_changes()
+        session = request.environ.get(self._session_key) if has_request_context() else None
+        if session is not None and not self._runtime().manager.policy.save_on_error:
+            session.forget_changes()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Store what the request did, and tell the browser what it must know, and nothing else."""
-        assert isinstance(session, Session)
+        if not isinstance(session, Session):
+            return  # None, because it could not be opened: Flask is about to tell why.
         runtime = self._runtime()
         try:
-            saved = runtime.manager.save(session, active=_was_active(runtime))
+            saved = runtime.manager.save(session, active=self._was_active(runtime))
         except StoreError as error:
             _answer_failure(app, response, error)
             # A log-out is one for this browser, whatever became of the store.
@@ -112,11 +123,22 @@ class IdleSessionInterface(SessionInterface):
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
             response.vary.add("Cookie")
-        elif saved in (Saved.ISSUED, Saved.REFRESHED) or saved is Saved.KEPT and self._is_stale(app, session):
+        elif saved is Saved.ISSUED or self._must_repeat(app, session, saved):
             self._set_cookie(app, session, response)
+
+    def _was_active(self, runtime: Runtime) -> bool:
+        """Whether the present request is activity; one saved without having arrived (a test's session
+        transaction, a WebSocket's event) is asked now.
+        """
+        if not has_request_context():
+            return True
+        active: bool | None = request.environ.get(self._active_key)
+        return is_activity(request, runtime.settings.activity) if active is None else active
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None
+        if has_request_context():
+            request.environ[self._issued_key] = True
         response.set_cookie(
             self.get_cookie_name(app),
             self._tokens_of(app).issue(session.claim),
@@ -161,9 +183,26 @@ class IdleSessionInterface(SessionInterface):
             return values[0]
         return "" if values else None
 
-    def _is_stale(self, app: Flask, session: Session) -> bool:
+    def _must_repeat(self, app: Flask, session: Session, saved: Saved) -> bool:
+        """Whether to send the token that the session already had: to be kept longer, signed anew, or because
+        it went into a response of this request that was thrown away.
+        """
+        if session.record is None or session.claim is None or saved not in (Saved.KEPT, Saved.REFRESHED):
+            return False
+        if has_request_context() and self._issued_key in request.environ:
+            return True
+        if saved is Saved.KEPT and not self._is_stale(app):
+            return False
+        # Another request may have rotated meanwhile: a late response must not put the old token back.
+        with suppress(StoreError):
+            manager = self._runtime().manager
+            record = manager.reload(session.claim)
+            return record is not None and not record.is_former(session.claim.holder, now=manager.now())
+        return False
+
+    def _is_stale(self, app: Flask) -> bool:
         """Whether the browser's token is signed with a fallback key, and must be signed anew."""
-        if session.record is None or len(self._tokens_of(app).keys) == 1 or not has_request_context():
+        if len(self._tokens_of(app).keys) == 1 or not has_request_context():
             return False
         token = self._find_token(app, request)
         return bool(token) and not self._tokens_of(app).is_current(cast(str, token))
@@ -194,13 +233,3 @@ def _answer_failure(app: Flask, response: Response, error: StoreError) -> None:
     response.headers.clear()
     response.headers.extend(answer.headers)
     response.response = answer.response
-
-
-def _was_active(runtime: Runtime) -> bool:
-    """Whether the present request is activity; one saved without having arrived (a test's session
-    transaction, a WebSocket's event) is asked now.
-    """
-    if not has_request_context():
-        return True
-    active: bool | None = request.environ.get(_ACTIVE)
-    return is_activity(request, runtime.settings.activity) if active is None else active
