@@ -22,8 +22,8 @@ _View = TypeVar("_View", bound=Callable[..., Any] | Blueprint)
 
 
 def passive(view: _View) -> _View:
-    """Mark a view, a view class or a whole blueprint as passive: requests for it read and write the session
-    like any other, and do not prolong it.
+    """Mark a view, a view class, one of its methods or a whole blueprint as passive: requests for it read
+    and write the session like any other, and do not prolong it.
 
     Mark what a page asks for by itself, such as a poll for new messages: otherwise a page left open keeps
     its user logged in for ever. ::
@@ -60,7 +60,9 @@ def _is_marked(request: Request) -> bool:
     if endpoint.rpartition(".")[2] == "static":
         return True
     view = current_app.view_functions.get(endpoint)
-    if hasattr(view, _MARK) or hasattr(getattr(view, "view_class", None), _MARK):
+    view_class = getattr(view, "view_class", None)
+    method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
+    if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):
         return True
     return any(hasattr(current_app.blueprints.get(name), _MARK) for name in request.blueprints)
 
