@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import timedelta
@@ -125,6 +126,11 @@ class Session(SessionMixin):
     def copy(self) -> dict[str, Any]:
         """Return the keys and values as a plain dict."""
         return dict(self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return deepcopy(dict(self), memo)
 
     def popitem(self) -> tuple[str, Any]:
         """Remove the key that came last, and return it with its value, as a dict does."""
