@@ -309,7 +309,9 @@ class SessionManager:
         """Return all that the request does to its session, as one change."""
         assert session.claim is not None
         delta = session.delta()
-        refresh_by = self._refresh_by(session, record.info, now=now, active=active, wrote=bool(delta))
+        refresh_by = self._refresh_by(
+            session, record.info, now=now, active=active, wrote=session.modified or bool(delta)
+        )
         emptied = bool(delta) and session.is_empty and record.info.user_id is None and session.intents.user_id is None
         if emptied or (rotated is not None and self.policy.rotation_interval is not None):
             delta[_ROTATED_AT] = None if emptied else self.codec.encode(now)
