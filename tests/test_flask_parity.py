@@ -26,6 +26,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from datetime import timedelta
 from datetime import UTC
@@ -55,6 +56,7 @@ from flask_idlesession import IdleSession
 FLASK = tuple(int(part) for part in importlib.metadata.version("flask").split(".")[:3] if part.isdigit())
 
 since_3_1_3 = pytest.mark.skipif(FLASK < (3, 1, 3), reason="Flask notes every access since 3.1.3")
+since_3_1_1 = pytest.mark.skipif(FLASK < (3, 1, 1), reason="Flask tries its fallback keys in order since 3.1.1")
 since_3_1 = pytest.mark.skipif(FLASK < (3, 1), reason="Flask has this since 3.1")
 
 Build = Callable[[Flask], None]
@@ -121,8 +123,10 @@ class Pair:
         assert (ours.expires is None) is (theirs.expires is None)
         if theirs.expires is not None and ours.expires is not None and theirs.cookie == "set":
             assert ours.expires == pytest.approx(theirs.expires, abs=3)
-        bare = [Seen(*(*list(vars(one).values())[:-1], None)) for one in (theirs, ours)]
-        assert bare[1] == bare[0]
+        if FLASK < (3, 1, 3):
+            assert set(theirs.vary) <= set(ours.vary) <= {*theirs.vary, "Cookie"}
+            theirs = replace(theirs, vary=ours.vary)
+        assert replace(ours, expires=None) == replace(theirs, expires=None)
         return ours
 
     def quiet(self, path: str, **how: Any) -> Seen:
@@ -961,7 +965,7 @@ def test_a_secret_key_that_is_set_late_counts(pair: MakePair) -> None:
     assert both.same("/all").body == "{}\n"
 
 
-@since_3_1
+@since_3_1_1
 def test_a_fallback_key_is_accepted_and_a_removed_one_is_not(pair: MakePair) -> None:
     both = pair(basics)
     both.same("/set/a/1")
