@@ -17,6 +17,9 @@ from ..record import Values
 INFO = ("sid", "user_id", "created_at", "last_seen_at", "idle_timeout", "lifetime_ends_at", "refresh_by")
 RECORD = (*INFO, "secret_digest", "former_digest", "former_ends_at", "data")
 
+#: The first byte of the values' blob: what begins with another one was written by something else.
+_FORMAT = b"\x01"
+
 
 def to_row(record: Record) -> dict[str, Any]:
     """Return the record's columns by name; ``sid`` is a UUID still."""
@@ -32,7 +35,7 @@ def to_row(record: Record) -> dict[str, Any]:
         "secret_digest": record.secret_digest,
         "former_digest": record.former_digest,
         "former_ends_at": record.former_ends_at,
-        "data": engine.pack(dict(record.values), _refuse),
+        "data": _FORMAT + engine.pack(dict(record.values), _refuse),
     }
 
 
@@ -64,7 +67,7 @@ def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
 
 def _to_values(sid: SessionId, data: bytes) -> Values:
     try:
-        values = engine.unpack(data, _refuse)
+        values = engine.unpack(data[1:], _refuse) if data[:1] == _FORMAT else None
     except (ValueError, TypeError) as error:
         raise StoreError(f"What is stored as the values of session {sid} is nothing that this store wrote.") from error
     if type(values) is not dict or not all(type(value) is bytes for value in values.values()):

@@ -119,7 +119,6 @@ class SQLiteFile:
         connection = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # Without effect but on a file that is empty still.
         self._enter_wal(connection)
         if self.guards_checkpoints:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -135,6 +134,7 @@ class SQLiteFile:
             try:
                 if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):
                     return
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # Only while the file is empty has it effect.
                 if connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
                     return
             except sqlite3.OperationalError as error:
