@@ -68,7 +68,9 @@ class Breaker:
         return self._call(self.store.delete_user, user_id, keep=keep)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
-        found = self._call(self.store.find, now=now, user_id=user_id)
+        if self._failures:
+            self._refuse_early()
+        found = self.store.find(now=now, user_id=user_id)
         while (info := self._call(next, found, None)) is not None:
             yield info
 
