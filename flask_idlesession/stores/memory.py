@@ -142,7 +142,8 @@ class MemoryStore:
             with self._lock:
                 keys = self._keys_of(user_id)
             pairs = [(key, self._shards[key % _SHARDS].get(key)) for key in keys]
-            yield from _live_infos(pairs, now)
+            # One may have been bound to another user since.
+            yield from (info for info in _live_infos(pairs, now) if info.user_id == user_id)
         else:
             for shard in self._shards:
                 yield from _live_infos(list(shard.items()), now)
