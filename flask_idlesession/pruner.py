@@ -41,6 +41,7 @@ class Pruner:
         self._sender = sender
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self._due = inf
+        self._looked = inf
         # Sessions whose users logged out while the store was down. Only this process knows of them.
         self._condemned: dict[SessionId, Claim] = {}
         cleaner.register(self)
@@ -81,10 +82,10 @@ class Pruner:
 
     def prune_all(self) -> int:
         """Forget all that has expired; return how many sessions that was."""
-        count = 0
-        while ended := self._prune(limit=_BY_CLEANER):
+        count, due = 0, 0.0
+        while due == 0.0:
+            ended, due = self._step()
             count += ended
-        self._look_ahead()
         return count
 
     def clean(self) -> float:
@@ -92,13 +93,13 @@ class Pruner:
         rest_at = time.monotonic() + _SLICE
         try:
             self._delete_condemned()
-            while self._prune(limit=_BY_CLEANER) == _BY_CLEANER:
+            while (due := self._step()[1]) == 0.0:
                 if time.monotonic() >= rest_at:
                     return _SLICE
-            self._look_ahead()
         except StoreError:
             return self._interval
-        return max(self._due - self._clock(), self._interval * _GATHER)
+        # Not self._due, which a request may have set to what it found before one that is due earlier came.
+        return max(due - self._clock(), self._interval * _GATHER)
 
     def _delete_condemned(self) -> None:
         for sid, claim in list(self._condemned.items()):
@@ -108,6 +109,19 @@ class Pruner:
                 tell(session_ended, self._sender(), info=record.info, reason=EndReason.LOGGED_OUT)
             del self._condemned[sid]
 
+    def _step(self) -> tuple[int, float]:
+        """Forget some; return how many that was, and when there is more to do (0.0: at once).
+
+        The store may have looked at so many that were touched meanwhile that it came to none which has
+        expired. One that says so twice, and has moved on by nothing, is given a rest.
+        """
+        ended = self._prune(limit=_BY_CLEANER)
+        if ended == _BY_CLEANER:
+            return ended, 0.0
+        before, due = self._looked, self._look_ahead()
+        self._looked = due
+        return ended, 0.0 if due <= self._clock() and (ended or due != before) else due
+
     def _prune(self, *, limit: int) -> int:
         now = self._clock()
         ended = self._store.prune(now=now, limit=limit)
@@ -115,9 +129,11 @@ class Pruner:
             tell(session_ended, self._sender(), info=info, reason=_reason(info, now))
         return len(ended)
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self) -> float:
+        """Note and return before which instant there is nothing to do; 0 if there is more to do at once."""
         due = self._store.next_expiry()
         self._due = inf if due is None else due
+        return self._due
 
 
 def _reason(info: SessionInfo, now: float) -> EndReason:

@@ -53,7 +53,7 @@ class Store(Protocol):
 
     def next_expiry(self) -> float | None:
         """Return an instant before which :meth:`prune` has nothing to do, as late a one as is cheap to
-        tell; None while there is nothing to wait for."""
+        tell; None while there is nothing to wait for, 0.0 if it is to be called again at once."""
 
     def close(self) -> None:
         """Let go of files, connections and threads. Idempotent."""

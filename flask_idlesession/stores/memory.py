@@ -1,7 +1,10 @@
 """Keeps records in this process's memory, within bounds, in a form that the garbage collector skips."""
 
+import sys
+from array import array
 from collections import deque
 from collections.abc import Iterator
+from operator import add
 from struct import Struct
 from typing import NoReturn
 
@@ -22,6 +25,8 @@ from .wheel import Wheel
 # the user's id where there is one, then the values as one msgpack map.
 _HEAD = Struct("<ddddd32sBH")
 _TIMES = Struct("<dddd")
+#: So much of a packed record, from its front, is all that a touch changes.
+TOUCHED_SIZE = _TIMES.size
 _SEEN = Struct("<d")
 _MARKS = Struct("<BH")
 _MARKS_AT = _HEAD.size - _MARKS.size
@@ -34,6 +39,13 @@ _SHARDS = 256
 
 #: What a session costs beside its own bytes: object heads, its dict entries, its place in the wheels.
 _OVERHEAD = 180
+
+#: How many entries of a wheel are looked at in one step. Where most sessions were touched since they were
+#: filed, the first is not found among so few; what is evicted is then the least recently seen of these.
+_BUDGET = 256
+
+#: How many restored sessions are filed together: so many are looked at again in one go, later.
+_PIECE = 512
 
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
@@ -157,13 +169,44 @@ class MemoryStore:
         with self._lock:
             if self._forgotten:
                 return 0.0
-            first = self._by_expiry.first(truth=self._expiry_of)
-            return None if first is None else first[1]
+            first = self._by_expiry.first(truth=self._expiry_of, budget=_BUDGET)
+            return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
 
     def close(self) -> None:
         pass
 
+    def restore(self, *, now: float) -> int:
+        """Take into account the packed records that were put into the empty store's shards, and forget those
+        that have expired; return how many did. Before the store is used, so without its lock.
+        """
+        expired = 0
+        for shard in self._shards:
+            expired += _drop_expired(shard, now)
+            keys = list(shard)
+            for start in range(0, len(keys), _PIECE):
+                self._take_up(shard, keys[start : start + _PIECE])
+            self._count += len(keys)
+            self._bytes += sum(map(len, shard.values())) + _OVERHEAD * len(keys)
+        self._make_room(now)
+        return expired
+
     # What follows is called with the lock held.
+
+    def _take_up(self, shard: dict[int, bytes], keys: list[int]) -> None:
+        """Note some sessions of a shard in the wheels and under their users.
+
+        All are filed at the instant of the first of them: too early costs a second look when it comes,
+        and to compute each one's place now would be most of the time that a start takes.
+        """
+        seen, expiries = _times([shard[key] for key in keys])
+        self._by_expiry.file_all(keys, min(expiries))
+        logged_in = [key for key in keys if _is_logged_in(shard[key])]
+        for key in logged_in:
+            self._enter_user(key, _user_id(shard[key]))
+        if self.bounded:
+            anonymous = [key for key in keys if not _is_logged_in(shard[key])] if logged_in else keys.copy()
+            self._logged_in.file_all(logged_in, min(seen))
+            self._anonymous.file_all(anonymous, min(seen))
 
     def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
         if limit <= 0:
@@ -187,7 +230,7 @@ class MemoryStore:
         )
 
     def _evict(self, wheel: Wheel) -> list[SessionInfo]:
-        first = wheel.first(truth=self._seen_in(wheel))
+        first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
         info = None if first is None else self._forget(first[0])
         return [] if info is None else [info]
 
@@ -207,8 +250,11 @@ class MemoryStore:
         if self.bounded:
             self._order_of(info).file(key, info.last_seen_at)
         if info.user_id is not None:
-            keys = self._keys_of(info.user_id)
-            self._users[hash(info.user_id) % _SHARDS][info.user_id] = (*keys, key) if keys else key
+            self._enter_user(key, info.user_id)
+
+    def _enter_user(self, key: int, user_id: str) -> None:
+        keys = self._keys_of(user_id)
+        self._users[hash(user_id) % _SHARDS][user_id] = (*keys, key) if keys else key
 
     def _leave(self, key: int, info: SessionInfo) -> None:
         if info.user_id is not None:
@@ -257,6 +303,34 @@ def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[S
             yield _unpack_info(SessionId(int=key), packed)
 
 
+def _times(records: list[bytes]) -> "tuple[array[float], list[float]]":
+    """Return when each packed record was last seen, and when it expires."""
+    times = array("d", b"".join([packed[: _TIMES.size] for packed in records]))
+    if sys.byteorder == "big":  # pragma: no cover
+        times.byteswap()
+    seen = times[0::4]
+    return seen, list(map(min, map(add, seen, times[1::4]), times[2::4], times[3::4]))
+
+
+def _drop_expired(shard: dict[int, bytes], now: float) -> int:
+    """Drop what has expired, and clamp what was last seen in the future: the clock may have been set back
+    between two runs. Return how many were dropped."""
+    if not shard:
+        return 0
+    seen, expiries = _times(list(shard.values()))
+    if max(seen) > now:
+        for key, at in zip(list(shard), seen, strict=True):
+            if at > now:
+                shard[key] = _SEEN.pack(now) + shard[key][_SEEN.size :]
+        _, expiries = _times(list(shard.values()))
+    if min(expiries) > now:
+        return 0
+    expired = [key for key, at in zip(shard, expiries, strict=True) if at <= now]
+    for key in expired:
+        del shard[key]
+    return len(expired)
+
+
 def _pack(record: Record) -> bytes:
     return _pack_head(record) + engine.pack(dict(record.values), _refuse)
 
@@ -296,11 +370,10 @@ def _unpack(sid: SessionId, packed: bytes) -> Record:
 
 
 def _unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
-    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, length = _HEAD.unpack_from(packed)
-    values_at = _values_at(packed)
+    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, _ = _HEAD.unpack_from(packed)
     return SessionInfo(
         sid=sid,
-        user_id=packed[values_at - length : values_at].decode() if marks & _HAS_USER else None,
+        user_id=_user_id(packed) if marks & _HAS_USER else None,
         created_at=created_at,
         last_seen_at=seen,
         idle_timeout=idle_timeout,
@@ -314,6 +387,12 @@ def _values_at(packed: bytes) -> int:
     length: int
     marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
     return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
+
+
+def _user_id(packed: bytes) -> str:
+    """The user of a session that has one."""
+    end = _values_at(packed)
+    return packed[end - _MARKS.unpack_from(packed, _MARKS_AT)[1] : end].decode()
 
 
 def _is_logged_in(packed: bytes) -> bool:

@@ -46,6 +46,11 @@ class Wheel:
         """Remember that the turn of ``key`` comes at ``instant``."""
         self._append(floor(instant * _FINENESS), [key])
 
+    def file_all(self, keys: list[int], instant: float) -> None:
+        """Remember that the turn of none of ``keys`` comes before ``instant``. The list is the wheel's then."""
+        if keys:
+            self._append(floor(instant * _FINENESS), keys)
+
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
         """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
         about ``budget`` entries. Those whose instant has moved are filed anew.
@@ -73,19 +78,25 @@ class Wheel:
                 break  # What is left of the present slot is looked at again another time.
         return due
 
-    def first(self, *, truth: Truth) -> tuple[int, float] | None:
+    def first(self, *, truth: Truth, budget: int) -> tuple[int, float | None] | None:
         """Return the key with the earliest true instant, and that instant; None for an empty wheel.
 
-        Within one slot it is the earliest of the 64 that were filed first.
+        Within one slot it is the earliest of the 64 that were filed first. Where it is not found within
+        about ``budget`` entries, it is the earliest of those, and without an instant.
         """
+        seen: dict[int, float] = {}
         while self._order:
+            if budget <= 0 and seen:
+                return min(seen, key=seen.__getitem__), None
             slot = self._order[0]
             here: dict[int, float] = {}
             for key in self._take(slot, _LOOK):
+                budget -= 1
                 instant = truth(key)
                 if instant is not None:
                     if floor(instant * _FINENESS) > slot:
                         self.file(key, instant)
+                        seen[key] = instant
                     else:
                         here[key] = instant
             if here:
