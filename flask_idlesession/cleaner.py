@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from math import inf
 from typing import Protocol
 from weakref import finalize
 from weakref import WeakSet
@@ -31,7 +32,7 @@ class Cleaner:
     """Calls :meth:`Cleanable.clean` when it is due, from a daemon thread that lives as long as there is
     anything to clean. It keeps nothing alive: what is registered and then dropped is forgotten.
 
-    ``_lock`` guards everything here, and nothing is called under it.
+    ``_wake`` guards everything here, and nothing is called under it.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Cleaner:
         with self._wake:
             if cleanable not in self._cleanables:
                 self._cleanables.add(cleanable)
-                finalize(cleanable, self._notify).atexit = False
+                finalize(cleanable, self._note_drop).atexit = False
             self._start()
             self._notify()
 
@@ -101,33 +102,54 @@ class Cleaner:
             self._wakes_at = 0.0
             self._wake.notify_all()
 
+    def _note_drop(self) -> None:
+        """Have the thread end now if nothing is left; should this come at a bad time, it does so by itself
+        within a minute: the collector calls this in the midst of anything, where no lock may be waited for.
+        """
+        if self._wake.acquire(blocking=False):
+            try:
+                self._notify()
+            finally:
+                self._wake.release()
+
     def _run(self) -> None:
-        me = threading.current_thread()
-        while True:
+        try:
+            while self._is_needed():
+                delay = min(max(self._pass(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
+                with self._wake:
+                    if self._wakes_at != 0.0 and self._thread is threading.current_thread():
+                        self._wakes_at = time.monotonic() + delay
+                        self._wake.wait(delay)
+        finally:  # Also where a receiver of a signal called sys.exit(): the next session starts another thread.
             with self._wake:
-                if self._thread is not me:
-                    return
-                if not self._cleanables:
+                if self._thread is threading.current_thread():
                     self._thread = None
-                    return
-                self._wakes_at = time.monotonic() + _LONGEST_SLEEP
-            delay = min(max(self._pass(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
-            with self._wake:
-                if self._wakes_at == 0.0 or self._thread is not me:
-                    continue
-                self._wakes_at = time.monotonic() + delay
-                self._wake.wait(delay)
+
+    def _is_needed(self) -> bool:
+        """Return whether this thread is to go on; if not, another may take its place from now on."""
+        with self._wake:
+            if self._thread is not threading.current_thread():
+                return False
+            if not self._present():
+                self._thread = None
+                return False
+            self._wakes_at = inf  # Whoever comes during a pass may be too late for it.
+            return True
 
     def _pass(self) -> float:
         """Clean everything once; return the seconds until the first of it is due again."""
         delay = _LONGEST_SLEEP
-        for cleanable in list(self._cleanables):
+        for cleanable in self._present():
             try:
                 delay = min(delay, cleanable.clean())
             except Exception:
                 _logger.exception("The cleaner could not finish its pass; it tries again in a second.")
                 delay = min(delay, 1.0)
         return delay
+
+    def _present(self) -> list[Cleanable]:
+        with self._wake:  # A set that another thread adds to must not be walked meanwhile.
+            return list(self._cleanables)
 
     def _after_fork_in_child(self) -> None:
         """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
@@ -137,6 +159,7 @@ class Cleaner:
         """
         had_thread = self._thread is not None
         self._reset()
+        self._cleanables = WeakSet(self._cleanables)  # Another thread may have been walking it.
         monkey = sys.modules.get("gevent.monkey")
         if had_thread and not (monkey is not None and monkey.is_module_patched("threading")):
             self._start()
