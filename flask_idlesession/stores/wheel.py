@@ -9,6 +9,7 @@ from collections.abc import Callable
 from heapq import heappop
 from heapq import heappush
 from math import floor
+from math import inf
 
 #: Slots to a second. A power of two, so that the edges of a slot are exact.
 _FINENESS = 16
@@ -43,40 +44,38 @@ class Wheel:
         return self._filed
 
     def file(self, key: int, instant: float) -> None:
-        """Remember that the turn of ``key`` comes at ``instant``."""
-        self._append(floor(instant * _FINENESS), [key])
+        """Remember that the turn of ``key`` comes at ``instant``; that of an infinite one never comes."""
+        if instant < inf:
+            self._append(floor(instant * _FINENESS), [key])
 
     def file_all(self, keys: list[int], instant: float) -> None:
         """Remember that the turn of none of ``keys`` comes before ``instant``. The list is the wheel's then."""
-        if keys:
+        if keys and instant < inf:
             self._append(floor(instant * _FINENESS), keys)
 
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
         """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
         about ``budget`` entries. Those whose instant has moved are filed anew.
         """
-        due: list[int] = []
+        due: dict[int, None] = {}
+        waiting: list[tuple[int, float]] = []  # Filed afterwards, for the present slot is not to grow meanwhile.
         present = floor(now * _FINENESS)
-        while budget > 0 and self._order and self._order[0] <= present:
+        while budget > 0 and len(due) < limit and self._order and self._order[0] <= present:
             slot = self._order[0]
-            taken = list(dict.fromkeys(self._take(slot, _LOOK)))
-            budget -= _LOOK
-            waiting = False
+            taken = self._take(slot, min(budget, _LOOK))
+            budget -= max(len(taken), 1)
             for index, key in enumerate(taken):
                 if len(due) == limit:
                     self._put_back(slot, taken[index:])
-                    return due
+                    break
                 instant = truth(key)
-                if instant is None:
-                    continue
-                if instant <= now:
-                    due.append(key)
-                else:
-                    self.file(key, instant)
-                    waiting = True
-            if waiting and slot == present:
-                break  # What is left of the present slot is looked at again another time.
-        return due
+                if instant is not None and instant <= now:
+                    due[key] = None
+                elif instant is not None:
+                    waiting.append((key, instant))
+        for key, instant in dict(waiting).items():
+            self.file(key, instant)
+        return list(due)
 
     def first(self, *, truth: Truth, budget: int) -> tuple[int, float | None] | None:
         """Return the key with the earliest true instant, and that instant; None for an empty wheel.
@@ -94,7 +93,7 @@ class Wheel:
                 budget -= 1
                 instant = truth(key)
                 if instant is not None:
-                    if floor(instant * _FINENESS) > slot:
+                    if instant * _FINENESS >= slot + 1:
                         self.file(key, instant)
                         seen[key] = instant
                     else:
@@ -165,9 +164,9 @@ class Wheel:
             self._taken[slot] = start - len(keys)
 
     def _drop(self, slot: int) -> None:
-        del self._slots[slot]
         self._taken.pop(slot, None)
         if self._order[0] == slot:
             heappop(self._order)
+            del self._slots[slot]
         else:
-            self._order.remove(slot)
+            self._slots[slot] = []  # Its turn comes: a heap is no heap any more if one is taken from its middle.
