@@ -17,7 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
+from itertools import chain
+from itertools import combinations
+from itertools import product
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -45,11 +49,11 @@ _PASSES = 20
 #: Seconds that nobody waits for.
 _TOO_LONG = 60.0
 
-#: How likely a thread under the interpreter lock lets another one on after an opcode of the store's.
+#: How likely a preempted thread lets another one on after an opcode of the store's.
 _OFTEN = 0.02
 
 #: One history in so many is preempted so; that slows the store down twentyfold.
-_EVERY = 4
+_EVERY = 8
 
 
 class NotLinearizable(AssertionError):
@@ -103,7 +107,34 @@ class Event:
 
 def step(state: State, call: Call, answer: Any) -> State | None:
     """Return the state after the call, or None if the call could not have got this answer."""
-    return _STEPS[call.name](state, call, answer)
+    return None if isinstance(answer, Exception) else _STEPS[call.name](state, call, answer)
+
+
+def in_steps(event: Event) -> list[list[Event]]:
+    """Return the steps that a call consists of, or several possibilities.
+
+    A call of several sessions is one step for each of them: who reads without a lock may find one ended and the
+    other not yet, and no promise is about two sessions at once.
+    """
+    call, answer = event.call, event.answer
+
+    def parts(name: str, answers: dict[int, Any]) -> list[Event]:
+        return [replace(event, call=replace(call, name=name, number=n), answer=a) for n, a in answers.items()]
+
+    if isinstance(answer, Exception):
+        return [[event]]
+    if call.name == "find":
+        return [parts("see", {number: answer.get(number) for number in range(_SESSIONS)})]
+    if call.name == "prune":
+        numbers = dict(answer)
+        is_right = len(numbers) == len(answer) <= call.given
+        return [parts("forget", numbers) if is_right else [replace(event, answer=ValueError(answer))]]
+    if call.name == "delete_user":
+        user, keep = call.given
+        meant = [number for number in range(_SESSIONS) if number != keep]
+        call = replace(call, given=user)
+        return [parts("revoke", {number: number in ended for number in meant}) for ended in combinations(meant, answer)]
+    return [[event]]
 
 
 def _create(state: State, call: Call, answer: Any) -> State | None:
@@ -118,7 +149,7 @@ def _load(state: State, call: Call, answer: Any) -> State | None:
 
 
 def _see(state: State, call: Call, answer: Any) -> State | None:
-    """One session's part in a find(): that may meet each session at another moment."""
+    """One session's part in a find()."""
     held = state[call.number]
     is_seen = held is not None and call.now < held.expires_at and call.given in (None, held.user)
     return state if answer == (_shown(held) if held is not None and is_seen else None) else None
@@ -166,23 +197,21 @@ def _delete(state: State, call: Call, answer: Any) -> State | None:
     return _put(state, call.number, None) if answer is (state[call.number] is not None) else None
 
 
-def _delete_user(state: State, call: Call, answer: Any) -> State | None:
-    user, keep = call.given
-    after = tuple(
-        None if held is not None and held.user == user and number != keep else held for number, held in enumerate(state)
-    )
-    return after if answer == sum(old is not new for old, new in zip(state, after, strict=True)) else None
-
-
-def _prune(state: State, call: Call, answer: Any) -> State | None:
-    if len(answer) > call.given:
+def _revoke(state: State, call: Call, answer: Any) -> State | None:
+    """One session's part in a delete_user()."""
+    held = state[call.number]
+    is_meant = held is not None and held.user == call.given
+    if answer is not is_meant:
         return None
-    for number, shown in answer:
-        held = state[number]
-        if held is None or call.now < held.expires_at or shown != _shown(held):
-            return None
-        state = _put(state, number, None)
-    return state
+    return _put(state, call.number, None) if is_meant else state
+
+
+def _forget(state: State, call: Call, answer: Any) -> State | None:
+    """One session's part in a prune() that returned it."""
+    held = state[call.number]
+    if held is None or call.now < held.expires_at or answer != _shown(held):
+        return None
+    return _put(state, call.number, None)
 
 
 def _next_expiry(state: State, call: Call, answer: Any) -> State | None:
@@ -201,8 +230,8 @@ _STEPS: dict[str, Callable[[State, Call, Any], State | None]] = {
     "see": _see,
     "commit": _commit,
     "delete": _delete,
-    "delete_user": _delete_user,
-    "prune": _prune,
+    "revoke": _revoke,
+    "forget": _forget,
     "next_expiry": _next_expiry,
     "emptied": _emptied,
 }
@@ -220,7 +249,15 @@ def _shown(held: Held) -> tuple[Any, ...]:
 
 
 def find_order(events: list[Event], state: State) -> list[Event] | None:
-    """Return the events in an order that explains every answer, or None if there is none."""
+    """Return the steps of the events in an order that explains every answer, or None if there is none."""
+    for steps in product(*map(in_steps, events)):
+        order = _find_order(list(chain.from_iterable(steps)), state)
+        if order is not None:
+            return order
+    return None
+
+
+def _find_order(events: list[Event], state: State) -> list[Event] | None:
     everything = (1 << len(events)) - 1
     seen = {(0, state)}
     path: list[Event] = []
@@ -273,12 +310,7 @@ class Recorder:
         except Exception as error:  # Whatever it is, the check shows it: no order explains an exception.
             answer = error
         answered_at = time.monotonic_ns()
-        calls = [(call, answer)]
-        if call.name == "find" and isinstance(answer, dict):
-            calls = [
-                (Call("see", number, call.now, call.given), answer.get(sid)) for number, sid in enumerate(self._sids)
-            ]
-        self.events += [Event(call, called_at, answered_at, answer) for call, answer in calls]
+        self.events.append(Event(call, called_at, answered_at, answer))
         return answer
 
     def _ask(self, call: Call) -> Any:
@@ -301,9 +333,10 @@ class Recorder:
                 return store.delete_user(self._users + user, keep=None if keep is None else self._sids[keep])
             case "find":
                 user = None if given is None else self._users + given
-                return {info.sid: self._shown(info) for info in store.find(now=now, user_id=user)}
+                found = store.find(now=now, user_id=user)
+                return {self._number(info): self._shown(info) for info in found if info.sid in self._sids}
             case "prune":
-                return [(self._sids.index(info.sid), self._shown(info)) for info in store.prune(now=now, limit=given)]
+                return [(self._number(info), self._shown(info)) for info in store.prune(now=now, limit=given)]
             case "next_expiry":
                 return store.next_expiry()
         raise ValueError(call.name)
@@ -327,6 +360,9 @@ class Recorder:
         former_ends_at = record.former_ends_at if record.former_digest else 0.0
         values = tuple(sorted(record.values.items()))
         return Held(record.secret_digest, *self._shown(record.info), values, record.former_digest, former_ends_at)
+
+    def _number(self, info: SessionInfo) -> int:
+        return self._sids.index(info.sid)
 
     def _shown(self, info: SessionInfo) -> tuple[Any, ...]:
         user = None if info.user_id is None else info.user_id.removeprefix(self._users)
@@ -555,12 +591,8 @@ def _work(
 def preempted(store: object, rng: random.Random) -> Iterator[None]:
     """Let other threads on at any opcode of the store's, here and there.
 
-    Under the interpreter lock a call of a few microseconds is hardly ever interrupted, and a store without a lock
-    would look atomic. Without that lock threads meet by themselves.
+    A call of a few microseconds is hardly ever interrupted, and a store without a lock would look atomic.
     """
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        yield
-        return
     home = str(Path(flask_idlesession.__file__).parent)
     files = {sys.modules[kind.__module__].__file__ for kind in type(store).__mro__ if kind is not object}
     before = sys.gettrace()
