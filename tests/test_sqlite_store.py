@@ -8,14 +8,17 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import closing
+from contextlib import ExitStack
 from math import inf
 from pathlib import Path
 from uuid import UUID
+from uuid import uuid4
 
 import pytest
-
-# from store_contract import StoreContract
+from store_contract import StoreContract
 from store_races import a_record
 from store_races import add_up
 from store_races import HOLDER
@@ -50,12 +53,11 @@ def store(path: Path) -> Iterator[SQLiteStore]:
     store.close()
 
 
-class _TestContract:
+class TestContract(StoreContract):
     @pytest.fixture
-    def store(self, path: Path) -> Iterator[Store]:
-        store = SQLiteStore(path)
-        yield store
-        store.close()
+    def make_store(self, path: Path) -> Iterator[Callable[[], Store]]:
+        with ExitStack() as stores:
+            yield lambda: stores.enter_context(closing(SQLiteStore(path.with_name(f"{uuid4()}.db"))))
 
 
 class TestRaces(StoreRaces):
