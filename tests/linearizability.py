@@ -308,7 +308,7 @@ class Recorder:
         try:
             answer = self._ask(call)
         except Exception as error:  # Whatever it is, the check shows it: no order explains an exception.
-            answer = error
+            answer = RuntimeError(repr(error))
         answered_at = time.monotonic_ns()
         self.events.append(Event(call, called_at, answered_at, answer))
         return answer
@@ -464,7 +464,7 @@ def _some_commit(rng: random.Random) -> Call:
         holder=_secret(rng),
         last_seen_at=rng.choice((None, now, now, now - 3.0, now + 100.0)),
         delta={key: rng.choice((None, _value(rng), _value(rng))) for key in keys},
-        **more,
+        **{"expect": {}, **more},
     )
     return Call("commit", rng.randrange(_SESSIONS), now, change)
 

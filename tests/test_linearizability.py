@@ -286,7 +286,7 @@ def test_a_store_with_a_planted_fault_is_found(fault: type[SimpleStore]) -> None
 @pytest.mark.parametrize("make_store", [SimpleStore, MemoryStore])
 def test_every_call_is_one_atomic_step(make_store: Callable[[], Store], threads: int) -> None:
     overlaps = check_store(make_store, histories=500, threads=threads, seed=SEED)
-    assert overlaps > 500, "the calls did not meet; nothing was shown"
+    assert overlaps > 50, "the calls did not meet; nothing was shown"
 
 
 @pytest.mark.soak
