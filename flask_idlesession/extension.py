@@ -13,6 +13,7 @@ from .clock import system_clock
 from .codec import Codec
 from .interface import IdleSessionInterface
 from .interface import Runtime
+from .locks import ForkSafeLock
 from .manager import SessionManager
 from .peers import Peers
 from .settings import read_settings
@@ -72,6 +73,8 @@ class AppState:
         self._codec = codec
         self._store = store
         self._clock = clock
+        self._runtime: Runtime | None = None
+        self._lock = ForkSafeLock()  # Several first requests may come at once.
 
     @property
     def settings(self) -> Settings:
@@ -85,8 +88,11 @@ class AppState:
 
     def runtime(self) -> Runtime:
         """Return what the sessions run on, the same each time."""
-        runtime: Runtime | None = self.__dict__.get("_runtime")
-        return self._start() if runtime is None else runtime
+        if self._runtime is None:
+            with self._lock:
+                if self._runtime is None:
+                    self._runtime = self._start()
+        return self._runtime
 
     def _start(self) -> Runtime:
         app = cast(Flask, self._app())
@@ -106,6 +112,4 @@ class AppState:
         )
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
-        # Of several first requests at once the first to get here wins. A lock could be held by a fork.
-        runtime = self.__dict__.setdefault("_runtime", Runtime(settings, manager, peers))
-        return cast(Runtime, runtime)
+        return Runtime(settings, manager, peers)

@@ -18,7 +18,8 @@ class Lock(Protocol):
 class ForkSafeLock:
     """A lock that :func:`os.fork` waits for, so that the child's copy of what it guards is not half done.
 
-    Hold it for microseconds, and neither fork nor take another one while you do.
+    A fork waits as long as the lock is held, so hold it briefly, and neither fork nor take another one
+    while you do.
     """
 
     __slots__ = ("_lock", "acquire", "release", "__weakref__")
@@ -43,10 +44,16 @@ _held: list[ForkSafeLock] = []
 
 
 def _before_fork() -> None:
-    _registry.acquire()
-    for lock in list(_all):
-        lock.acquire()
-        _held.append(lock)
+    """Take every lock. Whoever holds one may be making another, so the registry is not held meanwhile."""
+    while True:
+        _registry.acquire()
+        missing = set(_all).difference(_held)
+        if not missing:
+            return
+        _registry.release()
+        for lock in missing:
+            lock.acquire()
+            _held.append(lock)
 
 
 def _after_fork() -> None:
