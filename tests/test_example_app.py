@@ -370,6 +370,7 @@ def fill_in_log_in(page):
     page.get_by_label("Password").fill(PASSWORDS["ada"])
     page.get_by_role("button", name="Log in").click()
     page.get_by_text("Welcome, Ada.").wait_for()
+    page.wait_for_load_state()  # The script has run: who stops the server from here on does not stop that.
 
 
 def add_note(page, text):
@@ -418,6 +419,15 @@ def test_a_window_left_open_shows_nothing_after_the_session_ended_in_another(win
     assert left_open.get_by_text("ended before its time").is_visible()
 
 
+def test_a_server_in_trouble_at_the_end_leaves_no_notes_on_the_screen(window, server):
+    page = open_notes(window, server)
+    window.route("**/session/status", lambda route: route.fulfill(status=503, body="{}"))
+    page.get_by_text("The server does not answer just now.").wait_for()
+    assert not page.get_by_role("heading", name="Notes").is_visible()
+    window.unroute_all()
+    page.wait_for_url("**/login?ended=idle")
+
+
 def test_without_scripts_the_next_click_after_the_end_leads_to_the_form(browser, server):
     context = browser.new_context(java_script_enabled=False)
     page = open_notes(context, server)
@@ -445,7 +455,7 @@ def test_after_a_restart_users_log_in_again_and_nothing_breaks(window, tmp_path)
         page = open_notes(window, server)
         key = (tmp_path / "instance" / "secret_key").read_text()
         server.stop()
-        page.get_by_text("The server cannot be reached just now.").wait_for()
+        page.get_by_text("The server does not answer just now.").wait_for()
         assert not page.get_by_role("heading", name="Notes").is_visible()
         server.start()
         page.wait_for_url("**/login?ended=*")

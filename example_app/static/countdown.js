@@ -39,13 +39,12 @@ async function ask() {
 
 async function send(url, method) {
   lastAsked = performance.now();
-  try {
-    const response = await fetch(url, { method, cache: "no-store" });
-    if (response.ok) hear(await response.json());
-  } catch {
-    // No answer: the time goes on running down, and ends here when it ends there.
-    if (secondsLeft() === 0) document.getElementById("over").hidden = false;
-  }
+  const answer = await fetch(url, { method, cache: "no-store", signal: AbortSignal.timeout(5000) })
+    .then((response) => (response.ok ? response.json() : null))
+    .catch(() => null);
+  if (answer) hear(answer);
+  // Without an answer the time goes on running down, and ends here when it ends there.
+  else if (secondsLeft() === 0) document.getElementById("over").hidden = false;
 }
 
 function leave() {
@@ -92,7 +91,7 @@ let focusBefore = null;
 button.addEventListener("focus", (event) => (focusBefore = event.relatedTarget));
 button.addEventListener("click", async () => {
   await send(stayUrl, "POST");
-  (focusBefore ?? content).focus({ preventScroll: true });
+  if (bar.hidden) (focusBefore ?? content).focus({ preventScroll: true });
 });
 
 // A page that was put aside (a sleeping machine, another tab, the Back button) has missed things.
