@@ -86,7 +86,7 @@ class Replay:
         if is_ending(frame.kind) and frame.is_complete:
             self._last_end = frame.number
         shards, count = self._shards, len(self._shards)
-        if frame.kind is Kind.BASE and len({key % count for key in frame.keys}) == 1 and None not in frame.bodies:
+        if frame.kind is Kind.BASE and len(set(map(count.__rmod__, frame.keys))) == 1 and None not in frame.bodies:
             shards[frame.keys[0] % count].update(zip(frame.keys, frame.bodies, strict=True))  # type: ignore[arg-type]
             return
         for key, body in zip(frame.keys, frame.bodies, strict=True):

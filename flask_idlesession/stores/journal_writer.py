@@ -204,8 +204,8 @@ class JournalWriter:
         if self._trouble is None:
             _logger.error(
                 "The journal %s cannot be written: %s. The sessions go on in memory and would not outlive this "
-                "process; a log-out, a revocation or a new token is answered 503, because it must be on disk before it is "
-                "answered. This is said once; writing is tried again every few seconds.",
+                "process; a log-out, a revocation or a new token is answered 503: it must be on disk before it is "
+                "done. This is said once; writing is tried again every few seconds.",
                 self._path,
                 error,
             )
