@@ -11,6 +11,7 @@ from .breaker import Breaker
 from .clock import Clock
 from .clock import system_clock
 from .codec import Codec
+from .errors import ConfigError
 from .interface import IdleSessionInterface
 from .interface import Runtime
 from .locks import ForkSafeLock
@@ -97,11 +98,17 @@ class AppState:
     def _start(self) -> Runtime:
         app = cast(Flask, self._app())
         settings = read_settings(app.config)
+        folder = Path(app.instance_path).parent
         store = open_store(
             settings.store if self._store is None else self._store,
-            folder=Path(app.instance_path).parent,
-            open_memory=lambda: MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes),
+            folder=folder,
+            open_memory=lambda: self._open_memory(settings, folder),
         )
+        if settings.journal is not None and not isinstance(store, MemoryStore):
+            raise ConfigError(
+                f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
+                'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
+            )
         manager = SessionManager(
             store if isinstance(store, MemoryStore) else Breaker(store),
             policy=settings.policy,
@@ -113,3 +120,16 @@ class AppState:
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         return Runtime(settings, manager, peers)
+
+    def _open_memory(self, settings: Settings, folder: Path) -> Store:
+        if settings.journal is None:
+            return MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
+        from .stores.journal import JournalStore
+
+        return JournalStore(
+            folder / settings.journal,
+            now=self._clock(),
+            durability=settings.durability,
+            max_sessions=settings.max_sessions,
+            max_bytes=settings.max_bytes,
+        )

@@ -1,9 +1,11 @@
 """Reads an application's config, once, and checks it: every complaint names the key, the value, the mend."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from .activity import Activity
@@ -39,6 +41,15 @@ KEYS: dict[str, tuple[Any, str]] = {
         "How many sessions the memory store keeps before it evicts; None: no bound.",
     ),
     "IDLESESSION_MAX_BYTES": (1 << 30, "How many bytes the memory store's sessions may take; None: no bound."),
+    "IDLESESSION_JOURNAL": (
+        None,
+        "A file in which the memory store writes its sessions down, so that they outlive the process; None: none.",
+    ),
+    "IDLESESSION_DURABILITY": (
+        "interval",
+        'When new sessions and writes are on the disk: "always" (before they are answered), "interval" (within 0.1 s) '
+        'or "none" (when the system sees fit). Ends and new tokens always are before they are answered.',
+    ),
 }
 
 #: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
@@ -55,6 +66,8 @@ class Settings:
     cleanup_interval: float
     max_sessions: int | None
     max_bytes: int | None
+    journal: Path | None
+    durability: str
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -68,6 +81,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         cleanup_interval=_read_interval(_get(config, "IDLESESSION_CLEANUP_INTERVAL")),
         max_sessions=_read_bound(config, "IDLESESSION_MAX_SESSIONS"),
         max_bytes=_read_bound(config, "IDLESESSION_MAX_BYTES"),
+        journal=_read_journal(_get(config, "IDLESESSION_JOURNAL")),
+        durability=_read_durability(_get(config, "IDLESESSION_DURABILITY")),
     )
 
 
@@ -150,6 +165,20 @@ def _read_bound(config: Mapping[str, Any], key: str) -> int | None:
     if value is None or isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     raise ConfigError(f"{key} is {value!r}; it must be a whole number above 0, or None for no bound.")
+
+
+def _read_journal(value: Any) -> Path | None:
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)) and str(value):
+        return Path(value)
+    raise ConfigError(f"IDLESESSION_JOURNAL is {value!r}; it must be the path of a file, or None for no journal.")
+
+
+def _read_durability(value: Any) -> str:
+    if value in ("always", "interval", "none"):
+        return str(value)
+    raise ConfigError(f'IDLESESSION_DURABILITY is {value!r}; it must be "always", "interval" or "none".')
 
 
 def _check_cookie(config: Mapping[str, Any]) -> None:
