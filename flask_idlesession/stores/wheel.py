@@ -18,6 +18,9 @@ _FINENESS = 16
 #: is a flood, in which any of them will do.
 _LOOK = 64
 
+#: The bytes of a key.
+_WIDTH = 16
+
 #: Returns the instant that truly belongs to a key, or None for a key that is forgotten.
 Truth = Callable[[int], float | None]
 
@@ -29,11 +32,11 @@ class Wheel:
     the two entries become one when they meet.
     """
 
-    __slots__ = ("_slots", "_taken", "_order", "_filed", "_round", "_left")
+    __slots__ = ("_slots", "_order", "_filed", "_round", "_left")
 
     def __init__(self) -> None:
-        self._slots: dict[int, list[int]] = {}
-        self._taken: dict[int, int] = {}  # How many keys at a slot's front are no longer in it.
+        # The keys as bytes: a list's items the garbage collector would visit, one by one.
+        self._slots: dict[int, bytearray] = {}
         self._order: list[int] = []  # A heap of the slots.
         self._filed = 0
         self._round: list[int] = []  # The slots that settle() has yet to visit,
@@ -46,12 +49,12 @@ class Wheel:
     def file(self, key: int, instant: float) -> None:
         """Remember that the turn of ``key`` comes at ``instant``; that of an infinite one never comes."""
         if instant < inf:
-            self._append(floor(instant * _FINENESS), [key])
+            self._append(floor(instant * _FINENESS), key.to_bytes(_WIDTH))
 
     def file_all(self, keys: list[int], instant: float) -> None:
-        """Remember that the turn of none of ``keys`` comes before ``instant``. The list is the wheel's then."""
+        """Remember that the turn of none of ``keys`` comes before ``instant``."""
         if keys and instant < inf:
-            self._append(floor(instant * _FINENESS), keys)
+            self._append(floor(instant * _FINENESS), _pack(keys))
 
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
         """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
@@ -125,48 +128,36 @@ class Wheel:
                 self._round.pop()
 
     def _size(self, slot: int) -> int:
-        return len(self._slots.get(slot, ())) - self._taken.get(slot, 0)
+        return len(self._slots.get(slot, b"")) // _WIDTH
 
-    def _append(self, slot: int, keys: list[int]) -> None:
-        self._filed += len(keys)
+    def _append(self, slot: int, keys: bytes) -> None:
+        self._filed += len(keys) // _WIDTH
         if slot in self._slots:
             self._slots[slot] += keys
         else:
-            self._slots[slot] = keys
+            self._slots[slot] = bytearray(keys)
             heappush(self._order, slot)
 
     def _take(self, slot: int, limit: int) -> list[int]:
-        """Take up to ``limit`` keys off the front of a slot, moving no more than that many others."""
-        keys = self._slots[slot]
-        start = self._taken.get(slot, 0)
-        taken = keys[start : start + limit]
-        self._filed -= len(taken)
-        start += len(taken)
-        if start == len(keys):
-            self._drop(slot)
-        elif start > len(keys) // 2:
-            del keys[:start]
-            self._taken.pop(slot, None)
-        else:
-            self._taken[slot] = start
-        return taken
+        """Take up to ``limit`` keys off the front of a slot, in a time that the others do not lengthen."""
+        filed = self._slots[slot]
+        taken = bytes(filed[: limit * _WIDTH])
+        del filed[: limit * _WIDTH]
+        self._filed -= len(taken) // _WIDTH
+        if not filed and self._order[0] == slot:
+            del self._slots[slot]
+            heappop(self._order)
+        # Another empty slot stays until its turn: a heap from whose middle one is taken is none any more.
+        return [int.from_bytes(taken[at : at + _WIDTH]) for at in range(0, len(taken), _WIDTH)]
 
     def _put_back(self, slot: int, keys: list[int]) -> None:
         """Put keys that were just taken back at the front of their slot."""
-        self._filed += len(keys)
-        if slot not in self._slots:
-            self._slots[slot] = keys
-            heappush(self._order, slot)
-            return
-        start = self._taken.pop(slot, 0)
-        self._slots[slot][max(start - len(keys), 0) : start] = keys
-        if start > len(keys):
-            self._taken[slot] = start - len(keys)
-
-    def _drop(self, slot: int) -> None:
-        self._taken.pop(slot, None)
-        if self._order[0] == slot:
-            heappop(self._order)
-            del self._slots[slot]
+        if slot in self._slots:
+            self._filed += len(keys)
+            self._slots[slot][:0] = _pack(keys)
         else:
-            self._slots[slot] = []  # Its turn comes: a heap is no heap any more if one is taken from its middle.
+            self._append(slot, _pack(keys))
+
+
+def _pack(keys: list[int]) -> bytes:
+    return b"".join([key.to_bytes(_WIDTH) for key in keys])

@@ -1,0 +1,335 @@
+"""The memory store: the contract, its bounds, and what it costs."""
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from store_contract import a_record
+from store_contract import at_once
+from store_contract import drain
+from store_contract import HOLDER
+from store_contract import IDLE
+from store_contract import NOW
+from store_contract import sids
+from store_contract import StoreContract
+
+from flask_idlesession.ids import digest
+from flask_idlesession.record import Change
+from flask_idlesession.record import Outcome
+from flask_idlesession.record import Record
+from flask_idlesession.record import Rotation
+from flask_idlesession.record import SessionInfo
+from flask_idlesession.store import Store
+from flask_idlesession.stores.memory import MemoryStore
+
+SECOND = digest(b"the second secret")
+
+
+class TestContract(StoreContract):
+    # The wheel looks at the first 64 of those that end in one sixteenth of a second.
+    crowd = 50
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], Store]:
+        return MemoryStore
+
+
+class TestContractUnbounded(StoreContract):
+    crowd = 50
+    rounds = 5
+
+    @pytest.fixture
+    def make_store(self) -> Callable[[], Store]:
+        return lambda: MemoryStore(max_sessions=None, max_bytes=None)
+
+
+def kept(store: MemoryStore, *, now: float = NOW) -> set[Any]:
+    return sids(store.find(now=now))
+
+
+def seen_at(seconds: float, **info: Any) -> Record:
+    """Return a record that was created and last seen so many seconds after NOW, with much time left."""
+    at = NOW + seconds
+    return a_record(
+        **({"created_at": at, "last_seen_at": at, "idle_timeout": 1e6, "lifetime_ends_at": NOW + 1e7} | info)
+    )
+
+
+def touch(store: MemoryStore, record: Record, seconds: float) -> None:
+    at = NOW + seconds
+    assert store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=at), now=at) is Outcome.DONE
+
+
+# Bounds.
+
+
+def test_no_more_sessions_are_kept_than_the_bound() -> None:
+    store = MemoryStore(max_sessions=10)
+    for number in range(100):
+        store.create(seen_at(number))
+        assert len(store) == len(kept(store)) == min(number + 1, 10)
+
+
+def test_the_least_recently_seen_are_evicted_first() -> None:
+    store = MemoryStore(max_sessions=5)
+    records = [seen_at(number) for number in range(8)]
+    for record in records:
+        store.create(record)
+    assert kept(store) == {record.info.sid for record in records[3:]}
+
+
+def test_a_touch_saves_from_eviction() -> None:
+    store = MemoryStore(max_sessions=5)
+    records = [seen_at(number) for number in range(5)]
+    for record in records:
+        store.create(record)
+    touch(store, records[0], 10)
+    touch(store, records[2], 11)
+    new = [seen_at(20), seen_at(21)]
+    for record in new:
+        store.create(record)
+    assert kept(store) == {record.info.sid for record in (records[0], records[2], records[4], *new)}
+
+
+def test_sessions_are_evicted_in_the_order_of_their_last_touch() -> None:
+    store = MemoryStore(max_sessions=20)
+    records = [seen_at(number) for number in range(20)]
+    for record in records:
+        store.create(record)
+    order = [(number * 7) % 20 for number in range(20)]
+    for step, number in enumerate(order):
+        touch(store, records[number], 100 + step)
+    for step in range(20):
+        store.create(seen_at(200 + step))
+        (evicted,) = store.prune(now=NOW + 200, limit=10)
+        assert evicted.sid == records[order[step]].info.sid
+
+
+def test_anonymous_sessions_are_evicted_before_those_of_users() -> None:
+    store = MemoryStore(max_sessions=6)
+    users = [seen_at(number, user_id="ada") for number in range(3)]
+    anonymous = [seen_at(10 + number) for number in range(3)]
+    for record in users + anonymous:
+        store.create(record)
+    new = [seen_at(20 + number, user_id="bob") for number in range(3)]
+    for record in new:
+        store.create(record)
+    assert kept(store) == {record.info.sid for record in users + new}
+    store.create(last := seen_at(30, user_id="cy"))
+    assert kept(store) == {record.info.sid for record in [*users[1:], *new, last]}
+
+
+def test_a_session_that_logged_in_counts_as_a_users() -> None:
+    store = MemoryStore(max_sessions=2)
+    first, second = seen_at(0), seen_at(1)
+    store.create(first)
+    store.create(second)
+    log_in = Change(holder=HOLDER, rotation=Rotation(secret_digest=SECOND, user_id="ada"))
+    assert store.commit(first.info.sid, log_in, now=NOW + 2) is Outcome.DONE
+    store.create(third := seen_at(3))
+    assert kept(store) == {first.info.sid, third.info.sid}
+
+
+def test_a_session_of_which_the_user_was_taken_away_counts_as_anonymous() -> None:
+    store = MemoryStore(max_sessions=2)
+    first, second = seen_at(0, user_id="ada"), seen_at(1, user_id="bob")
+    store.create(first)
+    store.create(second)
+    change = Change(holder=HOLDER, rotation=Rotation(secret_digest=SECOND, user_id=None))
+    assert store.commit(second.info.sid, change, now=NOW + 2) is Outcome.DONE
+    store.create(third := seen_at(3, user_id="cy"))
+    assert kept(store) == {first.info.sid, third.info.sid}
+
+
+def test_no_more_bytes_are_kept_than_the_bound() -> None:
+    store = MemoryStore(max_bytes=1_000_000, max_sessions=None)
+    for number in range(100):
+        store.create(seen_at(number, values={"a": b"x" * 50_000}))
+    assert 10 <= len(store) <= 19
+    store.create(big := seen_at(200, values={"a": b"x" * 900_000}))
+    assert big.info.sid in kept(store) and len(store) <= 2
+
+
+def test_values_that_grow_evict_others() -> None:
+    store = MemoryStore(max_bytes=1_000_000, max_sessions=None)
+    records = [seen_at(number, values={"a": b"x" * 90_000}) for number in range(10)]
+    for record in records:
+        store.create(record)
+    grown = records[-1].info.sid
+    change = Change(holder=HOLDER, delta={"a": b"x" * 500_000}, last_seen_at=NOW + 20)
+    assert store.commit(grown, change, now=NOW + 20) is Outcome.DONE
+    assert grown in kept(store) and len(store) < 7
+    assert records[0].info.sid not in kept(store)
+
+
+def test_what_was_deleted_makes_room() -> None:
+    store = MemoryStore(max_bytes=1_000_000, max_sessions=None)
+    for number in range(100):
+        store.create(record := seen_at(number, values={"a": b"x" * 400_000}))
+        shrink = Change(holder=HOLDER, delta={"a": b""})
+        if number % 2:
+            assert store.commit(record.info.sid, shrink, now=NOW + number) is Outcome.DONE
+        store.delete(record.info.sid)
+    assert len(store) == 0
+    for number in range(2):
+        store.create(seen_at(number, values={"a": b"x" * 400_000}))
+    assert len(store) == 2
+
+
+def test_a_session_that_is_too_big_for_the_store_is_not_kept() -> None:
+    store = MemoryStore(max_bytes=100_000, max_sessions=None)
+    store.create(record := seen_at(0, values={"a": b"x" * 200_000}))
+    assert len(store) == 0 and store.load(record.info.sid, now=NOW) is None
+
+
+def test_what_has_expired_goes_before_what_is_live() -> None:
+    store = MemoryStore(max_sessions=3)
+    expired = seen_at(2, idle_timeout=1.0)
+    live = [seen_at(0), seen_at(1)]
+    for record in (expired, *live):
+        store.create(record)
+    store.create(new := seen_at(10))
+    assert kept(store) == {record.info.sid for record in (*live, new)}
+    (info,) = store.prune(now=NOW + 10, limit=10)
+    assert info == expired.info and not info.is_live(NOW + 10)
+
+
+def test_what_was_evicted_is_handed_over_by_prune_once_and_live_still() -> None:
+    store = MemoryStore(max_sessions=5)
+    records = [seen_at(number, values={}) for number in range(20)]
+    for record in records:
+        store.create(record)
+    assert store.next_expiry() == 0.0
+    evicted: list[SessionInfo] = []
+    while some := store.prune(now=NOW + 20, limit=4):
+        assert len(some) <= 4
+        evicted += some
+    assert evicted == [record.info for record in records[:15]]
+    assert all(info.is_live(NOW + 20) for info in evicted)
+    due = store.next_expiry()
+    assert due is not None and due > NOW + 20
+
+
+def test_an_evicted_session_is_gone() -> None:
+    store = MemoryStore(max_sessions=1)
+    store.create(record := seen_at(0, user_id="ada"))
+    store.create(seen_at(1, user_id="bob"))
+    change = Change(holder=HOLDER, last_seen_at=NOW + 2, delta={"a": b"1"})
+    assert store.commit(record.info.sid, change, now=NOW + 2) is Outcome.GONE
+    assert list(store.find(now=NOW, user_id="ada")) == [] and store.delete_user("ada") == 0
+
+
+def test_the_bound_holds_while_many_threads_create() -> None:
+    store = MemoryStore(max_sessions=50)
+
+    def create() -> None:
+        for number in range(300):
+            store.create(seen_at(number))
+
+    at_once(*[create] * 8)
+    assert len(store) == len(kept(store)) == 50
+    assert len(drain(store, now=NOW + 400)) == 8 * 300 - 50
+
+
+# What it costs.
+
+
+def entries(store: MemoryStore) -> int:
+    return len(store._by_expiry) + len(store._anonymous) + len(store._logged_in)
+
+
+@pytest.mark.parametrize("number", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("user_id", [None, "ada"])
+def test_sessions_that_come_and_go_leave_nothing(user_id: str | None, number: int) -> None:
+    store = MemoryStore()
+    for count in range(number):
+        at = count / 1000
+        record = seen_at(at, user_id=user_id)
+        store.create(record)
+        assert store.delete(record.info.sid)
+    assert len(store) == 0 and store._bytes == 0
+    assert entries(store) < 5000
+    assert not any(store._users)
+
+
+def test_sessions_that_come_and_go_among_others_leave_nothing() -> None:
+    store = MemoryStore()
+    for number in range(2000):
+        store.create(seen_at(number / 100))
+    for number in range(30_000):
+        record = seen_at(20 + number / 100, idle_timeout=IDLE if number % 2 else 3600.0)
+        store.create(record)
+        store.delete(record.info.sid)
+    assert len(store) == 2000
+    assert entries(store) < 20_000
+    assert drain(store, now=NOW + 1e5) == [] and len(kept(store)) == 2000
+
+
+def test_an_idle_timeout_that_goes_to_and_fro_leaves_nothing() -> None:
+    store = MemoryStore()
+    store.create(record := seen_at(0))
+    for number in range(20_000):
+        change = Change(holder=HOLDER, idle_timeout=1000.0 if number % 2 else 2000.0)
+        assert store.commit(record.info.sid, change, now=NOW) is Outcome.DONE
+    assert entries(store) < 5000
+    assert sids(drain(store, now=NOW + 2000)) == {record.info.sid}
+
+
+def test_a_browser_that_changes_users_leaves_nothing() -> None:
+    store = MemoryStore()
+    store.create(record := seen_at(0))
+    holder = HOLDER
+    for number in range(20_000):
+        new = digest(bytes(number))
+        rotation = Rotation(secret_digest=new, user_id=("ada", "bob", None)[number % 3])
+        change = Change(holder=holder, last_seen_at=NOW + number, rotation=rotation)
+        assert store.commit(record.info.sid, change, now=NOW + number) is Outcome.DONE
+        holder = new
+    assert entries(store) < 10_000
+    assert store.delete(record.info.sid) and not any(store._users)
+
+
+def test_a_user_with_many_sessions_is_logged_out_of_all_in_no_time() -> None:
+    """A log-in form without a limit makes as many as somebody wants; the lock is held meanwhile."""
+    store = MemoryStore()
+    for number in range(5000):
+        store.create(seen_at(number / 100, user_id="ada"))
+    began = time.perf_counter()
+    assert store.delete_user("ada") == 5000
+    assert time.perf_counter() - began < 0.5
+
+
+def full_collection(repeat: int = 5) -> float:
+    """Return the seconds that the quickest of some full collections took."""
+    times = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        gc.collect()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def check_collection(number: int, *, slower: float) -> None:
+    """Fill a store; a full collection must not be slower for it, give or take what a busy machine does."""
+    tracked, before = len(gc.get_objects()), full_collection()
+    store = MemoryStore(max_sessions=None, max_bytes=None)
+    for count in range(number):
+        user_id = f"user {count // 3}" if count % 2 else None
+        store.create(seen_at(count / 1000, user_id=user_id, values={"a": b"x" * 20, "b": b"y"}))
+    after = full_collection()
+    more = len(gc.get_objects()) - tracked
+    print(f"{number} sessions: a full collection takes {before:.4f} s before and {after:.4f} s after; {more} more objects")
+    assert len(store) == number
+    assert more < number / 20
+    assert after < slower * before
+
+
+def test_a_full_collection_is_not_slower_for_100_000_sessions() -> None:
+    check_collection(100_000, slower=3.0)
+
+
+@pytest.mark.soak
+def test_a_full_collection_is_not_slower_for_1_000_000_sessions() -> None:
+    check_collection(1_000_000, slower=1.5)
