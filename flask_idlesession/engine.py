@@ -13,6 +13,8 @@ try:
 except ImportError:  # pragma: no cover
     import msgpack  # type: ignore[import-untyped]
 
+    Ext = msgpack.ExtType  # type: ignore[misc]
+
     def pack(value: Any, convert: Callable[[Any], Any]) -> bytes:
         return msgpack.packb(_strict(value), default=lambda item: _strict(convert(item)), strict_types=True)  # type: ignore[no-any-return]
 
