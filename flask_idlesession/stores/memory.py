@@ -47,6 +47,9 @@ _BUDGET = 256
 #: How many restored sessions are filed together: so many are looked at again in one go, later.
 _PIECE = 512
 
+#: So many sessions of one user are kept in a tuple.
+_FEW = 16
+
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
 
@@ -72,8 +75,9 @@ class MemoryStore:
         self.max_bytes = max_bytes
         self._lock: Lock = ForkSafeLock() if lock is None else lock
         self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
-        # One session's key, or several: most users have one, and an int is not walked by the collector.
-        self._users: tuple[dict[str, int | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
+        # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for
+        # a user with so many that going through them each time would take long.
+        self._users: tuple[dict[str, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
         self._by_expiry = Wheel()
         self._anonymous = Wheel()
         self._logged_in = Wheel()
@@ -264,11 +268,14 @@ class MemoryStore:
 
     def _enter_user(self, key: int, user_id: str) -> None:
         users = self._users[hash(user_id) % _SHARDS]
-        known = users.setdefault(user_id, key)
+        known = users.get(user_id)
         if isinstance(known, dict):
             known[key] = None
-        elif known != key:
-            users[user_id] = {known: None, key: None}
+        elif known is None:
+            users[user_id] = key
+        else:
+            keys = (*self._keys_of(user_id), key)
+            users[user_id] = keys if len(keys) <= _FEW else dict.fromkeys(keys)
 
     def _leave(self, key: int, info: SessionInfo) -> None:
         if info.user_id is not None:
@@ -276,7 +283,9 @@ class MemoryStore:
             keys = users[info.user_id]
             if isinstance(keys, dict):
                 del keys[key]
-            if keys == key or keys == {}:
+            else:
+                keys = users[info.user_id] = tuple(other for other in self._keys_of(info.user_id) if other != key)
+            if not keys:
                 del users[info.user_id]
         if self.bounded:
             wheel = self._order_of(info)
