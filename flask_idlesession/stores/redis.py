@@ -1,0 +1,238 @@
+"""Keeps records in Redis or Valkey, alone, in a cluster, or watched over by Sentinel: the store of many hosts."""
+
+import os
+from binascii import crc_hqx
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from inspect import iscoroutinefunction
+from itertools import count
+from math import inf
+from typing import Any
+
+from ..errors import ConfigError
+from ..errors import SessionExists
+from ..errors import StoreError
+from ..ids import SessionId
+from ..record import Change
+from ..record import Outcome
+from ..record import Record
+from ..record import SessionInfo
+from . import redis_scripts as scripts
+from .redis_scripts import Script
+
+#: In a cluster sessions lie in so many slots, evenly over all of them; a session and what lists it share a slot.
+_SHARDS = 16
+_SLOTS = 16384
+
+_OUTCOMES = (Outcome.DONE, Outcome.GONE, Outcome.CONFLICT, Outcome.EMPTIED)
+
+
+class RedisStore:
+    """The store of many hosts, in the Redis (from 6.2) or Valkey that ``client`` asks.
+
+    ``client`` is a ready client in the shape of redis-py's: ``Redis``, ``RedisCluster``, what
+    ``Sentinel.master_for`` returns, or valkey-py's. Its time-outs and retries are its own. Every key begins with
+    ``prefix``; two applications that share a server take two. Every verb is one script and one round trip, in a
+    cluster one for each of 16 slots where it is about more than one session.
+    """
+
+    def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
+        _check(client, prefix)
+        self._client = client
+        self._prefix = prefix
+        self._is_cluster = hasattr(client, "keyslot")
+        self._bases = [each.encode() for each in (_spread(prefix) if self._is_cluster else [prefix])]
+        self._no_script, self._errors = _errors_of(client)
+        # What prune() was told of next_expiry() on its way, and what was true of _changed before it asked.
+        self._ahead: tuple[object, float | None] | None = None
+        self._changed = object()
+        self._turns = count()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._prefix!r}>"
+
+    def create(self, record: Record) -> None:
+        mark = os.urandom(8)
+        arguments = [scripts.to_head(record, mark=mark), mark]
+        for key, value in record.values.items():
+            arguments += (scripts.to_field(key), value)
+        created = self._run(scripts.CREATE, self._keys(record.info.sid), *arguments)
+        self._changed = object()
+        if not created:
+            raise SessionExists(f"There is a session {record.info.sid} already.")
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        fields = self._fields(sid)
+        if not fields:
+            return None
+        if scripts.HEAD not in fields:
+            raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
+        record = scripts.to_record(fields)
+        if record.info.sid != sid:
+            self._drop_connections()
+            raise StoreError("The answer was about another session than the one asked for; the connection is dropped.")
+        return record if record.info.is_live(now) else None
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        # A touch may be made twice; anything else has a mark by which it is told that it was made.
+        is_touch = change.is_touch and not change.expect
+        mark = b"" if is_touch else os.urandom(8)
+        arguments = scripts.to_arguments(change, now=now, mark=mark)
+        outcome = _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
+        if not is_touch or change.refresh_by is not None:
+            self._changed = object()
+        return outcome
+
+    def delete(self, sid: SessionId) -> bool:
+        return bool(self._run(scripts.DELETE, self._keys(sid)))
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        owner, kept = scripts.to_owner(user_id), b"" if keep is None else str(keep).encode()
+        return sum(self._run(scripts.DELETE_USER, keys, owner, kept) for keys in self._keys_of_user(owner))
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        for head in self._heads() if user_id is None else self._heads_of(user_id):
+            info = scripts.to_info(head)
+            if info.is_live(now):
+                yield info
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        changed, first, gone = self._changed, inf, []
+        turn = next(self._turns)  # Each time another slot is the first, so that a small limit comes to all of them.
+        for number in range(len(self._bases)):
+            if len(gone) >= limit:
+                return gone
+            due_at, heads = self._prune(self._bases[(turn + number) % len(self._bases)], now, limit - len(gone))
+            gone += [scripts.to_info(head) for head in heads]
+            first = min(first, due_at)
+        self._ahead = changed, None if first == inf else first
+        return gone
+
+    def next_expiry(self) -> float | None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is self._changed:
+            return ahead[1]
+        first = min(_due_at(self._run(scripts.NEXT_EXPIRY, (base + b"due",))) for base in self._bases)
+        return None if first == inf else first
+
+    def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock, give or take the way there and back."""
+        seconds, microseconds = self._run(scripts.TIME, (self._bases[0] + b"due",))
+        return now - int(seconds) - int(microseconds) / 1e6
+
+    def close(self) -> None:
+        """Let go of the connections that are idle. The client may be used on."""
+        self._drop_connections(in_use=False)
+
+    # The steps of the above.
+
+    def _keys(self, sid: SessionId) -> tuple[bytes, bytes]:
+        base = self._bases[sid.int % len(self._bases)]
+        return base + b"due", base + b"session:" + str(sid).encode()
+
+    def _keys_of_user(self, owner: bytes) -> list[tuple[bytes, bytes]]:
+        return [(base + b"due", base + b"user:" + owner[1:]) for base in self._bases]
+
+    def _fields(self, sid: SessionId) -> dict[bytes, bytes]:
+        try:
+            fields = self._client.execute_command("HGETALL", self._keys(sid)[1], NEVER_DECODE=True)
+        except self._errors as error:
+            raise self._failure(error) from error
+        except (TypeError, ValueError) as error:  # redis-py makes a dict of what cannot be made one.
+            self._drop_connections()
+            raise StoreError("The answer was no session; the connection is dropped.") from error
+        return fields  # type: ignore[no-any-return]
+
+    def _heads(self) -> Iterator[bytes]:
+        for base in self._bases:
+            seen: set[bytes] = set()
+            cursor = b"0"
+            while True:
+                cursor, *heads = self._run(scripts.FIND, (base + b"due",), cursor)
+                for head in heads:
+                    sid = scripts.sid_in(head)
+                    if sid not in seen:
+                        seen.add(sid)
+                        yield head
+                if cursor == b"0":
+                    break
+
+    def _heads_of(self, user_id: str) -> Iterator[bytes]:
+        owner = scripts.to_owner(user_id)
+        for keys in self._keys_of_user(owner):
+            yield from self._run(scripts.FIND_USER, keys, owner)
+
+    def _prune(self, base: bytes, now: float, limit: int) -> tuple[float, list[bytes]]:
+        """Return when something is due next, and the heads of what was forgotten."""
+        while True:
+            due, *heads = self._run(scripts.PRUNE, (base + b"due",), scripts.DOUBLE.pack(now), b"%d" % limit)
+            due_at = _due_at(due)
+            if heads or due_at > now:
+                return due_at, heads
+
+    # The connection.
+
+    def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: bytes) -> Any:
+        told = (len(keys), *keys, *arguments)
+        try:
+            try:
+                return self._client.execute_command("EVALSHA", script.sha, *told, NEVER_DECODE=True)
+            except self._no_script:
+                return self._client.execute_command("EVAL", script.text, *told, NEVER_DECODE=True)
+        except self._errors as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> StoreError:
+        if type(error).__name__ == "ReadOnlyError":
+            # It was demoted. Connections made anew find whatever took its place.
+            self._drop_connections(in_use=False)
+        return StoreError(f"The session server failed: {error}")
+
+    def _drop_connections(self, *, in_use: bool = True) -> None:
+        nodes = self._client.get_nodes() if self._is_cluster else ()
+        clients = [node.redis_connection for node in nodes] if self._is_cluster else [self._client]
+        for client in clients:
+            with suppress(*self._errors, AttributeError):
+                client.connection_pool.disconnect(inuse_connections=in_use)
+
+
+def _due_at(data: bytes) -> float:
+    return scripts.DOUBLE.unpack(data)[0] if data else inf
+
+
+def _spread(prefix: str) -> list[str]:
+    """Return beginnings of keys, one in each sixteenth of a cluster's slots."""
+    bases: dict[int, str] = {}
+    for number in count():
+        shard = crc_hqx(b"%d" % number, 0) % _SLOTS * _SHARDS // _SLOTS
+        bases.setdefault(shard, f"{prefix}{{{number}}}:")
+        if len(bases) == _SHARDS:
+            return [bases[shard] for shard in range(_SHARDS)]
+    raise AssertionError("There are numbers for every slot.")
+
+
+def _check(client: Any, prefix: str) -> None:
+    said = f"The session store was given {type(client).__module__}.{type(client).__qualname__}"
+    if not hasattr(client, "evalsha") or not hasattr(client, "execute_command"):
+        mend = "pass what its master_for() returns" if hasattr(client, "master_for") else "pass a redis.Redis"
+        raise ConfigError(f"{said}, which is no Redis client; {mend}.")
+    if iscoroutinefunction(client.execute_command):
+        raise ConfigError(f"{said}, which is asynchronous; pass a redis.Redis.")
+    if hasattr(client, "command_stack"):
+        raise ConfigError(f"{said}, which is a pipeline; pass the client that it was made by.")
+    if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
+        raise ConfigError(f"{said}, which reads from replicas: a session that ended would be read there still.")
+    if "{" in prefix and hasattr(client, "keyslot"):
+        raise ConfigError(f"The prefix of a session store in a cluster is {prefix!r}; it must not contain a brace.")
+
+
+def _errors_of(client: Any) -> tuple[type[Exception], tuple[type[Exception], ...]]:
+    """Return what the client raises for a script that is not known, and for anything."""
+    for kind in type(client).__mro__:
+        with suppress(ImportError, AttributeError):
+            errors = import_module(f"{kind.__module__.partition('.')[0]}.exceptions")
+            root = errors.NoScriptError.__mro__[-4:-3]  # Exception, BaseException and object come after it.
+            others = [getattr(errors, name) for name in vars(errors) if name.endswith("ClusterException")]
+            return errors.NoScriptError, (*root, *others, OSError)
+    raise ConfigError(f"{type(client).__qualname__} raises no errors that are known; pass a redis.Redis.")

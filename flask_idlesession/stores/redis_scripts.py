@@ -1,0 +1,408 @@
+"""The Lua scripts by which Redis and Valkey do each verb in one step, and the form in which they keep a session.
+
+A session is a hash: its head (below) under the field ``\\xff``, which is no text's UTF-8, and each value under its
+own key. Beside it stand a sorted set, ``due``, of all sessions by when :meth:`prune` is to look at them, and for each
+user a set of that user's sessions. Neither says more than where to look: the head is the truth. Where a cluster
+spreads the keys, a session and its entries in both sets have the same slot, so that one script reaches them all.
+
+Instants are binary doubles on their way and in the head, and so come back as they went.
+"""
+
+import hashlib
+from struct import Struct
+
+from ..errors import StoreError
+from ..ids import SessionId
+from ..record import Change
+from ..record import Record
+from ..record import SessionInfo
+
+HEAD = b"\xff"
+
+_VERSION = 1
+
+# Version, last seen, idle timeout, end of the lifetime, refresh by, created, end of the former secret, id, and
+# the marks of the last commits (see _marked_). After it the secret's digest and the former one, each after its
+# length, and the owner: nothing, or "u" and the user's id.
+_FIXED = Struct("<Bdddddd16s32s")
+
+# Now, last seen, idle timeout, refresh by, end of the lifetime, end of the grace (not a number: none is told), whether
+# it rotates, whether it ends what it empties, and how many fields are expected to hold something, to be absent,
+# are to be written, to be removed.
+_CHANGE = Struct("<ddddddBBIIII")
+
+_SID = slice(_FIXED.size - 48, _FIXED.size - 32)
+
+_NOT_TOLD = float("nan")
+_NEVER_SEEN = float("-inf")
+
+DOUBLE = Struct("<d")
+
+
+class Script:
+    """A script's text and the hash by which a server knows it."""
+
+    __slots__ = ("text", "sha")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def to_owner(user_id: str | None) -> bytes:
+    """Return what a head says of the user."""
+    return b"" if user_id is None else b"u" + user_id.encode("utf-8", "surrogatepass")
+
+
+def to_field(key: str) -> bytes:
+    """Return the name of the hash's field that holds the value of ``key``."""
+    return key.encode("utf-8", "surrogatepass")
+
+
+def to_head(record: Record, *, mark: bytes) -> bytes:
+    info = record.info
+    fixed = _FIXED.pack(
+        _VERSION,
+        info.last_seen_at,
+        info.idle_timeout,
+        info.lifetime_ends_at,
+        info.refresh_by,
+        info.created_at,
+        record.former_ends_at,
+        info.sid.bytes,
+        mark,
+    )
+    secret, former = record.secret_digest, record.former_digest
+    return b"".join((fixed, bytes((len(secret),)), secret, bytes((len(former),)), former, to_owner(info.user_id)))
+
+
+def to_info(head: bytes) -> SessionInfo:
+    """Return the info in a head."""
+    return _parse(head)[0]
+
+
+def sid_in(head: bytes) -> bytes:
+    """Return the id in a head, as it stands there."""
+    return head[_SID]
+
+
+def to_record(fields: dict[bytes, bytes]) -> Record:
+    """Return the record in a hash, and take the head out of the hash."""
+    info, secret, former, former_ends_at = _parse(fields.pop(HEAD))
+    return Record(
+        info=info,
+        secret_digest=secret,
+        values={field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()},
+        former_digest=former,
+        former_ends_at=former_ends_at,
+    )
+
+
+def _parse(head: bytes) -> tuple[SessionInfo, bytes, bytes, float]:
+    if len(head) < _FIXED.size + 2 or head[0] != _VERSION:
+        raise StoreError("What is stored as the head of a session was written by nothing that this version knows.")
+    _, seen, idle, lifetime, refresh, created, former_ends_at, sid, _ = _FIXED.unpack_from(head)
+    start = _FIXED.size + 1
+    end = start + head[start - 1]
+    former_end = end + 1 + head[end]
+    owner = head[former_end:]
+    info = SessionInfo(
+        sid=SessionId(bytes=sid),
+        user_id=owner[1:].decode("utf-8", "surrogatepass") if owner else None,
+        created_at=created,
+        last_seen_at=seen,
+        idle_timeout=idle,
+        lifetime_ends_at=lifetime,
+        refresh_by=refresh,
+    )
+    return info, head[start:end], head[end + 1 : former_end], former_ends_at
+
+
+def to_arguments(change: Change, *, now: float, mark: bytes) -> list[bytes]:
+    """Return the arguments by which the script :data:`COMMIT` is told of a change."""
+    rotation = change.rotation
+    held: list[bytes] = []
+    absent: list[bytes] = []
+    written: list[bytes] = []
+    removed: list[bytes] = []
+    for mapping, some, none in ((change.expect, held, absent), (change.delta, written, removed)):
+        for key, value in mapping.items():
+            if value is None:
+                none.append(to_field(key))
+            else:
+                some += (to_field(key), value)
+    fixed = _CHANGE.pack(
+        now,
+        _NEVER_SEEN if change.last_seen_at is None else change.last_seen_at,
+        _NOT_TOLD if change.idle_timeout is None else change.idle_timeout,
+        _NOT_TOLD if change.refresh_by is None else change.refresh_by,
+        _NOT_TOLD if rotation is None or rotation.lifetime_ends_at is None else rotation.lifetime_ends_at,
+        _NOT_TOLD if rotation is None or rotation.grace_ends_at is None else rotation.grace_ends_at,
+        rotation is not None,
+        change.end_if_emptied,
+        len(held),
+        len(absent),
+        len(written),
+        len(removed),
+    )
+    if rotation is None:
+        return [fixed, change.holder, mark, b"", b"", *held, *absent, *written, *removed]
+    new, owner = rotation.secret_digest, to_owner(rotation.user_id)
+    return [fixed, change.holder, mark, new, owner, *held, *absent, *written, *removed]
+
+
+# What the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the names of
+# all keys begin as theirs do.
+_COMMON = r"""
+local DUE = KEYS[1]
+local BASE = string.sub(DUE, 1, -4)
+local HEAD = '\255'
+local FORMAT = '<Bddddddc16c32Bc0Bc0'
+
+local function key_of(sid) return BASE .. 'session:' .. sid end
+local function sid_of(key) return string.sub(key, #BASE + 9) end
+local function set_of(owner) return BASE .. 'user:' .. string.sub(owner, 2) end
+
+local function read(head)
+  local s, after = {}
+  s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created, s.former_ends, s.sid, s.marks, s.secret, s.former, after =
+    struct.unpack(FORMAT, head)
+  s.owner = string.sub(head, after)
+  s.expires = math.min(s.seen + s.idle, s.lifetime, s.refresh)
+  return s
+end
+"""
+
+# Redis's own expiry only collects what nobody prunes any more: a day after the session's end. It is put off when
+# half of that day is gone, so that few touches need to. Each set lives as long as the longest of its sessions.
+_KEEP = r"""
+local SLACK, FOREVER = 86400000, 1e9
+
+local function ttl_of(s, now)
+  local left = s.expires - now
+  return left < FOREVER and math.floor(math.max(left, 0) * 1000) + SLACK or nil
+end
+
+local function enter(set, ttl, verb, ...)
+  local before = redis.call('PTTL', set)
+  redis.call(verb, set, ...)
+  if not ttl then
+    redis.call('PERSIST', set)
+  elseif before ~= -1 and before < ttl then
+    redis.call('PEXPIRE', set, ttl)
+  end
+end
+
+local function file(sid, s, ttl)
+  enter(DUE, ttl, 'ZADD', 'LT', string.format('%.17g', s.expires), sid)
+end
+
+local function own(sid, s, ttl)
+  if s.owner == '' then return end
+  local set = set_of(s.owner)
+  enter(set, ttl, 'SADD', sid)
+  for _, other in ipairs(redis.call('SRANDMEMBER', set, 2)) do
+    if other ~= sid and redis.call('EXISTS', key_of(other)) == 0 then redis.call('SREM', set, other) end
+  end
+end
+"""
+
+_FORGET = r"""
+local function forget(sid, owner)
+  redis.call('UNLINK', key_of(sid))
+  redis.call('ZREM', DUE, sid)
+  if owner ~= '' then redis.call('SREM', set_of(owner), sid) end
+end
+"""
+
+# ARGV: head, its mark, then fields and values. A client that got no answer sends it again: the mark tells that
+# what it finds is its own. The sets come first: if a cluster that moves the keys just now has the script fail in
+# its midst, then a set says too much, which mends itself, and never too little.
+CREATE = Script(
+    _COMMON
+    + _KEEP
+    + r"""
+local key = KEYS[2]
+local sid, head = sid_of(key), ARGV[1]
+local found = redis.call('HGET', key, HEAD)
+if found then return string.find(read(found).marks, ARGV[2], 1, true) and 1 or 0 end
+local s = read(head)
+local ttl = ttl_of(s, math.max(s.seen, s.created))
+file(sid, s, ttl)
+own(sid, s, ttl)
+redis.call('HSET', key, HEAD, head)
+for i = 3, #ARGV, 1000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 999, #ARGV))) end
+if ttl then redis.call('PEXPIRE', key, ttl) end
+return 1
+"""
+)
+
+# ARGV: what to_arguments() makes. It does what Record.judge and Record.apply say. The last four marks tell a change
+# that was made already, of which the answer was lost.
+COMMIT = Script(
+    _COMMON
+    + _KEEP
+    + _FORGET
+    + r"""
+local DONE, GONE, CONFLICT, EMPTIED = 0, 1, 2, 3
+local key, holder, mark = KEYS[2], ARGV[2], ARGV[3]
+local now, seen, idle, refresh, lifetime, grace, rotates, ends, held, absent, written, removed =
+  struct.unpack('<ddddddBBI4I4I4I4', ARGV[1])
+
+local head = redis.call('HGET', key, HEAD)
+if not head then return GONE end
+local s = read(head)
+if mark ~= '' and string.find(s.marks, mark, 1, true) then return DONE end
+
+if now >= s.expires then return GONE end
+if holder ~= s.secret then
+  if now >= s.former_ends or holder ~= s.former then return GONE end
+  if rotates == 1 and grace == grace then return CONFLICT end
+end
+local at = 6
+for i = at, at + held - 1, 2 do
+  if redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then return CONFLICT end
+end
+at = at + held
+for i = at, at + absent - 1 do
+  if redis.call('HEXISTS', key, ARGV[i]) == 1 then return CONFLICT end
+end
+at = at + absent
+local from, to = at + written, at + written + removed - 1
+if ends == 1 and written == 0 then
+  local left = redis.call('HLEN', key) - 1
+  for i = from, to do left = left - redis.call('HEXISTS', key, ARGV[i]) end
+  if left == 0 then
+    forget(sid_of(key), s.owner)
+    return EMPTIED
+  end
+end
+
+local expired, owned = s.expires, s.owner
+s.seen = math.max(s.seen, math.min(seen, now))
+if idle == idle then s.idle = idle end
+if refresh == refresh then s.refresh = refresh end
+if lifetime == lifetime then s.lifetime = lifetime end
+if rotates == 1 then
+  s.former, s.former_ends = '', 0
+  if grace == grace then s.former, s.former_ends = s.secret, grace end
+  s.secret, s.owner = ARGV[4], ARGV[5]
+end
+s.expires = math.min(s.seen + s.idle, s.lifetime, s.refresh)
+s.marks = mark .. string.sub(s.marks, 1, 32 - #mark)
+
+local ttl, kept = ttl_of(s, now), redis.call('PTTL', key)
+local stale = s.owner ~= owned or (ttl and kept < ttl - SLACK / 2) or (not ttl and kept ~= -1)
+if stale or s.expires < expired then file(sid_of(key), s, ttl) end
+if stale then own(sid_of(key), s, ttl) end
+redis.call('HSET', key, HEAD, struct.pack(FORMAT, s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created,
+  s.former_ends, s.sid, s.marks, #s.secret, s.secret, #s.former, s.former) .. s.owner)
+for i = at, from - 1, 1000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 999, from - 1))) end
+for i = from, to, 1000 do redis.call('HDEL', key, unpack(ARGV, i, math.min(i + 999, to))) end
+if stale and ttl then redis.call('PEXPIRE', key, ttl) end
+if stale and not ttl then redis.call('PERSIST', key) end
+if owned ~= '' and s.owner ~= owned then redis.call('SREM', set_of(owned), sid_of(key)) end
+return DONE
+"""
+)
+
+DELETE = Script(
+    _COMMON
+    + _FORGET
+    + r"""
+local head = redis.call('HGET', KEYS[2], HEAD)
+forget(sid_of(KEYS[2]), head and read(head).owner or '')
+return head and 1 or 0
+"""
+)
+
+# ARGV: owner, the id to keep.
+DELETE_USER = Script(
+    _COMMON
+    + _FORGET
+    + r"""
+local count = 0
+for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  if sid ~= ARGV[2] then
+    local head = redis.call('HGET', key_of(sid), HEAD)
+    if head and read(head).owner == ARGV[1] then
+      forget(sid, ARGV[1])
+      count = count + 1
+    else
+      redis.call('SREM', KEYS[2], sid)
+    end
+  end
+end
+return count
+"""
+)
+
+# ARGV: owner. Returns heads.
+FIND_USER = Script(
+    _COMMON
+    + r"""
+local heads = {}
+for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local head = redis.call('HGET', key_of(sid), HEAD)
+  if head and read(head).owner == ARGV[1] then
+    heads[#heads + 1] = head
+  else
+    redis.call('SREM', KEYS[2], sid)
+  end
+end
+return heads
+"""
+)
+
+# ARGV: cursor. Returns the next cursor, then heads.
+FIND = Script(
+    _COMMON
+    + r"""
+local page = redis.call('ZSCAN', DUE, ARGV[1], 'COUNT', 200)
+local reply = {page[1]}
+for i = 1, #page[2], 2 do
+  local head = redis.call('HGET', key_of(page[2][i]), HEAD)
+  if head then reply[#reply + 1] = head end
+end
+return reply
+"""
+)
+
+_NEXT = r"""
+local function next_due()
+  local first = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')
+  if not first[1] or first[2] == 'inf' then return '' end
+  return struct.pack('<d', tonumber(first[2]))
+end
+"""
+
+# ARGV: now, limit. Returns when something is due next, then the heads of what was forgotten. It looks at no more
+# than 256 besides, which were touched since their turn was noted: who got none is to ask again.
+PRUNE = Script(
+    _COMMON
+    + _FORGET
+    + _NEXT
+    + r"""
+local now, limit = struct.unpack('<d', ARGV[1]), tonumber(ARGV[2])
+local reply = {''}
+local last = string.format('%.17g', now)
+for _, sid in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', last, 'LIMIT', 0, limit + 256)) do
+  local head = redis.call('HGET', key_of(sid), HEAD)
+  local s = head and read(head)
+  if not s then
+    redis.call('ZREM', DUE, sid)
+  elseif now < s.expires then
+    redis.call('ZADD', DUE, string.format('%.17g', s.expires), sid)
+  elseif #reply <= limit then
+    forget(sid, s.owner)
+    reply[#reply + 1] = head
+  end
+end
+reply[1] = next_due()
+return reply
+"""
+)
+
+NEXT_EXPIRY = Script(_COMMON + _NEXT + "return next_due()")
+
+TIME = Script("return redis.call('TIME')")
