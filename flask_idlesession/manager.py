@@ -241,20 +241,21 @@ class SessionManager:
     # The steps of save().
 
     def _end_intended(self, session: Session) -> bool:
-        """End the session that came with the request, if its view said so."""
+        """End the session that came with the request, if its view said so; return whether this did it: the
+        token may have been replaced, or the session ended, while the view ran.
+        """
         claim = session.claim
         if not session.intents.end or claim is None:
             return False
         try:
-            record = session.record or self.reload(claim)
-            if record is not None:
-                self._end(record.info, EndReason.LOGGED_OUT)
+            record = self.reload(claim)
+            ended = record is not None and self._end(record.info, EndReason.LOGGED_OUT)
         except StoreError:
             self._pruner.condemn(claim)
             raise
         session.record, session.claim = None, None
         session.intents.end = False
-        return True
+        return ended
 
     def _save_new(self, session: Session) -> Saved | None:
         """Store a session that was not stored before; None if there is nothing to store."""
