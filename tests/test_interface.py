@@ -323,6 +323,28 @@ def test_a_late_response_after_a_log_in_or_log_out_sets_nothing(app: Flask, endi
     assert len(infos(app)) == (1 if ending == "/in/ada" else 0)
 
 
+@pytest.mark.parametrize("meanwhile", ["/in/ada", "/out"])
+def test_a_late_log_out_by_a_token_that_is_dead_ends_nothing_and_sets_nothing(app: Flask, meanwhile: str) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+
+    @app.get("/slow-out")
+    def slow_out() -> str:
+        session.get("a")
+        arrived.set()
+        assert go_on.wait(10)
+        log_out()
+        return "out"
+
+    client = app.test_client()
+    late = in_thread(app, "/slow-out", value_of(client.get("/set/a/1")))
+    assert arrived.wait(10)
+    client.get(meanwhile)
+    client.get("/set/a/2")
+    go_on.set()
+    assert cookies(late()) == []
+    assert client.get("/get/a").text == "2"
+
+
 def test_a_late_refresh_within_the_grace_of_a_rotation_does_not_put_the_old_token_back(app: Flask) -> None:
     arrived, go_on = threading.Event(), threading.Event()
 
