@@ -16,10 +16,10 @@ from .signals import session_ended
 from .signals import tell
 from .store import Store
 
-#: How many expired sessions a request forgets, while there are any: too few to be felt. Many more, a
-#: quarter of a millisecond's worth, once the cleaner has fallen behind because it gets no turn.
+#: How many expired sessions a request forgets, while there are any: too few to be felt. Once the
+#: cleaner has fallen behind, because busy threads leave it no turn, it is a millisecond's worth of them.
 _BY_REQUEST = 4
-_BY_REQUEST_BEHIND = 32
+_BY_REQUEST_BEHIND = 128
 
 #: How many the cleaner forgets before it looks at the time, and how long it goes on before it rests.
 _BY_CLEANER = 64
@@ -64,7 +64,7 @@ class Pruner:
             self._due = expires_at
         elif cleaner.is_running:
             return
-        cleaner.wake(within=max(self._due - self._clock(), self._interval * _GATHER))
+        self._wake_cleaner()
 
     def prune_few(self, *, now: float) -> None:
         """Forget a few of those that have expired, if any has: what a request does in passing."""
@@ -78,7 +78,9 @@ class Pruner:
         with suppress(StoreError):  # The request came for something else.
             limit = _BY_REQUEST_BEHIND if self._is_behind() else _BY_REQUEST
             if self._prune(limit=limit) < limit:
-                self._look_ahead()
+                before = self._due
+                if self._look_ahead() < before:
+                    self._wake_cleaner()  # Another process that shares the store has a session that ends sooner.
 
     def condemn(self, claim: Claim) -> None:
         """Take the session for ended, and have the store forget it as soon as it can."""
@@ -140,8 +142,11 @@ class Pruner:
             tell(session_ended, self._sender(), info=info, reason=_reason(info, now))
         return len(ended)
 
+    def _wake_cleaner(self) -> None:
+        cleaner.wake(within=max(self._due - self._clock(), self._interval * _GATHER))
+
     def _is_behind(self) -> bool:
-        return self._behind > self._interval / 4
+        return self._behind > self._interval * _GATHER
 
     def _look_ahead(self) -> float:
         """Note and return before which instant there is nothing to do; 0 if there is more to do at once."""
