@@ -69,9 +69,10 @@ class Peers:
         status = self._folder.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise PermissionError(f"{self._folder} is not this user's alone")
-        file = os.open(self._path(self._pid), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        file = os.open(self._path(self._pid), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._file = file
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(file, 0)
         os.write(file, mark.encode())
 
     def _others(self) -> dict[int, str]:
@@ -94,7 +95,7 @@ class Peers:
             'app.config["IDLESESSION_STORE"] = "sqlite:///instance/sessions.db"',
             pids,
         )
-        if any(other != mark for other in others.values()):
+        if any(other not in ("", mark) for other in others.values()):  # Empty: it is just coming in.
             _logger.error(
                 "Processes %s and %s of this application have different secret keys, so each refuses the other's "
                 "cookies. Set one key for all, from a file or the environment, not a random one at start.",
