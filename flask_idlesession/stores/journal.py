@@ -150,7 +150,10 @@ class JournalStore(MemoryStore):
         fd, size = opened
         file = None
         try:
-            file = self._load(fd, size, disk, now=now)
+            if size:
+                file = self._load(fd, size, disk, now=now)
+            else:
+                _logger.warning("The journal %s is empty; if it was not new, its sessions are lost.", self.path)
         finally:
             if file is None:
                 os.close(fd)
@@ -161,7 +164,9 @@ class JournalStore(MemoryStore):
         preamble = self._unpack_preamble(read(0, min(size, PREAMBLE)))
         mark, guard = (b"", None) if preamble is None else preamble
         replay = Replay(self._shards, guard=guard)
-        if preamble is not None:
+        if preamble is None:
+            replay.unreadable = size
+        else:
             replay.run(FrameReader(read, mark=mark, end=size), self.path, size=size)
         expired = self.restore(now=now)
         _logger.info("The journal %s gave back %d sessions; %d had expired.", self.path, len(self), expired)

@@ -138,8 +138,10 @@ def unpack_preamble(data: bytes) -> tuple[bytes, Guard | None] | None:
 
 
 def _resembles_magic(name: bytes) -> bool:
-    """Return whether this may have been the file's first bytes, of which damage has left most."""
-    return sum(a == b for a, b in zip(name, _MAGIC, strict=False)) >= len(name) - 2
+    """Return whether this may have been the magic: all of what a cut has left, or most of it after damage."""
+    if len(name) < len(_MAGIC):
+        return bool(name) and _MAGIC.startswith(name)
+    return sum(a == b for a, b in zip(name, _MAGIC, strict=True)) >= len(_MAGIC) - 2
 
 
 def _header_sum(version: int, mark: bytes) -> int:

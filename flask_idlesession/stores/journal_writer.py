@@ -310,7 +310,9 @@ class JournalWriter:
         """
         new: JournalFile | None = None
         with self._lock:
-            self._since = {}
+            self._take_missing()  # What was noted until now is in what is copied from now on.
+            if not self._is_usable:
+                self._unwritten.clear()
         try:
             new = JournalFile.create(self._new_path, disk=self._disk)
             if self._copy(new, paced=paced):
