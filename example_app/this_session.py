@@ -1,6 +1,5 @@
 """Shows what the session knows of itself, and answers the script that counts down its last seconds."""
 
-from dataclasses import replace
 from datetime import datetime
 from datetime import UTC
 from typing import Any
@@ -25,7 +24,7 @@ NOTICE = 120
 @login_required
 def show() -> ResponseReturnValue:
     """Show the session's id, its user, and its two clocks."""
-    return render_template("this_session.html", info=session.record.info, session=session)
+    return render_template("this_session.html", info=session.info, session=session)
 
 
 @pages.get("/status")
@@ -60,6 +59,4 @@ def time_left() -> dict[str, Any]:
     """
     if current_user_id() is None:
         return {"live": False, "seconds_left": 0, "ends_by": None}
-    info = session.record.info
-    info = replace(info, last_seen_at=session.seen_at or info.last_seen_at)
-    return {"live": True, "seconds_left": session.seconds_left, "ends_by": info.expiry_reason.value}
+    return {"live": True, "seconds_left": session.seconds_left, "ends_by": session.info.expiry_reason.value}

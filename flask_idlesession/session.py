@@ -29,6 +29,7 @@ from .policy import seconds
 from .record import Delta
 from .record import merged
 from .record import Record
+from .record import SessionInfo
 
 
 class _Unread:
@@ -273,18 +274,28 @@ class Session(SessionMixin):
             self.modified = True
 
     @property
+    def info(self) -> SessionInfo | None:
+        """What may be shown of this session, this request included; None while nothing is stored of it."""
+        if self.new or self.record is None:
+            return None
+        info = self.record.info
+        if self.seen_at is not None:
+            info = self._keeper.policy.seen(info, now=self.seen_at)
+        return replace(info, user_id=self.user_id, idle_timeout=self.idle_timeout)
+
+    @property
     def seconds_left(self) -> float:
         """Seconds until this session is over, if nothing more happens. A request that counts as activity
         is counted already; a passive one (a poll) sees the time run down.
         """
         policy, now = self._keeper.policy, self._keeper.now()
-        if self.new or self.record is None:
-            info = policy.begin(now=now, permanent=bool(self.peek("_permanent")))
-        else:
-            info = self.record.info
-            if self.seen_at is not None:
-                info = policy.seen(info, now=now)
-        return max(replace(info, idle_timeout=self.idle_timeout).expires_at - now, 0.0)
+        info = self.info
+        if info is None:
+            new = policy.begin(now=now, permanent=bool(self.peek("_permanent")))
+            info = replace(new, idle_timeout=self.idle_timeout)
+        elif self.seen_at is not None:
+            info = policy.seen(info, now=now)
+        return max(info.expires_at - now, 0.0)
 
     def rotate(self) -> None:
         """Give the session a new token with this response. Its id and its values stay."""
