@@ -474,6 +474,7 @@ def test_an_application_without_a_key_in_the_request_of_another_leaves_its_sessi
     inner.secret_key = None
 
     @outer.get("/through")
+    @passive
     def through() -> Response:
         response = Response.from_app(inner.wsgi_app, {**request.environ, "PATH_INFO": "/ignore"})
         session["after"] = "kept"
@@ -481,8 +482,10 @@ def test_an_application_without_a_key_in_the_request_of_another_leaves_its_sessi
 
     client = outer.test_client()
     client.get("/set/a/1")
+    (before,) = infos(outer)
     clock.advance(1700)
     assert client.get("/through").text == "ignored"
+    assert [info.sid for info in infos(outer)] == [before.sid]
     assert (client.get("/get/a").text, client.get("/get/after").text) == ("1", "kept")
 
 
