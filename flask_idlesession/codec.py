@@ -30,6 +30,9 @@ _TUPLE, _SET, _FROZENSET, _UUID, _DECIMAL = 1, 2, 3, 4, 5
 _DATETIME, _DATE, _TIME, _TIMEDELTA = 6, 7, 8, 9
 _MARKUP, _BIG_INT, _PAIRS, _TEXT, _CUSTOM = 10, 11, 12, 13, 14
 
+#: How deep extension types may lie in one another: an engine takes up to 40 kB of a thread's stack for each.
+_DEEPEST = 32
+
 #: Types whose values cannot change in place: what was read of them needs no second look at save.
 ATOMS = frozenset({str, int, float, bool, type(None), bytes, UUID, Decimal, datetime, date, time, timedelta, Markup})
 
@@ -105,30 +108,40 @@ class Codec:
         except (TypeError, ValueError, RecursionError, OverflowError):
             pass  # Walk it: that finds the path, and copes with keys and strings that the engine refuses.
         try:
-            return engine.pack(self._walk(value, path), self._refuse)
+            return _pack_plain(self._walk(value, path))
         except RecursionError:
             raise EncodeError(f"{path} is nested too deeply, or contains itself; a session cannot keep it.") from None
 
     def decode(self, data: bytes) -> Any:
         """Return the value that :meth:`encode` was given. Raise :exc:`~flask_idlesession.DecodeError`."""
+        return self._decode(data, 0)
+
+    def _decode(self, data: bytes, depth: int) -> Any:
+        causes: list[Exception] = []  # One engine chains what the other hides.
+
+        def restore(code: int, payload: bytes) -> Any:
+            try:
+                return self._restore(code, payload, depth + 1)
+            except Exception as error:
+                causes.append(error)
+                raise
+
         try:
-            return engine.unpack(data, self._restore)
+            return engine.unpack(data, restore)
         except (ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
-            cause = error.__cause__ or error  # The engine wraps what _restore raises.
+            cause = causes[0] if causes else error
             if isinstance(cause, DecodeError | RecursionError | MemoryError):
                 raise cause from None
             raise DecodeError(f"These bytes are no value of this codec ({type(cause).__name__}).") from error
 
-    def _convert(self, value: Any) -> Any:
+    def _convert(self, value: Any, depth: int = 0) -> Any:
         """Turn what the engine does not know into what it does; nested values are packed in turn."""
         code, payload = self._explain(value)
         if code is None:
             return payload
-        if code in (_SET, _FROZENSET):
-            payload = sorted(payload, key=self.encode)  # One order for equal sets.
-        return engine.Ext(code, payload if type(payload) is bytes else engine.pack(payload, self._convert))
+        return _extend(code, payload, depth, lambda item: engine.pack(item, lambda it: self._convert(it, depth + 1)))
 
-    def _walk(self, value: Any, path: str) -> Any:
+    def _walk(self, value: Any, path: str, depth: int = 0) -> Any:
         """Do in Python what :meth:`_convert` does for the engine, keeping the path to where it is."""
         kind = type(value)
         if kind is str:
@@ -136,12 +149,14 @@ class Codec:
         if kind in (bool, float, bytes, type(None)) or kind is int and -(2**63) <= value < 2**64:
             return value
         if kind is list:
-            return [self._walk(item, f"{path}[{index}]") for index, item in enumerate(value)]
+            return [self._walk(item, f"{path}[{index}]", depth) for index, item in enumerate(value)]
         if kind is dict:
             if all(type(key) is str and _is_clean(key) for key in value):
-                return {key: self._walk(item, f"{path}[{key!r}]") for key, item in value.items()}
-            pairs = [self._walk(part, f"{path}[{key!r}]") for key, item in value.items() for part in (key, item)]
-            return engine.Ext(_PAIRS, engine.pack(pairs, self._refuse))
+                return {key: self._walk(item, f"{path}[{key!r}]", depth) for key, item in value.items()}
+            pairs = [
+                self._walk(part, f"{path}[{key!r}]", depth + 1) for key, item in value.items() for part in (key, item)
+            ]
+            return _extend(_PAIRS, pairs, depth, _pack_plain)
         try:
             code, payload = self._explain(value)
         except EncodeError:
@@ -150,16 +165,8 @@ class Codec:
                 "or teach the codec the type with register()."
             ) from None
         if code is None:
-            return self._walk(payload, path)
-        if code in (_SET, _FROZENSET):
-            payload = sorted(payload, key=lambda item: self.encode(item, path=path))
-        if type(payload) is not bytes:
-            payload = engine.pack(self._walk(payload, path), self._refuse)
-        return engine.Ext(code, payload)
-
-    @staticmethod
-    def _refuse(value: Any) -> NoReturn:
-        raise EncodeError(f"a {type(value).__name__} was left over")
+            return self._walk(payload, path, depth)
+        return _extend(code, payload, depth, lambda item: _pack_plain(self._walk(item, path, depth + 1)))
 
     def _explain(self, value: Any) -> tuple[int | None, Any]:
         """Return an extension code and its payload (bytes as they are, anything else yet to be packed),
@@ -184,20 +191,22 @@ class Codec:
             if isinstance(value, base):
                 return None, plain(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return None, dataclasses.asdict(value)
+            return None, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(getattr(value, "__html__", None)):
             return _MARKUP, str(value.__html__()).encode("utf-8", "surrogatepass")
         raise EncodeError(f"a {kind.__name__}")
 
-    def _restore(self, code: int, data: bytes) -> Any:
+    def _restore(self, code: int, data: bytes, depth: int) -> Any:
         """Make an extension's value again: the inverse of :meth:`_explain`."""
+        if depth > _DEEPEST:
+            raise DecodeError("These bytes are nested too deeply to be a value of this codec.")
         if code == _CUSTOM:
-            name, payload = self.decode(data)
+            name, payload = self._decode(data, depth)
             return self._load_custom(name, payload)
         if code in _FROM_BYTES:
             return _FROM_BYTES[code](data)
         if code in _FROM_VALUE:
-            return _FROM_VALUE[code](self.decode(data))
+            return _FROM_VALUE[code](self._decode(data, depth))
         raise DecodeError(f"Extension type {code} is not known to this version.")
 
     def _load_custom(self, name: str, payload: Any) -> Any:
@@ -207,6 +216,35 @@ class Codec:
             return self._loaders[name](payload)
         except Exception as error:
             raise DecodeError(f"The application's load function for {name!r} raised {type(error).__name__}.") from error
+
+
+def _extend(code: int, payload: Any, depth: int, pack: Callable[[Any], bytes]) -> Any:
+    """Return an extension value at this depth of them, with a payload that ``pack`` packs if it is no bytes."""
+    if depth == _DEEPEST:
+        raise RecursionError
+    if code in (_SET, _FROZENSET):
+        members = sorted(map(pack, payload))  # One order for equal sets.
+        return engine.Ext(code, _array_head(len(members)) + b"".join(members))
+    return engine.Ext(code, payload if type(payload) is bytes else pack(payload))
+
+
+def _array_head(length: int) -> bytes:
+    """The bytes with which msgpack begins an array."""
+    if length < 16:
+        return bytes([0x90 | length])
+    return b"\xdc" + length.to_bytes(2) if length < 1 << 16 else b"\xdd" + length.to_bytes(4)
+
+
+def _pack_plain(value: Any) -> bytes:
+    """Pack what has no other types left in it: all that the engine can refuse then is the depth."""
+    try:
+        return engine.pack(value, _refuse)
+    except (TypeError, ValueError):
+        raise RecursionError from None
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise TypeError(f"A {type(value).__name__} was left over.")
 
 
 def _is_clean(text: str) -> bool:
