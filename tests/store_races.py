@@ -181,6 +181,9 @@ class StoreRaces:
     #: Opens the store that a string names, in any process.
     opener: Callable[[str], Store]
     rounds = 300
+    additions = 40
+    #: Waiting writers get their turn, however often one of them writes.
+    is_fair = True
 
     @pytest.fixture
     def spec(self) -> str:
@@ -207,10 +210,10 @@ class StoreRaces:
     def test_a_counter_with_expect_is_exact_over_processes(self, store: Store, spec: str) -> None:
         record = a_record()
         store.create(record)
-        tries = self.race(spec, [(add_up, (record.info.sid, 40))] * 8)
+        tries = self.race(spec, [(add_up, (record.info.sid, self.additions))] * 8)
         left = store.load(record.info.sid, now=NOW)
-        assert left is not None and left.values["sum"] == b"320"
-        assert sum(tries) >= 320
+        assert left is not None and left.values["sum"] == b"%d" % (8 * self.additions)
+        assert sum(tries) >= 8 * self.additions
 
     def test_a_commit_never_brings_back_a_session_that_another_process_deletes(self, store: Store, spec: str) -> None:
         records = [a_record() for _ in range(self.rounds)]
@@ -222,7 +225,7 @@ class StoreRaces:
         )
         assert list(store.find(now=NOW)) == []
         assert all(store.load(sid, now=NOW) is None for sid in sids)
-        assert first + second > 0, "The processes did not meet."
+        assert first + second > 0 or not self.is_fair, "The processes did not meet."
 
     def test_an_expired_session_is_returned_by_one_prune_of_all_processes(self, store: Store, spec: str) -> None:
         expired, live = [a_record() for _ in range(400)], [a_record(idle_timeout=6000.0) for _ in range(20)]

@@ -3,8 +3,10 @@
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from math import inf
@@ -82,7 +84,7 @@ def fresh_store(url: str) -> Iterator[SQLAlchemyStore]:
 
 
 def open_store(url: str) -> SQLAlchemyStore:
-    return SQLAlchemyStore.from_url(url, timeout=10)
+    return SQLAlchemyStore.from_url(url, timeout=20)
 
 
 servers_only = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
@@ -99,7 +101,12 @@ class TestContract(StoreContract):
 
 class TestRaces(StoreRaces):
     opener = open_store
-    rounds = 300
+    rounds = 200
+    additions = 15
+
+    @pytest.fixture(autouse=True)
+    def _know_sqlite(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(type(self), "is_fair", not url.startswith("sqlite"))
 
     @pytest.fixture
     def spec(self, url: str) -> str:
@@ -113,7 +120,7 @@ class TestRaces(StoreRaces):
     def test_processes_may_start_at_the_same_time(self, url: str) -> None:
         for attempt in range(4):
             assert in_processes(None, url, [(_start, (f"start{attempt}_",))] * 8) == [True] * 8
-            with open_store(url)._origin.begin() as connection:
+            with closing(open_store(url)) as store, store._origin.begin() as connection:
                 assert connection.exec_driver_sql(f"SELECT count(*) FROM start{attempt}_session").scalar() == 8
                 connection.exec_driver_sql(f"DROP TABLE start{attempt}_session")
 
@@ -121,7 +128,9 @@ class TestRaces(StoreRaces):
 def _start(url: str, number: int, prefix: str) -> bool:
     store, record = SQLAlchemyStore.from_url(url, timeout=10, table_prefix=prefix), a_record()
     store.create(record)
-    return store.load(record.info.sid, now=NOW) == record
+    kept = store.load(record.info.sid, now=NOW) == record
+    store.close()
+    return kept
 
 
 class TestColumns:
@@ -156,6 +165,14 @@ class TestColumns:
         store.create(a_record(user_id="ü" * 512))
         with pytest.raises(StoreError, match="more than 1024 bytes"):
             store.create(a_record(user_id="ü" * 513))
+
+    def test_an_error_shows_no_value_that_was_sent(self, store: SQLAlchemyStore) -> None:
+        record = a_record(user_id="anna")
+        bare = SQLAlchemyStore(store._origin, table_prefix="none_", create_table=False)
+        with pytest.raises(StoreError) as caught:
+            bare.create(record)
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "anna" not in shown and "hhhhhhhh" not in shown
 
     def test_a_session_that_never_ends_is_never_due(self, store: SQLAlchemyStore) -> None:
         store.create(a_record(idle_timeout=inf, lifetime_ends_at=inf))
@@ -323,7 +340,8 @@ class TestFailingServer:
             assert store.load(record.info.sid, now=NOW) == record
             server.stop(signal.SIGTERM if "mariadb" in server.url else signal.SIGINT)
             server.start()
-            _until_it_answers(open_store(server.url))
+            with closing(open_store(server.url)) as other:
+                _until_it_answers(other)
             # The connections of the pool are stale, which a first statement finds out and mends.
             touch = Change(holder=HOLDER, last_seen_at=NOW + 1)
             assert store.commit(record.info.sid, touch, now=NOW + 1) is Outcome.DONE
@@ -366,7 +384,7 @@ class TestFailingServer:
                 took = time.monotonic() - began
             finally:
                 _go_on(server)
-            assert took < 5
+            assert took < 4, "One second, and two for a new connection, which libpq never cuts shorter."
             _until_it_answers(store)
             assert store.load(record.info.sid, now=NOW) == record
             store.close()

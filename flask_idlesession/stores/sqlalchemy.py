@@ -1,10 +1,12 @@
 """Keeps records in one table of an SQL server: PostgreSQL, MariaDB or MySQL, or an SQLite engine, by SQLAlchemy."""
 
 import os
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from typing import TypeVar
@@ -18,6 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy import func
 from sqlalchemy import insert
 from sqlalchemy import inspect
+from sqlalchemy import literal
 from sqlalchemy import make_url
 from sqlalchemy import or_
 from sqlalchemy import select
@@ -36,9 +39,11 @@ from ..record import Record
 from ..record import SessionInfo
 from . import row
 from .sqlalchemy_table import ENDLESS
+from .sqlalchemy_table import Instant
 from .sqlalchemy_table import make_table
 from .sqlalchemy_table import MAX_USER_ID
 from .sqlalchemy_table import print_ddl
+from .watchdog import Watchdog
 
 T = TypeVar("T")
 
@@ -52,6 +57,9 @@ _BEGIN = {
 
 #: What the servers call "try again": serialization failure, deadlock, record changed since it was read.
 _TRANSIENT: frozenset[object] = frozenset({"40001", "40P01", 1213, 1020})
+
+#: Without a WAL, SQLite lets nobody write while others read, and tells those it cannot make wait.
+_SQLITE_BUSY = 5
 
 #: How often a statement is tried at most that the server broke off for another's sake, or whose connection was lost.
 _TRIES = 6
@@ -73,10 +81,14 @@ class SQLAlchemyStore:
     sent before the first call, which creates the table unless ``create_table`` is false; :meth:`ddl` prints it, and
     ``metadata`` is for Alembic.
 
+    With PostgreSQL a call that takes longer than ``timeout`` seconds is broken off; PyMySQL does that by itself.
+
     A change is one UPDATE that names the version it read; only what meets others again and again takes a lock.
     """
 
-    def __init__(self, engine: Engine, *, table_prefix: str = "idlesession_", create_table: bool = True) -> None:
+    def __init__(
+        self, engine: Engine, *, table_prefix: str = "idlesession_", create_table: bool = True, timeout: float = 2.0
+    ) -> None:
         if engine.dialect.name not in _BEGIN:
             raise ConfigError(
                 f"An SQLAlchemy store works on {', '.join(_BEGIN)}; this engine is for {engine.dialect.name}."
@@ -85,6 +97,7 @@ class SQLAlchemyStore:
         self.metadata = self.table.metadata
         self._origin = engine
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._watchdog = Watchdog(timeout=timeout)
         self._is_prepared = not create_table
         _stores.add(self)
         least, greatest = ("min", "max") if engine.dialect.name == "sqlite" else ("least", "greatest")
@@ -95,7 +108,8 @@ class SQLAlchemyStore:
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 1.0, table_prefix: str = "idlesession_") -> "SQLAlchemyStore":
         """Return a store with an engine of its own, set up to answer or fail within about ``timeout`` seconds."""
-        return cls(create_engine(url, **engine_options(url, timeout=timeout)), table_prefix=table_prefix)
+        engine = create_engine(url, **engine_options(url, timeout=timeout))
+        return cls(engine, table_prefix=table_prefix, timeout=timeout)
 
     def __repr__(self) -> str:
         return f"<SQLAlchemyStore {self._origin.url.render_as_string()}>"
@@ -109,11 +123,17 @@ class SQLAlchemyStore:
         if user_id is not None and len(user_id.encode()) > MAX_USER_ID:
             raise StoreError(f"A user id of more than {MAX_USER_ID} bytes cannot be stored: {user_id[:40]!r}…")
         columns = {**row.to_row(record), "due_at": record.info.expires_at, "version": 1}
+        tries = []
+
+        def work(connection: Connection) -> None:
+            tries.append(1)
+            connection.execute(insert(self.table), columns)
+
         try:
-            self._call(lambda connection: connection.execute(insert(self.table), columns))
+            self._call(work)
         except SessionExists:
             # It may be this very one, sent by a connection that was lost before it could say so.
-            if self._fetch(record.info.sid) != record:
+            if len(tries) == 1 or self._fetch(record.info.sid) != record:
                 raise SessionExists(f"There is a session {record.info.sid} already.") from None
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
@@ -184,8 +204,8 @@ class SQLAlchemyStore:
             seen = self._greatest(table.last_seen_at, min(change.last_seen_at, now), type_=table.last_seen_at.type)
         values: dict[str, Any] = {"last_seen_at": seen}
         if change.idle_timeout is not None or change.refresh_by is not None:
-            idle = table.idle_timeout if change.idle_timeout is None else change.idle_timeout
-            refresh = table.refresh_by if change.refresh_by is None else change.refresh_by
+            idle = _given(change.idle_timeout) if change.idle_timeout is not None else table.idle_timeout
+            refresh = _given(change.refresh_by) if change.refresh_by is not None else table.refresh_by
             # MariaDB takes a column that was just set as it is now, the others as it was: alike for these.
             ends = self._least(table.due_at, seen + idle, table.lifetime_ends_at, refresh)
             values |= {"idle_timeout": idle, "refresh_by": refresh, "due_at": ends, "version": table.version + 1}
@@ -286,6 +306,7 @@ class SQLAlchemyStore:
         return self._call(partial(self._in_transaction, work))
 
     def _insist(self, work: Callable[[Connection], T]) -> T:
+        give_up_at = time.monotonic() + self._watchdog.timeout
         for left in reversed(range(_TRIES)):
             try:
                 with self._lend() as connection:
@@ -293,16 +314,18 @@ class SQLAlchemyStore:
             except IntegrityError as error:
                 raise SessionExists("There is such a session already.") from error
             except SQLAlchemyError as error:
-                if not left or not _is_transient(error):
-                    raise StoreError(f"The session database failed: {error}") from error
+                if not left or not _is_transient(error) or time.monotonic() >= give_up_at:
+                    raise _store_error("failed", error) from _told(error)
         raise AssertionError("unreachable")
 
     @contextmanager
     def _lend(self) -> Iterator[Connection]:
         """Lend a connection. One that was left amid a reply is never used again: the next might get that reply."""
         with self._engine.connect() as connection:
+            fileno = getattr(connection.connection.dbapi_connection, "fileno", None)
             try:
-                yield connection
+                with nullcontext() if fileno is None else self._watchdog.watch(fileno()):
+                    yield connection
             except SQLAlchemyError:
                 raise
             except BaseException:
@@ -323,7 +346,7 @@ class SQLAlchemyStore:
         try:
             connection.exec_driver_sql("COMMIT")
         except SQLAlchemyError as error:
-            raise StoreError(f"The session database may or may not have kept a change: {error}") from error
+            raise _store_error("may or may not have kept a change", error) from _told(error)
         return answer
 
     def _prepare(self) -> None:
@@ -362,7 +385,7 @@ _CREATE: dict[str, Callable[[SQLAlchemyStore], Callable[[Connection], None]]] = 
 
 def engine_options(url: str, *, timeout: float) -> dict[str, Any]:
     """Return what to call :func:`sqlalchemy.create_engine` with, for calls of one statement that end in time."""
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"}
+    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         options |= {"pool_timeout": timeout, "pool_size": 10, "max_overflow": 20, "pool_use_lifo": True}
@@ -382,13 +405,26 @@ def engine_options(url: str, *, timeout: float) -> dict[str, Any]:
     return options
 
 
+def _told(error: SQLAlchemyError) -> BaseException:
+    """Return what the driver raised: SQLAlchemy's own error also shows the values that were sent."""
+    return (error.orig if isinstance(error, DBAPIError) else None) or error
+
+
+def _store_error(what: str, error: SQLAlchemyError) -> StoreError:
+    return StoreError(f"The session database {what}: {_told(error)}")
+
+
+def _given(seconds: float) -> ColumnElement[float]:
+    return literal(seconds, Instant())
+
+
 def _write(connection: Connection, statement: Any) -> bool:
     """Return whether the statement met its row. It is not tried again when the connection is lost: it may be done."""
     try:
         return bool(connection.execute(statement).rowcount)
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise StoreError(f"The session database may or may not have kept a change: {error}") from error
+            raise _store_error("may or may not have kept a change", error) from _told(error)
         raise
 
 
@@ -396,6 +432,8 @@ def _is_transient(error: SQLAlchemyError) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated:
+        return True
+    if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF == _SQLITE_BUSY:
         return True
     told = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return (told or next(iter(error.orig.args if error.orig else ()), None)) in _TRANSIENT
