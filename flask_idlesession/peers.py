@@ -78,7 +78,9 @@ class Peers:
     def _others(self) -> dict[int, str]:
         """Return the live processes of this application by pid, with their keys' fingerprints."""
         others = {}
-        for path in self._folder.glob(f"{self._name}.*"):
+        for path in self._folder.iterdir():  # Python would keep a glob's pattern compiled, for each application.
+            if path.stem != self._name:
+                continue
             pid = int(path.suffix[1:])
             if pid != self._pid and (mark := _read_if_live(path)) is not None:
                 others[pid] = mark
