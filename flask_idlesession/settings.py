@@ -93,7 +93,7 @@ def _get(config: Mapping[str, Any], key: str) -> Any:
 def _check_names(config: Mapping[str, Any]) -> None:
     for key in config:
         if key.startswith(PREFIX) and key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
 
 
