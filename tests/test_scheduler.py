@@ -342,14 +342,14 @@ def test_it_holds_in_thousands_of_orders(play: Callable[[int], Scene]) -> None:
         play(seed)
 
 
-def test_of_two_creations_with_one_id_the_second_takes_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_creations_with_one_id_the_second_takes_another() -> None:
     for seed in _SEEDS:
         scene = Scene(seed)
         same = Claim.new()
-        monkeypatch.setattr(manager_module.Claim, "new", lambda same=same: Claim(same.sid, os.urandom(32)))
         scene.create("one", "two")
-        scene.run()
-        monkeypatch.undo()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(manager_module.Claim, "new", lambda same=same: Claim(same.sid, os.urandom(32)))
+            scene.run()
         sids = {claim.sid for name in ("one", "two") if (claim := scene.claims[name]) is not None}
         scene.check(len(sids) == 2 and same.sid in sids, "two sessions, one of them under the id")
         for name in ("one", "two"):
