@@ -98,7 +98,8 @@ class RedisStore:
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
-        changed, first, gone = self._changed, inf, []
+        changed, first = self._changed, inf
+        gone: list[SessionInfo] = []
         turn = next(self._turns)  # Each time another slot is the first, so that a small limit comes to all of them.
         for number in range(len(self._bases)):
             if len(gone) >= limit:

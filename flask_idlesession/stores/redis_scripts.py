@@ -165,8 +165,8 @@ local function set_of(owner) return BASE .. 'user:' .. string.sub(owner, 2) end
 
 local function read(head)
   local s, after = {}
-  s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created, s.former_ends, s.sid, s.marks, s.secret, s.former, after =
-    struct.unpack(FORMAT, head)
+  s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created, s.former_ends,
+    s.sid, s.marks, s.secret, s.former, after = struct.unpack(FORMAT, head)
   s.owner = string.sub(head, after)
   s.expires = math.min(s.seen + s.idle, s.lifetime, s.refresh)
   return s
