@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,7 @@ from flask_idlesession import Session
 from flask_idlesession import session_created
 from flask_idlesession import session_ended
 from flask_idlesession import session_rotated
+from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.ids import Claim
@@ -410,7 +412,7 @@ class Revives(Spoiled):
         record = self.store.load(sid, now=now)
         outcome = self.store.commit(sid, change, now=now)
         if outcome is Outcome.GONE and record is not None and record.opens_to(change.holder, now=now):
-            if self.store.load(sid, now=now) is None:
+            with suppress(SessionExists):
                 self.store.create(record.apply(change, now=now))
             return Outcome.DONE
         return outcome
