@@ -40,6 +40,9 @@ _SYNC_AFTER = 8 << 20
 #: Seconds between two attempts while the disk is bad: the first, and the longest.
 _FIRST_RETRY, _LONGEST_RETRY = 0.1, 5.0
 
+#: How often writing is tried before a close gives up.
+_LAST_TRIES = 3
+
 #: Seconds until a compaction that failed is tried again.
 _REST = 60.0
 
@@ -290,11 +293,14 @@ class JournalWriter:
             return
         if self._trouble is None:
             self._write_touches()
-        if self._is_usable:
-            with self._lock:
-                self._try_flush(sync=True)
-        if not self._is_usable:
-            self._try_rewrite(paced=False)
+        for _ in range(_LAST_TRIES):
+            if self._is_usable:
+                with self._lock:
+                    self._try_flush(sync=True)
+            else:
+                self._try_rewrite(paced=False)
+            if self._trouble is None:
+                break
         with self._lock:
             if self._trouble is not None:
                 _logger.error("The journal %s was closed without the last changes: %s.", self._path, self._trouble)
