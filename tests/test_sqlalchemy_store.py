@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
+from linearizability import check_store
 from store_contract import StoreContract
 from store_races import a_record
 from store_races import add_up
@@ -131,6 +133,15 @@ def _start(url: str, number: int, prefix: str) -> bool:
     kept = store.load(record.info.sid, now=NOW) == record
     store.close()
     return kept
+
+
+class TestAtomicSteps:
+    @pytest.mark.parametrize(("threads", "processes"), [(4, 0), (1, 2)])
+    def test_every_call_is_one_atomic_step(self, url: str, threads: int, processes: int) -> None:
+        with fresh_store(url):
+            pass
+        seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
+        check_store(partial(open_store, url), histories=60, threads=threads, processes=processes, seed=seed)
 
 
 class TestColumns:

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import ExitStack
+from functools import partial
 from math import inf
 from pathlib import Path
 from uuid import UUID
 from uuid import uuid4
 
 import pytest
+from linearizability import check_store
 from store_contract import StoreContract
 from store_races import a_record
 from store_races import add_up
@@ -81,6 +83,15 @@ def _start(path: str, number: int) -> bool:
     kept = store.load(record.info.sid, now=NOW) == record
     store.close()
     return kept
+
+
+class TestAtomicSteps:
+    @pytest.mark.parametrize(("threads", "processes"), [(4, 0), (1, 2)])
+    def test_every_call_is_one_atomic_step(self, path: Path, threads: int, processes: int) -> None:
+        seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
+        make_store = partial(SQLiteStore, path, busy_timeout=30.0)
+        overlaps = check_store(make_store, histories=200, threads=threads, processes=processes, seed=seed)
+        assert overlaps > 50, "the calls did not meet; nothing was shown"
 
 
 class TestFile:

@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..errors import ConfigError
 from ..errors import SessionExists
 from ..errors import StoreError
+from ..ids import new_session_id
 from ..ids import SessionId
 from ..record import Change
 from ..record import Outcome
@@ -122,7 +123,9 @@ class SQLAlchemyStore:
         user_id = record.info.user_id
         if user_id is not None and len(user_id.encode()) > MAX_USER_ID:
             raise StoreError(f"A user id of more than {MAX_USER_ID} bytes cannot be stored: {user_id[:40]!r}…")
-        columns = {**row.to_row(record), "due_at": record.info.expires_at, "version": 1}
+        # Not 1: a commit that read a session of this id before it was ended must not take this one for that.
+        version = new_session_id().int >> 67
+        columns = {**row.to_row(record), "due_at": record.info.expires_at, "version": version}
         tries = []
 
         def work(connection: Connection) -> None:

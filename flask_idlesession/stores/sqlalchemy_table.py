@@ -97,7 +97,7 @@ def make_table(prefix: str) -> Table:
 
     ``due_at`` is when prune() is to look at a session, never after it expires: a touch leaves it where it is, so
     that PostgreSQL can write it beside the old row (HOT) and no index moves. ``version`` counts what changes a
-    session otherwise.
+    session otherwise, from a random number on.
     """
     name = f"{prefix}session"
     table = Table(

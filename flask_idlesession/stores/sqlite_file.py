@@ -124,7 +124,7 @@ class SQLiteFile:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = FAST")
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
 
     def _enter_wal(self, connection: sqlite3.Connection) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 
+from ..locks import ForkSafeLock
+
 #: How often the thread looks, within the time that a call may take, and after how many looks at nothing it rests.
 _LOOKS = 8
 _REST_AFTER = 40
@@ -25,6 +27,7 @@ class Watchdog:
 
     def __init__(self, *, timeout: float) -> None:
         self.timeout = timeout
+        self._starting = ForkSafeLock()
         self._lock = threading.Lock()
         self._watched: dict[object, tuple[float, int]] = {}
         self._wake = threading.Event()
@@ -48,9 +51,13 @@ class Watchdog:
 
     def _start(self) -> None:
         """Begin in this process: after a fork there is no thread, and what its parent watched is its parent's."""
-        self._lock, self._watched, self._wake = threading.Lock(), {}, threading.Event()
-        self._pid = os.getpid()
-        threading.Thread(target=self._run, name="idlesession-watchdog", daemon=True).start()
+        with self._starting:
+            if self._pid == os.getpid():
+                return
+            self._lock, self._watched, self._wake = threading.Lock(), {}, threading.Event()
+            self._awake = False
+            threading.Thread(target=self._run, name="idlesession-watchdog", daemon=True).start()
+            self._pid = os.getpid()
 
     def _run(self) -> None:
         watched, wake, idle = self._watched, self._wake, 0
