@@ -56,10 +56,12 @@ class Peers:
         self._let_go()
 
     def _let_go(self) -> None:
-        """Close this process's file, or its copy of the one that it was forked with; whoever comes next
-        takes the file itself away.
+        """Take this process's file away, or only close its copy of the one that it was forked with. Of a
+        process that was killed, whoever comes next takes the file away.
         """
         if self._file is not None:
+            if self._pid == os.getpid():
+                self._path(self._pid).unlink(missing_ok=True)
             os.close(self._file)
             self._file = None
 
@@ -70,20 +72,24 @@ class Peers:
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
             raise PermissionError(f"{self._folder} is not this user's alone")
         file = os.open(self._path(self._pid), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Another object of this process has it.
+            os.close(file)
+            raise
         self._file = file
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(file, 0)
         os.write(file, mark.encode())
 
     def _others(self) -> dict[int, str]:
         """Return the live processes of this application by pid, with their keys' fingerprints."""
         others = {}
-        for path in self._folder.iterdir():  # Python would keep a glob's pattern compiled, for each application.
-            if path.stem != self._name:
-                continue
-            pid = int(path.suffix[1:])
-            if pid != self._pid and (mark := _read_if_live(path)) is not None:
-                others[pid] = mark
+        for file_name in os.listdir(self._folder):  # Of a glob or a path Python would keep parts, for each of many.
+            name, _, pid = file_name.partition(".")
+            if name == self._name and int(pid) != self._pid:
+                mark = _read_if_live(self._path(int(pid)))
+                if mark is not None:
+                    others[int(pid)] = mark
         return others
 
     def _path(self, pid: int) -> Path:

@@ -75,7 +75,15 @@ def test_a_process_that_was_killed_is_no_peer_and_leaves_no_file(tmp_path, caplo
     other.kill()
     other.wait(timeout=10)
     assert join(tmp_path, caplog) == []
+    assert not any(path.suffix == f".{other.pid}" for path in (tmp_path / "peers").iterdir())
+
+
+def test_a_process_that_drops_its_application_leaves_no_file(tmp_path):
+    peers = Peers("app", folder=tmp_path / "peers")
+    peers.join("key")
     assert len(list((tmp_path / "peers").iterdir())) == 1
+    del peers
+    assert list((tmp_path / "peers").iterdir()) == []
 
 
 def test_a_forked_child_is_a_peer_of_its_own(tmp_path):
