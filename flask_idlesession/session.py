@@ -31,6 +31,9 @@ from .record import merged
 from .record import Record
 from .record import SessionInfo
 
+#: Bytes of UTF-8 that a user's id may take: every store can index so many.
+LONGEST_USER_ID = 1024
+
 
 class _Unread:
     """Stands for a value that is stored and was not decoded yet."""
@@ -311,6 +314,8 @@ class Session(SessionMixin):
         """
         if not isinstance(user_id, str) or not user_id:
             raise TypeError(f"log_in() needs the user's id as a string that is not empty, not {user_id!r}.")
+        if len(user_id.encode()) > LONGEST_USER_ID:
+            raise ValueError(f"log_in() needs an id of {LONGEST_USER_ID} bytes at most, not {user_id[:40]!r}….")
         self._look()
         self.intents.user_id = user_id
         self.modified = True
