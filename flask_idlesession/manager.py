@@ -302,7 +302,9 @@ class SessionManager:
         if rotated is not None:
             tell(session_rotated, self.sender, info=after.info)
             return Saved.ISSUED
-        return Saved.KEPT if change.refresh_by is None else Saved.REFRESHED
+        # A touch on arrival may have moved it already, by the very instant that the clock still shows.
+        is_refreshed = active and self.policy.refresh_each_request and isfinite(after.info.refresh_by)
+        return Saved.REFRESHED if is_refreshed or change.refresh_by is not None else Saved.KEPT
 
     def _change(
         self, session: Session, record: Record, *, now: float, active: bool, rotated: Claim | None = None
