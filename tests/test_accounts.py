@@ -210,6 +210,32 @@ def test_what_is_no_id_is_refused_and_logs_nobody_in(app: Flask, user_id: Any) -
     assert client.get("/who").text == "None"
 
 
+@pytest.mark.parametrize("user_id", ["x" * 1025, "é" * 513, "\ud800"])
+def test_an_id_that_no_store_could_keep_is_refused_where_it_is_given(app: Flask, user_id: str) -> None:
+    told: list[str] = []
+
+    @app.get("/try")
+    def try_it() -> str:
+        try:
+            log_in(user_id)
+        except ValueError as error:
+            told.append(str(error))
+        return "not in"
+
+    client = app.test_client()
+    client.get("/set/a/1")
+    assert client.get("/try").text == "not in"
+    assert told and len(told[0]) < 200
+    assert client.get("/who").text == "None"
+
+
+def test_a_long_id_is_kept_whole(app: Flask) -> None:
+    app.add_url_rule("/enter", view_func=lambda: log_in("é" * 512) or "in")
+    client = app.test_client()
+    client.get("/enter")
+    assert client.get("/who").text == "é" * 512
+
+
 def test_a_revoked_user_is_nobody(app: Flask) -> None:
     client = app.test_client()
     client.get("/in/ada")

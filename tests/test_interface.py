@@ -123,6 +123,16 @@ def test_permanence_is_told_when_it_changes(app: Flask) -> None:
     assert "Expires" not in line
 
 
+def test_a_permanent_session_is_refreshed_also_when_its_touch_was_written_on_arrival(
+    app: Flask, clock: FakeClock
+) -> None:
+    client = app.test_client()
+    client.get("/permanent/1")
+    for age in (0, 1, 1000, 1799):
+        clock.advance(age)
+        assert len(cookies(client.get("/ignore"))) == 1
+
+
 def test_a_log_out_deletes_the_cookie_and_later_requests_say_nothing(app: Flask) -> None:
     client = app.test_client()
     dead = value_of(client.get("/in/ada"))
