@@ -146,7 +146,8 @@ class SessionManager:
         values = self._encode_all(data)
         while True:
             record, now = self._find_record(sid), self.now()
-            removed: Delta = {key: None for key in record.values if key not in values}
+            theirs = [key for key in record.values if not key.startswith(RESERVED)]
+            removed: Delta = {key: None for key in theirs if key not in values}
             change = Change(holder=record.secret_digest, last_seen_at=now, delta={**removed, **values})
             # GONE may mean that the secret was rotated in between: _find_record tells that from an end.
             if self.store.commit(sid, change, now=now) is Outcome.DONE:
