@@ -1,0 +1,286 @@
+"""Keeps records in a cache in the shape of cachelib's or Flask-Caching's, and says what a cache cannot promise."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from math import ceil
+from math import inf
+from struct import error as StructError
+from struct import Struct
+from typing import Any
+from typing import NoReturn
+from typing import ParamSpec
+from typing import TypeVar
+
+from .. import engine
+from ..errors import SessionExists
+from ..errors import StoreError
+from ..ids import SessionId
+from ..locks import ForkSafeLock
+from ..record import Change
+from ..record import Outcome
+from ..record import Record
+from ..record import SessionInfo
+from . import row
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+#: The list of all sessions is kept in so many pieces, each of which is written anew when one of its sessions comes
+#: or goes.
+_PIECES = 16
+
+#: An entry of a list: a session's id, and when prune() is to look at it, never after it expires.
+_ENTRY = Struct("<16sd")
+
+#: The cache's own expiry only collects what nobody prunes: so many seconds after the session's end. What is so far
+#: off that a cache may take the number for something else never expires there (0).
+_SLACK = 86_400
+_FOREVER = 10 * 365 * 86_400
+
+_WARNING = (
+    "Sessions are kept in {kind}, a cache: two processes that write to one session at once can undo each other's "
+    "writes (a log-out included), listing and revoking a user's sessions can miss some, and a cache may forget a "
+    "session to make room. Within one process all holds. For several processes take "
+    'IDLESESSION_STORE = "sqlite:///sessions.db", or "redis://…".'
+)
+
+
+class CachelibStore:
+    """The store of those who have a cache and nothing else.
+
+    A cache has no way to change what it holds in one step, and cannot list it. So this store promises what it does
+    **within one process alone**: ``lock`` is held over every change. Over processes
+
+    - the last of two commits that overlap wins whole, so a key, an ``expect`` or a log-out of the other can be lost;
+    - the lists of all sessions and of a user's are records like any other, and can miss a session;
+    - a session may be handed over by two prunes, where the cache's ``delete`` does not tell who deleted;
+    - a cache that makes room for others forgets sessions, and tells nobody.
+
+    A warning says so when it is made. The cache is given bytes; what it makes of them (cachelib's pickles them) is its
+    own: whoever can write to such a cache can run code in the application.
+    """
+
+    def __init__(self, cache: Any, *, prefix: str = "idlesession:") -> None:
+        warnings.warn(_WARNING.format(kind=type(cache).__qualname__), UserWarning, stacklevel=2)
+        self._cache = cache
+        self._prefix = prefix
+        self._keeps = False  # Whether the cache was seen to keep anything.
+        self._lock = ForkSafeLock()
+
+    def __repr__(self) -> str:
+        return f"<CachelibStore in {type(self._cache).__qualname__} {self._prefix!r}>"
+
+    def create(self, record: Record) -> None:
+        info = record.info
+        key, timeout = self._key(info.sid), _timeout(info, max(info.created_at, info.last_seen_at))
+        with self._lock:
+            if not self._call(self._cache.add, key, _pack(record), timeout=timeout):
+                if self._get(key) is None:
+                    raise StoreError("The cache would not keep the session.")
+                raise SessionExists(f"There is a session {info.sid} already.")
+            self._check_that_it_keeps(key)
+            self._enlist(self._piece(info.sid), info)
+            if info.user_id is not None:
+                self._enlist(self._list_of(info.user_id), info)
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        record = self._record(sid)
+        if record is None:
+            self._check_that_it_answers()
+        return record if record is not None and record.info.is_live(now) else None
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        with self._lock:
+            record = self._record(sid)
+            if record is None:
+                self._check_that_it_answers()
+                return Outcome.GONE
+            outcome = record.judge(change, now=now)
+            if outcome is Outcome.EMPTIED:
+                self._forget(record.info)
+            if outcome is Outcome.DONE:
+                self._replace(record, record.apply(change, now=now), now)
+            return outcome
+
+    def delete(self, sid: SessionId) -> bool:
+        with self._lock:
+            record = self._record(sid)
+            if record is None:
+                self._check_that_it_answers()
+            return record is not None and self._forget(record.info)
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        with self._lock:
+            return sum(self._forget(info) for info in self._infos_of(user_id) if info.sid != keep)
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        for info in self._infos() if user_id is None else self._infos_of(user_id):
+            if info.is_live(now):
+                yield info
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        gone: list[SessionInfo] = []
+        for number in range(_PIECES):
+            with self._lock:
+                gone += self._prune(f"{self._prefix}all:{number}", now, limit - len(gone))
+            if len(gone) >= limit:
+                break
+        return gone
+
+    def next_expiry(self) -> float | None:
+        pieces = [self._entries(f"{self._prefix}all:{number}") for number in range(_PIECES)]
+        first = min((due_at for entries in pieces for due_at in entries.values()), default=inf)
+        return None if first == inf else first
+
+    def close(self) -> None:
+        """Do nothing: the cache is the application's."""
+
+    # The steps of the above; those that write want the lock held.
+
+    def _key(self, sid: SessionId) -> str:
+        return f"{self._prefix}session:{sid}"
+
+    def _piece(self, sid: SessionId) -> str:
+        return f"{self._prefix}all:{sid.int % _PIECES}"
+
+    def _list_of(self, user_id: str) -> str:
+        """Return the name of a user's list: any text will not do for a key."""
+        return f"{self._prefix}user:{hashlib.sha256(user_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+    def _record(self, sid: SessionId) -> Record | None:
+        data = self._get(self._key(sid))
+        return None if data is None else _unpack(sid, data)
+
+    def _replace(self, before: Record, after: Record, now: float) -> None:
+        old, new = before.info, after.info
+        self._set(self._key(new.sid), _pack(after), _timeout(new, now))
+        if new.expires_at < old.expires_at:
+            self._enlist(self._piece(new.sid), new)
+        if new.user_id != old.user_id:
+            if new.user_id is not None:
+                self._enlist(self._list_of(new.user_id), new)
+            if old.user_id is not None:
+                self._strike(self._list_of(old.user_id), new.sid)
+
+    def _forget(self, info: SessionInfo) -> bool:
+        """Delete the session; return whether it was this call that did."""
+        deleted = bool(self._call(self._cache.delete, self._key(info.sid)))
+        if not deleted and self._get(self._key(info.sid)) is not None:
+            raise StoreError("The cache would not delete the session.")
+        self._strike(self._piece(info.sid), info.sid)
+        if info.user_id is not None:
+            self._strike(self._list_of(info.user_id), info.sid)
+        return deleted
+
+    def _prune(self, piece: str, now: float, limit: int) -> list[SessionInfo]:
+        gone: list[SessionInfo] = []
+        entries = self._entries(piece)
+        due = [sid for sid, due_at in entries.items() if due_at <= now]
+        for sid in due:
+            record = self._record(SessionId(bytes=sid))
+            if record is None:
+                del entries[sid]
+            elif record.info.is_live(now):
+                entries[sid] = record.info.expires_at
+            elif len(gone) < limit:
+                gone.append(record.info)
+        if due:
+            self._set_entries(piece, entries)
+        return [info for info in gone if self._forget(info)]
+
+    # Lists.
+
+    def _infos(self) -> Iterator[SessionInfo]:
+        for number in range(_PIECES):
+            yield from self._infos_in(f"{self._prefix}all:{number}")
+
+    def _infos_of(self, user_id: str) -> list[SessionInfo]:
+        return [info for info in self._infos_in(self._list_of(user_id)) if info.user_id == user_id]
+
+    def _infos_in(self, name: str) -> Iterable[SessionInfo]:
+        for sid in self._entries(name):
+            record = self._record(SessionId(bytes=sid))
+            if record is not None:
+                yield record.info
+
+    def _enlist(self, name: str, info: SessionInfo) -> None:
+        entries = self._entries(name)
+        entries[info.sid.bytes] = min(info.expires_at, entries.get(info.sid.bytes, inf))
+        self._set_entries(name, entries)
+
+    def _strike(self, name: str, sid: SessionId) -> None:
+        entries = self._entries(name)
+        if entries.pop(sid.bytes, None) is not None:
+            self._set_entries(name, entries)
+
+    def _entries(self, name: str) -> dict[bytes, float]:
+        try:
+            return dict(_ENTRY.iter_unpack(self._get(name) or b""))
+        except StructError as error:
+            raise StoreError(f"What is stored as {name!r} is nothing that this store wrote.") from error
+
+    def _set_entries(self, name: str, entries: dict[bytes, float]) -> None:
+        if entries:
+            self._set(name, b"".join(_ENTRY.pack(*entry) for entry in entries.items()), 0)
+        else:
+            self._call(self._cache.delete, name)
+
+    # The cache.
+
+    def _get(self, key: str) -> bytes | None:
+        data = self._call(self._cache.get, key)
+        if data is not None and type(data) is not bytes:
+            raise StoreError(f"What is stored as {key!r} is nothing that this store wrote.")
+        return data
+
+    def _set(self, key: str, data: bytes, timeout: int) -> None:
+        if self._call(self._cache.set, key, data, timeout=timeout) is False:
+            raise StoreError("The cache would not keep what it was given.")
+
+    def _check_that_it_keeps(self, key: str) -> None:
+        """Find out once whether the cache is one that keeps nothing, as Flask-Caching's default is."""
+        if not self._keeps and self._get(key) is None:
+            raise StoreError(
+                f"The cache {type(self._cache).__qualname__} keeps nothing; set CACHE_TYPE to one that does."
+            )
+        self._keeps = True
+
+    def _check_that_it_answers(self) -> None:
+        """Raise if it cannot be written to: some caches say "absent" for a server that is out of reach."""
+        self._set(f"{self._prefix}answers", b"", 60)
+
+    def _call(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(*args, **kwargs)
+        except Exception as error:  # Of which kind, only the driver behind the cache knows.
+            raise StoreError(f"The cache failed: {error}") from error
+
+
+def _timeout(info: SessionInfo, now: float) -> int:
+    left = max(info.expires_at - now, 0.0) + _SLACK
+    return ceil(left) if left < _FOREVER else 0
+
+
+def _pack(record: Record) -> bytes:
+    columns = {**row.to_row(record), "sid": record.info.sid.bytes}
+    return engine.pack([columns[name] for name in row.RECORD], _refuse)
+
+
+def _unpack(sid: SessionId, data: bytes) -> Record:
+    try:
+        columns = engine.unpack(data, _refuse)
+        stored = SessionId(bytes=columns[0])
+        if len(columns) != len(row.RECORD):
+            raise ValueError(f"{len(columns)} columns")
+    except (ValueError, TypeError, IndexError) as error:
+        raise StoreError(f"What is stored as session {sid} is nothing that this store wrote.") from error
+    if stored != sid:
+        raise StoreError("The cache's answer was about another session than the one asked for.")
+    return row.to_record(sid, columns)
+
+
+def _refuse(*what: object) -> NoReturn:
+    raise TypeError(f"A record is made of texts, numbers and bytes, not {what!r}.")
