@@ -214,9 +214,11 @@ def test_a_value_that_looks_like_a_frame_is_a_value(tmp_path: Path, read: Reader
     store.close()
     data = bytearray((tmp_path / "target").read_bytes())
     at = data.index(frames)
-    data[at - 300 : at] = bytes(300)
+    data[PREAMBLE:at] = bytes(at - PREAMBLE)
     (tmp_path / "target").write_bytes(data)
-    assert JournalStore(tmp_path / "target", now=NOW).load(forged.info.sid, now=NOW) is None
+    store = JournalStore(tmp_path / "target", now=NOW)
+    assert store.load(forged.info.sid, now=NOW) is None
+    store.close()
 
 
 def test_a_lost_guard_alone_loses_nobody(read: Reader, written: Written) -> None:
