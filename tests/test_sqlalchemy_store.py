@@ -141,7 +141,7 @@ class TestAtomicSteps:
         with fresh_store(url):
             pass
         seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
-        check_store(partial(open_store, url), histories=60, threads=threads, processes=processes, seed=seed)
+        check_store(partial(open_store, url), histories=30, threads=threads, processes=processes, seed=seed)
 
 
 class TestColumns:
