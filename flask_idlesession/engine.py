@@ -49,5 +49,12 @@ else:
         return ormsgpack.packb(value, convert, _OPTIONS)
 
     def unpack(data: bytes, restore: Callable[[int, bytes], Any]) -> Any:
-        """Return the value in ``data``; ``restore`` makes the value of each extension type."""
-        return ormsgpack.unpackb(data, ext_hook=restore)
+        """Return the value in ``data``; ``restore`` makes the value of each extension type.
+
+        ormsgpack does not look at what follows a value, so it is given the first of a pair: only where the
+        value ends with ``data`` is the other one the nil that was added.
+        """
+        value, end = ormsgpack.unpackb(b"\x92" + data + b"\xc0", ext_hook=restore)
+        if end is not None:
+            raise ValueError("there are bytes after the value")
+        return value

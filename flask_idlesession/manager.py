@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
+from itertools import islice
 from math import inf
 from math import isfinite
 from types import TracebackType
@@ -47,6 +48,9 @@ _logger = logging.getLogger("flask_idlesession")
 
 #: When the session last got a new secret, where that is done at intervals; absent until the first time.
 _ROTATED_AT = RESERVED + "rotated_at"
+
+#: With each log-out so many of those before are looked at, and forgotten if they are old enough.
+_FORGET_LOG_OUTS = 4
 
 #: How many ids are tried for a new session. The second is hardly ever needed, the third never.
 _ID_TRIES = 3
@@ -99,6 +103,8 @@ class SessionManager:
         self._clock = clock
         self._sender = weakref.ref(self if sender is None else sender)
         self._is_bounded = bool(getattr(self.store, "bounded", False))
+        # When which session was logged out, for a few seconds. A hint, so no lock guards it.
+        self._logged_out: dict[SessionId, float] = {}
         self._pruner = Pruner(self.store, clock=clock, interval=cleanup_interval, sender=self._sender)
 
     def __enter__(self) -> "SessionManager":
@@ -251,6 +257,7 @@ class SessionManager:
         try:
             record = self.reload(claim)
             ended = record is not None and self._end(record.info, EndReason.LOGGED_OUT)
+            self._note_log_out(claim.sid)
         except StoreError:
             self._pruner.condemn(claim)
             raise
@@ -264,6 +271,8 @@ class SessionManager:
         values = {key: data for key, data in session.delta().items() if data is not None}
         if not values and intents.user_id is None:
             return None
+        if intents.user_id is None and session.claim is not None and self._was_replaced(session.claim):
+            return self._drop(session, values)
         claim = Claim.new()
         info = self.policy.begin(
             sid=claim.sid, now=self.now(), user_id=intents.user_id, permanent=bool(session.peek("_permanent"))
@@ -296,7 +305,7 @@ class SessionManager:
         if outcome is None:
             return Saved.KEPT
         if outcome is not Outcome.DONE:
-            return self._drop(session, change)
+            return self._drop(session, change.delta)
         after = record.apply(change, now=now)
         session.settle(after, rotated or claim)
         self._pruner.note(after.info.expires_at)
@@ -369,14 +378,34 @@ class SessionManager:
             _logger.debug("A touch of session %s was not written: %s", claim.sid, error)
             return None
 
-    def _drop(self, session: Session, change: Change) -> Saved:
+    def _note_log_out(self, sid: SessionId) -> None:
+        now = self.now()
+        self._logged_out[sid] = now
+        with suppress(RuntimeError):  # Another thread added one meanwhile: it will do this too.
+            for old, since in list(islice(self._logged_out.items(), _FORGET_LOG_OUTS)):
+                if now - since >= self.policy.rotation_grace:
+                    self._logged_out.pop(old, None)
+
+    def _was_replaced(self, claim: Claim) -> bool:
+        """Whether a log-in or a log-out has just taken this token's place.
+
+        The request was on its way then. A session of its own would push the new token out of the browser,
+        or give one to somebody who logged out.
+        """
+        now = self.now()
+        if now - self._logged_out.get(claim.sid, -inf) < self.policy.rotation_grace:
+            return True
+        record = self.store.load(claim.sid, now=now)
+        return record is not None and self.policy.began_at(record.info) > now - self.policy.rotation_grace
+
+    def _drop(self, session: Session, delta: Delta) -> Saved:
         """The session ended, or its token was replaced, while the request was under way."""
-        if change.delta or change.rotation is not None:
+        if delta or session.intents.rotate or session.intents.user_id is not None:
             _logger.warning(
                 "What a request wrote to session %s was dropped: the session had ended, or was given a new token, "
                 "before the request was finished. Keys: %s.",
                 session.claim.sid if session.claim else None,
-                ", ".join(map(repr, change.delta)) or "none",
+                ", ".join(map(repr, delta)) or "none",
             )
         session.claim = None
         session.adopt(None)

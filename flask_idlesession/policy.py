@@ -81,6 +81,10 @@ class Policy:
             refresh_by=now + self.permanent_lifetime if refreshed else info.refresh_by,
         )
 
+    def began_at(self, info: SessionInfo) -> float:
+        """Return when the session's lifetime began: at its last log-in, or when it was created."""
+        return info.lifetime_ends_at - self.lifetime
+
     def touches_at_once(self, info: SessionInfo, *, now: float) -> bool:
         """Return whether an arriving request should be noted before its view runs, and not only when its
         changes are saved: when so little life is left that a slow view might outlive its session.

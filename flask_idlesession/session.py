@@ -386,9 +386,9 @@ class Session(SessionMixin):
         }
 
     def forget_changes(self) -> None:
-        """Take back all that the view did and that was not saved yet."""
+        """Take back all that the view did and that was not saved yet, but for a log-out: that is final."""
         self.adopt(self.record)
-        self.intents = Intents()
+        self.intents = Intents(end=self.intents.end)
 
     def _check_key(self, key: object) -> None:
         if not isinstance(key, str):

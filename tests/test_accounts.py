@@ -171,7 +171,7 @@ def test_a_session_of_a_user_that_is_emptied_stays_logged_in(app: Flask) -> None
     assert client.get("/who").text == "ada"
 
 
-def test_a_log_out_is_final_for_every_copy_of_the_cookie(app: Flask) -> None:
+def test_a_log_out_is_final_for_every_copy_of_the_cookie(app: Flask, clock: FakeClock) -> None:
     client, copied = app.test_client(), app.test_client()
     client.get("/in/ada")
     cookie = client.get_cookie("session")
@@ -180,8 +180,28 @@ def test_a_log_out_is_final_for_every_copy_of_the_cookie(app: Flask) -> None:
     assert copied.get("/who").text == "ada"
     client.get("/out")
     assert copied.get("/who").text == "None"
+    assert "Set-Cookie" not in copied.get("/set/a/1").headers  # It may have been on its way.
+    assert infos(app) == []
+    clock.advance(10)
     copied.get("/set/a/1")
     assert [info.user_id for info in infos(app)] == [None]
+
+
+def test_a_write_with_the_token_from_before_a_log_in_does_not_push_the_new_one_out(
+    app: Flask, clock: FakeClock
+) -> None:
+    client, late = app.test_client(), app.test_client()
+    client.get("/set/a/1")
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    late.set_cookie("session", cookie.value)
+    client.get("/in/ada")
+    assert "Set-Cookie" not in late.get("/set/b/2").headers
+    assert [info.user_id for info in infos(app)] == ["ada"]
+    assert "Set-Cookie" in late.get("/in/ada").headers  # Nobody is kept from logging in.
+    clock.advance(10)
+    late.set_cookie("session", cookie.value)
+    assert "Set-Cookie" in late.get("/set/b/2").headers
 
 
 def test_one_user_has_a_session_for_each_browser_and_logs_out_of_one(app: Flask) -> None:

@@ -80,8 +80,10 @@ def _open_sqlite(url: str, folder: Path) -> Store:
 
 def _open_sql_url(url: str) -> Store:
     sqlalchemy = _import("sqlalchemy", extra="sqlalchemy", url=url)
+    from .sqlalchemy import SQLAlchemyStore
+
     try:
-        engine = sqlalchemy.create_engine(url, pool_timeout=TIMEOUT, pool_pre_ping=True, **_sql_options(url))
+        return SQLAlchemyStore.from_url(url, timeout=TIMEOUT)
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"IDLESESSION_STORE is {_without_password(url)!r}, which needs the driver {error.name!r}; "
@@ -89,20 +91,6 @@ def _open_sql_url(url: str) -> Store:
         ) from error
     except sqlalchemy.exc.ArgumentError as error:
         raise ConfigError(f"IDLESESSION_STORE is {_without_password(url)!r}; it must be {_SHAPES}.") from error
-    return _open_sql(engine)
-
-
-def _sql_options(url: str) -> Mapping[str, Any]:
-    """Return what makes the driver give up in time, as far as the driver is known."""
-    scheme = urlsplit(url).scheme
-    if scheme in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
-        milliseconds = int(TIMEOUT * 1000)
-        options = f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}"
-        return {"connect_args": {"connect_timeout": 2, "options": options, "tcp_user_timeout": milliseconds}}
-    if scheme in ("mysql+pymysql", "mariadb+pymysql"):
-        timeout = max(int(TIMEOUT), 1)
-        return {"connect_args": {"connect_timeout": timeout, "read_timeout": timeout, "write_timeout": timeout}}
-    return {}
 
 
 def _open_sql(engine: Any) -> Store:
