@@ -1,6 +1,7 @@
 """What every store must do: a suite that each store's test class inherits, blind to what is inside a store."""
 
 import struct
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -91,11 +92,16 @@ def at_once(*works: Callable[[], Any]) -> list[Any]:
             errors.append(error)
 
     threads = [threading.Thread(target=run, args=pair, daemon=True) for pair in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "A thread is stuck."
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # So that threads take turns within a method, not only between two.
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "A thread is stuck."
+    finally:
+        sys.setswitchinterval(interval)
     if errors:
         raise errors[0]
     return results

@@ -295,6 +295,17 @@ def test_an_evicted_session_is_told_as_such(clock: FakeClock) -> None:
         assert [sid for name, sid, _ in told if name == "created"] == made
 
 
+def test_a_session_that_its_view_emptied_is_told_as_ended(manager: SessionManager) -> None:
+    with listening(manager) as told:
+        claim = a_session(manager, a=1, b=2)
+        session = manager.open(claim)
+        del session["a"], session["b"]
+        assert manager.save(session, active=True) is Saved.ENDED
+    names = [(name, sid, reason) for name, sid, reason in told if name != "loaded"]
+    assert names == [("created", claim.sid, None), ("ended", claim.sid, EndReason.LOGGED_OUT)]
+    assert session.claim is None and list(manager.find()) == []
+
+
 def test_each_creation_and_end_is_told_once_however_many_threads(manager: SessionManager, clock: FakeClock) -> None:
     with listening(manager) as told:
         made = [sid for some in at_once(*[lambda: [manager.create() for _ in range(50)]] * 8) for sid in some]

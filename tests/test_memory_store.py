@@ -320,7 +320,9 @@ def check_collection(number: int, *, slower: float) -> None:
         store.create(seen_at(count / 1000, user_id=user_id, values={"a": b"x" * 20, "b": b"y"}))
     after = full_collection()
     more = len(gc.get_objects()) - tracked
-    print(f"{number} sessions: a full collection takes {before:.4f} s before and {after:.4f} s after; {more} more objects")
+    print(
+        f"{number} sessions: a full collection takes {before:.4f} s before and {after:.4f} s after; {more} more objects"
+    )
     assert len(store) == number
     assert more < number / 20
     assert after < slower * before

@@ -200,6 +200,10 @@ class SessionMachine(RuleBasedStateMachine):
         IdleSession(app, clock=self.clock)
         self.manager: SessionManager = app.extensions["idlesession"].manager
         self.manager._pruner.close()
+        self.created: list[UUID] = []
+        self.ended: list[UUID] = []
+        session_created.connect(self.hear_creation, app)
+        session_ended.connect(self.hear_end, app)
 
         @app.get("/")
         def index() -> str:
@@ -213,6 +217,12 @@ class SessionMachine(RuleBasedStateMachine):
             return "done"
 
         self.app, self.client = app, app.test_client()
+
+    def hear_creation(self, sender: object, info: SessionInfo) -> None:
+        self.created.append(info.sid)
+
+    def hear_end(self, sender: object, info: SessionInfo, reason: EndReason) -> None:
+        self.ended.append(info.sid)
 
     def request(self, view: Callable[[], None], path: str = "/") -> None:
         self.expected.expire(self.clock())
@@ -352,6 +362,9 @@ class SessionMachine(RuleBasedStateMachine):
     def the_store_holds_this_session_and_no_other(self) -> None:
         self.expected.expire(self.clock())
         assert len(list(self.manager.find())) == self.expected.exists
+        self.manager.prune()
+        assert len(self.ended) == len(set(self.ended)) and set(self.ended) <= set(self.created)
+        assert len(self.created) - len(self.ended) == self.expected.exists
 
     @invariant()
     def no_cookie_of_before_opens_another_session(self) -> None:

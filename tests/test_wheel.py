@@ -127,6 +127,26 @@ def test_the_first_is_the_earliest_of_its_slot(truth: Truth) -> None:
     assert truth.first() == (59, NOW + 0.001)
 
 
+def test_a_key_that_moved_later_is_not_the_first(truth: Truth) -> None:
+    truth.file(1, NOW + 1)
+    truth.file(2, NOW + 5)
+    truth.instants[1] = NOW + 9
+    assert truth.first() == (2, NOW + 5)
+    assert truth.due(NOW + 6) == [2]
+    assert truth.first() == (1, NOW + 9)
+
+
+def test_a_first_that_is_not_found_within_the_budget_is_named_without_its_instant(truth: Truth) -> None:
+    for key in range(1000):
+        truth.file(key, NOW + key / 100)
+        truth.instants[key] = NOW + 100 + key
+    first = truth.wheel.first(truth=truth.instants.get, budget=100)
+    assert first is not None and first[0] in truth.instants and first[1] is None
+    for _ in range(20):
+        truth.wheel.first(truth=truth.instants.get, budget=100)
+    assert truth.wheel.first(truth=truth.instants.get, budget=100) == (0, NOW + 100)
+
+
 def test_a_key_without_an_end_is_never_due(truth: Truth) -> None:
     truth.file(1, float("inf"))
     truth.file(2, NOW + 1)
