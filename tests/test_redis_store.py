@@ -1,5 +1,6 @@
 """The Redis store: the contract and the races on Redis, Valkey and a cluster, and what their servers do to it."""
 
+import os
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
 from hypothesis import strategies as st
+from linearizability import check_store
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -174,6 +177,21 @@ class TestRacesOnACluster(StoreRaces):
             client.close()
 
 
+@pytest.mark.parametrize(("threads", "processes"), [(4, 0), (2, 2)])
+def test_every_call_is_one_atomic_step(server: RedisServer, client: redis.Redis, threads: int, processes: int) -> None:
+    seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
+    opened = partial(open_url, f"one+{server.url}")
+    overlaps = check_store(opened, histories=150, threads=threads, processes=processes, seed=seed)
+    assert overlaps > 50, "the calls did not meet; nothing was shown"
+
+
+def test_every_call_about_one_session_is_one_atomic_step_in_a_cluster(cluster: list[RedisServer]) -> None:
+    emptied(cluster)
+    seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
+    opened = partial(open_url, f"many+{cluster[0].url}")
+    check_store(opened, histories=100, threads=4, seed=seed, avoid=frozenset({"delete_user", "next_expiry"}))
+
+
 def assert_no_ghosts(*clients: redis.Redis) -> None:
     left = sizes(*clients)
     assert left["session"] == left["due"] and left["user"] <= left["session"]
@@ -315,6 +333,49 @@ class TestIndexes:
         )
         assert [client.pttl(key) for key in client.scan_iter()] == [-1, -1, -1]
 
+    def test_an_entry_that_says_too_much_ends_nobody_s_session(self, store: RedisStore, client: redis.Redis) -> None:
+        bobs = a_record(user_id="bob")
+        store.create(bobs)
+        for act in (lambda: list(store.find(now=NOW, user_id="ada")), lambda: store.delete_user("ada")):
+            client.sadd("idlesession:user:ada", str(bobs.info.sid))
+            assert not act()
+            assert not client.exists("idlesession:user:ada")
+        assert store.load(bobs.info.sid, now=NOW) == bobs
+
+    def test_no_session_is_due_after_its_end_by_however_little(self, store: RedisStore) -> None:
+        for number in range(200):
+            record = a_record(lifetime_ends_at=NOW + 1 + number / 7)
+            store.create(record)
+            assert store.next_expiry() == record.info.expires_at
+            shorter = Change(holder=HOLDER, refresh_by=NOW + number / 977)
+            assert store.commit(record.info.sid, shorter, now=NOW - 1) is Outcome.DONE
+            assert store.next_expiry() == NOW + number / 977
+            store.delete(record.info.sid)
+
+    def test_one_prune_looks_past_all_that_were_touched(self, store: RedisStore) -> None:
+        records = [a_record(lifetime_ends_at=inf) for _ in range(700)]
+        for record in records:
+            store.create(record)
+            store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=NOW + 30), now=NOW + 30)
+        expired = a_record(last_seen_at=NOW + 0.5)
+        store.create(expired)
+        assert store.prune(now=NOW + 0.5 + IDLE, limit=1) == [expired.info]
+
+    def test_a_session_that_the_server_lists_twice_is_found_once(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = a_record()
+        store.create(record)
+        run = store._run
+
+        def scan_twice(script: Any, keys: Any, *arguments: bytes) -> Any:
+            if script is redis_scripts.FIND and arguments == (b"0",):
+                return [b"1", *run(script, keys, *arguments)[1:]]
+            return run(script, keys, b"0")
+
+        monkeypatch.setattr(store, "_run", scan_twice)
+        assert sids(store.find(now=NOW)) == {record.info.sid}
+
 
 class TestAnswersThatAreLost:
     """redis-py sends a command again whose answer it did not get, though the server may have done it."""
@@ -405,13 +466,15 @@ class TestRoundTrips:
         list(store.find(now=NOW, user_id="ada"))
         store.delete_user("ada")
         store.prune(now=NOW, limit=1)
+        store.next_expiry()
         verbs: dict[str, Callable[[], Any]] = {
             "create": lambda: store.create(record),
             "load": lambda: store.load(record.info.sid, now=NOW),
             "touch": lambda: store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=NOW), now=NOW),
             "write": lambda: store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"1"}), now=NOW),
             "list": lambda: list(store.find(now=NOW, user_id="ada")),
-            "prune and when next": lambda: (store.prune(now=NOW + 1, limit=4), store.next_expiry()),
+            "prune": lambda: store.prune(now=NOW + 1, limit=4),
+            "when next": lambda: store.next_expiry(),
             "delete": lambda: store.delete(record.info.sid),
             "delete all": lambda: store.delete_user("ada"),
         }
@@ -424,16 +487,6 @@ class TestRoundTrips:
                     told.append(command)
                 sent = [each["command"] for each in told if each["client_type"] != "lua"]
                 assert len(sent) == 1, (name, sent)
-
-    def test_what_prune_knew_of_the_next_end_is_forgotten_when_something_is_created(self, store: RedisStore) -> None:
-        store.create(a_record())
-        store.prune(now=NOW, limit=4)
-        store.create(a_record(idle_timeout=1.0))
-        assert store.next_expiry() == NOW + 1.0
-        store.prune(now=NOW, limit=4)
-        (first, *_) = sorted(store.find(now=NOW), key=lambda info: info.expires_at)
-        store.commit(first.sid, Change(holder=HOLDER, idle_timeout=0.5), now=NOW)
-        assert store.next_expiry() == NOW + 0.5
 
 
 class TestFaults:

@@ -44,9 +44,6 @@ class RedisStore:
         self._is_cluster = hasattr(client, "keyslot")
         self._bases = [each.encode() for each in (_spread(prefix) if self._is_cluster else [prefix])]
         self._no_script, self._errors = _errors_of(client)
-        # What prune() was told of next_expiry() on its way, and what was true of _changed before it asked.
-        self._ahead: tuple[object, float | None] | None = None
-        self._changed = object()
         self._turns = count()
 
     def __repr__(self) -> str:
@@ -57,9 +54,7 @@ class RedisStore:
         arguments = [scripts.to_head(record, mark=mark), mark]
         for key, value in record.values.items():
             arguments += (scripts.to_field(key), value)
-        created = self._run(scripts.CREATE, self._keys(record.info.sid), *arguments)
-        self._changed = object()
-        if not created:
+        if not self._run(scripts.CREATE, self._keys(record.info.sid), *arguments):
             raise SessionExists(f"There is a session {record.info.sid} already.")
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
@@ -76,13 +71,9 @@ class RedisStore:
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
-        is_touch = change.is_touch and not change.expect
-        mark = b"" if is_touch else os.urandom(8)
+        mark = b"" if change.is_touch and not change.expect and change.refresh_by is None else os.urandom(8)
         arguments = scripts.to_arguments(change, now=now, mark=mark)
-        outcome = _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
-        if not is_touch or change.refresh_by is not None:
-            self._changed = object()
-        return outcome
+        return _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
 
     def delete(self, sid: SessionId) -> bool:
         return bool(self._run(scripts.DELETE, self._keys(sid)))
@@ -98,22 +89,16 @@ class RedisStore:
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
-        changed, first = self._changed, inf
         gone: list[SessionInfo] = []
         turn = next(self._turns)  # Each time another slot is the first, so that a small limit comes to all of them.
         for number in range(len(self._bases)):
             if len(gone) >= limit:
-                return gone
-            due_at, heads = self._prune(self._bases[(turn + number) % len(self._bases)], now, limit - len(gone))
-            gone += [scripts.to_info(head) for head in heads]
-            first = min(first, due_at)
-        self._ahead = changed, None if first == inf else first
+                break
+            base = self._bases[(turn + number) % len(self._bases)]
+            gone += [scripts.to_info(head) for head in self._prune(base, now, limit - len(gone))]
         return gone
 
     def next_expiry(self) -> float | None:
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] is self._changed:
-            return ahead[1]
         first = min(_due_at(self._run(scripts.NEXT_EXPIRY, (base + b"due",))) for base in self._bases)
         return None if first == inf else first
 
@@ -164,13 +149,12 @@ class RedisStore:
         for keys in self._keys_of_user(owner):
             yield from self._run(scripts.FIND_USER, keys, owner)
 
-    def _prune(self, base: bytes, now: float, limit: int) -> tuple[float, list[bytes]]:
-        """Return when something is due next, and the heads of what was forgotten."""
+    def _prune(self, base: bytes, now: float, limit: int) -> list[bytes]:
+        """Return the heads of what was forgotten."""
         while True:
-            due, *heads = self._run(scripts.PRUNE, (base + b"due",), scripts.DOUBLE.pack(now), b"%d" % limit)
-            due_at = _due_at(due)
-            if heads or due_at > now:
-                return due_at, heads
+            reply: list[bytes] = self._run(scripts.PRUNE, (base + b"due",), scripts.DOUBLE.pack(now), b"%d" % limit)
+            if len(reply) > 1 or _due_at(reply[0]) > now:
+                return reply[1:]
 
     # The connection.
 
