@@ -35,6 +35,8 @@ from .record import Outcome
 from .record import Record
 from .record import Rotation
 from .record import SessionInfo
+from .session import check_key
+from .session import check_user_id
 from .session import Session
 from .signals import session_created
 from .signals import session_ended
@@ -128,6 +130,8 @@ class SessionManager:
 
     def create(self, data: Mapping[str, Any] | None = None, *, user_id: str | None = None) -> SessionId:
         """Start a session that holds ``data``; return its id."""
+        if user_id is not None:
+            check_user_id(user_id)
         values = self._encode_all({} if data is None else data)
         info = self.policy.begin(now=self.now(), user_id=user_id)
         return self._create(Record(info=info, secret_digest=Claim.new().holder, values=values)).info.sid
@@ -456,4 +460,6 @@ class SessionManager:
         return record
 
     def _encode_all(self, data: Mapping[str, Any]) -> dict[str, bytes]:
+        for key in data:
+            check_key(key)
         return {key: self.codec.encode(value, path=f"data[{key!r}]") for key, value in data.items()}

@@ -86,7 +86,7 @@ class Session(SessionMixin):
         return self._read(key) if value is _UNREAD else value
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._check_key(key)
+        check_key(key)
         live = self._look()
         data = self._keeper.codec.encode(value, path=f"session[{key!r}]")
         if type(value) in ATOMS:
@@ -170,7 +170,7 @@ class Session(SessionMixin):
         if self.new or self.claim is None or self.record is None:
             self[key] = value = fn(self.get(key, default))
             return value
-        self._check_key(key)
+        check_key(key)
         unsaved = self.delta()
         value = default
 
@@ -312,10 +312,7 @@ class Session(SessionMixin):
         The token of before opens nothing any more, so one that an attacker planted is worth nothing
         (session fixation; OWASP ASVS 5.0, 7.2.4).
         """
-        if not isinstance(user_id, str) or not user_id:
-            raise TypeError(f"log_in() needs the user's id as a string that is not empty, not {user_id!r}.")
-        if len(user_id.encode()) > LONGEST_USER_ID:
-            raise ValueError(f"log_in() needs an id of {LONGEST_USER_ID} bytes at most, not {user_id[:40]!r}….")
+        check_user_id(user_id)
         self._look()
         self.intents.user_id = user_id
         self.modified = True
@@ -390,12 +387,6 @@ class Session(SessionMixin):
         self.adopt(self.record)
         self.intents = Intents(end=self.intents.end)
 
-    def _check_key(self, key: object) -> None:
-        if not isinstance(key, str):
-            raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
-        if key.startswith(RESERVED):
-            raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
-
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
         self.accessed = True
@@ -415,3 +406,23 @@ class Session(SessionMixin):
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value
+
+
+def check_key(key: object) -> None:
+    """Raise TypeError or ValueError for what cannot be a key of a session."""
+    if not isinstance(key, str):
+        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
+    if key.startswith(RESERVED):
+        raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
+    if any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it.")
+
+
+def check_user_id(user_id: object) -> None:
+    """Raise TypeError or ValueError for what cannot be a user's id."""
+    if not isinstance(user_id, str) or not user_id:
+        raise TypeError(f"log_in() and create() need the user's id as a string that is not empty, not {user_id!r}.")
+    if len(user_id.encode(errors="replace")) > LONGEST_USER_ID:
+        raise ValueError(f"log_in() and create() need an id of {LONGEST_USER_ID} bytes at most, not {user_id[:40]!r}….")
+    if any("\ud800" <= letter <= "\udfff" for letter in user_id):
+        raise ValueError(f"log_in() and create() need an id that UTF-8 can hold; {user_id!r} has half a character in it.")

@@ -162,6 +162,31 @@ def test_what_cannot_be_kept_is_named_and_nothing_is_written(manager: SessionMan
     assert manager.read(sid) == {"a": 1}
 
 
+@pytest.mark.parametrize("key", [1, None, b"a", ("a",), "half \ud800", RESERVED, RESERVED + "lease"])
+def test_what_cannot_be_a_key_is_refused_before_anything_is_written(manager: SessionManager, key: Any) -> None:
+    sid, session = manager.create({"a": 1}), manager.open(None)
+    for call in (
+        lambda: manager.create({key: 1}),
+        lambda: manager.replace(sid, {key: 1}),
+        lambda: session.__setitem__(key, 1),
+        lambda: session.modify(key, lambda value: 1),
+    ):
+        with pytest.raises((TypeError, ValueError), match="keys are|Keys that begin"):
+            call()
+    assert manager.read(sid) == {"a": 1} and manager.save(session, active=True) is Saved.KEPT
+    assert len(list(manager.find())) == 1
+
+
+@pytest.mark.parametrize("user_id", ["", 5, b"ada", "half \ud800", "x" * 100_000], ids=lambda it: repr(it)[:20])
+def test_what_cannot_be_a_users_id_is_refused_before_anything_is_written(manager: SessionManager, user_id: Any) -> None:
+    session = manager.open(None)
+    for call in (lambda: manager.create({"a": 1}, user_id=user_id), lambda: session.log_in(user_id)):
+        with pytest.raises((TypeError, ValueError), match=r"^log_in\(\) and create\(\) need "):
+            call()
+    assert manager.save(session, active=True) is Saved.KEPT
+    assert list(manager.find()) == []
+
+
 def test_a_type_of_ones_own_is_kept_by_a_codec_that_knows_it(clock: FakeClock) -> None:
     codec = Codec()
     codec.register(complex, name="complex", dump=lambda it: [it.real, it.imag], load=lambda it: complex(*it))
