@@ -247,7 +247,7 @@ def test_the_scripts_judge_and_apply_as_a_record_does(
         if outcome is Outcome.EMPTIED:
             record = None
         fields = store._fields(sid)
-        assert (redis_scripts.to_record(fields) if fields else None) == record
+        assert (redis_scripts.to_record(sid, fields) if fields else None) == record
         owned = 0 if record is None or record.info.user_id is None else 1
         there = record is not None
         assert sizes(client) == {"session": there, "due": there, "user": owned}
@@ -633,6 +633,24 @@ class TestFaults:
                 # What failed may have been done and the answer lost; what was answered is there.
                 assert done[number] <= int(found.values["n"]) <= done[number] + len(failed)
                 assert done[number] > 20
+
+    def test_the_rights_that_the_documentation_names_are_enough(self, client: redis.Redis, server: RedisServer) -> None:
+        text = (Path(__file__).parent.parent / "docs" / "stores-redis.rst").read_text()
+        rights = text.partition("``~idlesession:*")[2].partition("``")[0].split()
+        client.execute_command("ACL", "SETUSER", "app", "reset", "on", ">secret", "~idlesession:*", *rights)
+        with closing(server.client(username="app", password="secret")) as humble:
+            store = RedisStore(humble)
+            record = a_record(user_id="ada")
+            store.create(record)
+            store.commit(record.info.sid, Change(holder=HOLDER, idle_timeout=inf), now=NOW)
+            store.commit(
+                record.info.sid,
+                Change(holder=HOLDER, rotation=Rotation(secret_digest=SECOND, user_id="bob", lifetime_ends_at=inf)),
+                now=NOW,
+            )
+            for act in everything(store, record):
+                act()
+            assert store.clock_skew(NOW) < 0
 
     def test_the_skew_of_a_clock_is_told(self, store: RedisStore) -> None:
         assert abs(store.clock_skew(time.time())) < 5

@@ -63,8 +63,9 @@ class RedisStore:
             return None
         if scripts.HEAD not in fields:
             raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
-        record = scripts.to_record(fields)
-        if record.info.sid != sid:
+        stored = scripts.sid_in(fields[scripts.HEAD])
+        record = scripts.to_record(sid, fields)
+        if stored != sid.bytes:
             self._drop_connections()
             raise StoreError("The answer was about another session than the one asked for; the connection is dropped.")
         return record if record.info.is_live(now) else None

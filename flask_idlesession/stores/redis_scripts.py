@@ -78,7 +78,7 @@ def to_head(record: Record, *, mark: bytes) -> bytes:
 
 def to_info(head: bytes) -> SessionInfo:
     """Return the info in a head."""
-    return _parse(head)[0]
+    return _parse(head, None)[0]
 
 
 def sid_in(head: bytes) -> bytes:
@@ -86,9 +86,9 @@ def sid_in(head: bytes) -> bytes:
     return head[_SID]
 
 
-def to_record(fields: dict[bytes, bytes]) -> Record:
-    """Return the record in a hash, and take the head out of the hash."""
-    info, secret, former, former_ends_at = _parse(fields.pop(HEAD))
+def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
+    """Return the record in the hash of session ``sid``, and take the head out of the hash."""
+    info, secret, former, former_ends_at = _parse(fields.pop(HEAD), sid)
     return Record(
         info=info,
         secret_digest=secret,
@@ -98,16 +98,16 @@ def to_record(fields: dict[bytes, bytes]) -> Record:
     )
 
 
-def _parse(head: bytes) -> tuple[SessionInfo, bytes, bytes, float]:
+def _parse(head: bytes, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
     if len(head) < _FIXED.size + 2 or head[0] != _VERSION:
         raise StoreError("What is stored as the head of a session was written by nothing that this version knows.")
-    _, seen, idle, lifetime, refresh, created, former_ends_at, sid, _ = _FIXED.unpack_from(head)
+    _, seen, idle, lifetime, refresh, created, former_ends_at, stored, _ = _FIXED.unpack_from(head)
     start = _FIXED.size + 1
     end = start + head[start - 1]
     former_end = end + 1 + head[end]
     owner = head[former_end:]
     info = SessionInfo(
-        sid=SessionId(bytes=sid),
+        sid=SessionId(bytes=stored) if sid is None else sid,
         user_id=owner[1:].decode("utf-8", "surrogatepass") if owner else None,
         created_at=created,
         last_seen_at=seen,
