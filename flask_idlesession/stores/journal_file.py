@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +38,10 @@ _BLOCK = 4096
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 
 
+#: Seconds for which a start waits for the owner before it, who may be about to end, or for a child that was
+#: forked just now and has yet to let go.
+_PATIENCE = 0.5
+
 #: What a write says that the disk has no room for. It may have again.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -63,9 +68,11 @@ class Ownership:
         self._take(path, self._fd)
 
     def _take(self, path: Path, fd: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        deadline = time.monotonic() + _PATIENCE
+        while not _is_locked(fd):
+            if time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
             owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
             self.release()
             whose = "this process itself, in another store" if owner == str(os.getpid()) else f"process {owner}"
@@ -74,7 +81,7 @@ class Ownership:
                 f"it is in use by {whose}",
                 "a journal serves one process: stop the other, give each its own file, or let several share SQLite "
                 '(IDLESESSION_STORE = "sqlite:///sessions.db")',
-            ) from error
+            )
         with suppress(OSError):  # The disk is full. The lock holds without the name.
             self._disk.ftruncate(fd, 0)
             self._disk.pwrite(fd, b"%d\n" % os.getpid(), 0)
@@ -84,6 +91,15 @@ class Ownership:
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Lock the file, if nobody else has; return whether it is locked now."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 class JournalFile:

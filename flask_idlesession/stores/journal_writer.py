@@ -76,6 +76,7 @@ class JournalWriter:
         self._ownership = ownership
         self._disk = disk
         self._lock = threading.Lock()
+        self._rewriting = threading.Lock()
         self._file: JournalFile | None = None
         #: Why nothing can be written now.
         self._trouble: OSError | None = None
@@ -144,6 +145,8 @@ class JournalWriter:
                 return
             if self._trouble is None:
                 self._try_flush(sync=True)
+                if self._is_half_dead():
+                    self._wake.set()  # The thread may have looked just before.
             if self._trouble is not None:
                 raise StoreError(f"The journal {self._path} cannot be written: {self._trouble}.") from self._trouble
 
@@ -163,7 +166,8 @@ class JournalWriter:
         """Write what was noted. An error is kept as the trouble."""
         covered = next(self._tickets)
         self._drain()
-        assert self._file is not None and self._file.is_trusted, "Else there is trouble, and this is not called."
+        if self._file is None or not self._file.is_trusted:
+            return  # There is trouble, then, and only a new file helps.
         try:
             if self._unwritten:
                 self._file.write(list(self._batches(self._unwritten)))
@@ -219,9 +223,9 @@ class JournalWriter:
 
     def _recover(self) -> None:
         if self._trouble is not None:
+            _logger.warning("The journal %s can be written again, and holds all sessions.", self._path)
             self._trouble = None
             self._retry_after = _FIRST_RETRY
-            _logger.warning("The journal %s can be written again, and holds all sessions.", self._path)
 
     # The thread.
 
@@ -250,6 +254,7 @@ class JournalWriter:
             self._write_touches()
         if now >= self._rewrite_at and self._is_half_dead():
             self._try_rewrite(paced=True)
+            return 0.0  # It may be half dead again by now.
         return None if self._touches_at is None else max(self._touches_at - now, 0.0)
 
     def _flush_due(self) -> None:
@@ -314,6 +319,10 @@ class JournalWriter:
         Until that is done the old one is written on; from then on the new one has all that it had. An error
         is the trouble only if the old one is of no use any more.
         """
+        with self._rewriting:
+            self._rewrite(paced=paced)
+
+    def _rewrite(self, *, paced: bool) -> None:
         new: JournalFile | None = None
         with self._lock:
             self._take_missing()  # What was noted until now is in what is copied from now on.
@@ -394,9 +403,13 @@ class JournalWriter:
         new.write(list(self._batches(missing)))
         new.sync()
         old = self._file
-        if old is not None:
-            old.is_trusted = False  # Whether it is still found is unknown until the folder is synced.
-        put_in_place(self._new_path, self._path, disk=self._disk)
+        try:
+            put_in_place(self._new_path, self._path, disk=self._disk)
+        except OSError as error:  # Which of the two would be found after a crash is unknown.
+            if old is not None:
+                old.is_trusted = False
+            self._fail(error)
+            raise
         self._file = new
         if old is not None:
             old.close()
@@ -437,6 +450,7 @@ class JournalWriter:
         """The file is the parent's: two processes that write to one would spoil it."""
         if self._deaf_because is None:
             self._lock = threading.Lock()
+            self._rewriting = threading.Lock()
             self._trouble = None
             self._thread = None
             self._turn_deaf("it was forked from the process that has it")
