@@ -60,8 +60,8 @@ class Cleaner:
             if cleanable not in self._cleanables:
                 self._cleanables.add(cleanable)
                 finalize(cleanable, self._note_drop).atexit = False
-            self._start()
             self._notify()
+        self._start()
 
     def unregister(self, cleanable: Cleanable) -> None:
         """Clean this no more; the thread ends with the last one."""
@@ -71,9 +71,10 @@ class Cleaner:
 
     def wake(self, *, within: float) -> None:
         """Make sure that the next pass begins within so many seconds."""
-        if not self.is_running or time.monotonic() + within < self._wakes_at:
+        if not self.is_running:
+            self._start()
+        if time.monotonic() + within < self._wakes_at:
             with self._wake:
-                self._start()
                 if time.monotonic() + within < self._wakes_at:
                     self._notify()
 
@@ -83,14 +84,20 @@ class Cleaner:
             self._stopped = True
             thread, self._thread = self._thread, None
             self._notify()
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout=1.0)
 
     def _start(self) -> None:
-        if self.is_running or self._stopped or not self._cleanables:
-            return
-        thread = threading.Thread(target=self._run, name="flask_idlesession cleaner", daemon=True)
-        self._thread = thread
+        """Start the thread, where one is needed and there is none.
+
+        Not under the lock: where gevent patched Python after this module made its lock, starting one lets
+        another greenlet run, and to the lock they are all one thread.
+        """
+        with self._wake:
+            if self.is_running or self._stopped or not self._present():
+                return
+            thread = threading.Thread(target=self._run, name="flask_idlesession cleaner", daemon=True)
+            self._thread = thread
         try:
             thread.start()
         except RuntimeError:  # The interpreter is shutting down, or the system has no thread left.
