@@ -425,4 +425,4 @@ def check_user_id(user_id: object) -> None:
     if len(user_id.encode(errors="replace")) > LONGEST_USER_ID:
         raise ValueError(f"log_in() and create() need an id of {LONGEST_USER_ID} bytes at most, not {user_id[:40]!r}….")
     if any("\ud800" <= letter <= "\udfff" for letter in user_id):
-        raise ValueError(f"log_in() and create() need an id that UTF-8 can hold; {user_id!r} has half a character in it.")
+        raise ValueError(f"log_in() and create() need an id that UTF-8 can hold; {user_id!r} has half a character.")
