@@ -45,6 +45,7 @@ class Work:
         self.error = error
 
     def clean(self) -> float:
+        self.thread = threading.current_thread()
         self.passes += 1
         if self.error is not None:
             raise self.error
@@ -265,11 +266,13 @@ class TestFaults:
         wait_until(lambda: broken.passes >= 2)
         assert "a broken pass" in caplog.text and "could not finish its pass" in caplog.text
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-    def test_a_thread_that_was_ended_from_within_has_a_successor(self, own_cleaner):
+    def test_a_thread_that_was_ended_from_within_has_a_successor(self, own_cleaner, monkeypatch):
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
         work = Work(error=SystemExit())
         own_cleaner.register(work)
-        wait_until(lambda: work.passes and not own_cleaner.is_running)
+        wait_until(lambda: work.passes)
+        work.thread.join(PATIENCE)
+        assert not own_cleaner.is_running
         work.error = None
         own_cleaner.wake(within=0.0)
         wait_until(lambda: work.passes >= 2 and own_cleaner.is_running)
