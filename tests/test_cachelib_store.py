@@ -31,6 +31,7 @@ from store_contract import StoreContract
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
 from flask_idlesession.record import Outcome
+from flask_idlesession.record import Rotation
 from flask_idlesession.store import Store
 from flask_idlesession.stores.cachelib import CachelibStore
 
@@ -107,6 +108,19 @@ class TestWhatACacheCannotPromise:
         assert store.load(record.info.sid, now=NOW) == record
         assert sids(store.find(now=NOW)) == {record.info.sid}
 
+    def test_a_list_that_says_too_much_ends_nobody_s_session(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        record = a_record(user_id="bob")
+        store.create(record)
+        cache.set(store._list_of("ada"), cache.get(store._list_of("bob")))
+        assert list(store.find(now=NOW, user_id="ada")) == [] and store.delete_user("ada") == 0
+        assert cache.get(store._list_of("ada")) is None
+        rotation = Rotation(secret_digest=HOLDER, user_id="ada")
+        assert store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW) is Outcome.DONE
+        assert cache.get(store._list_of("bob")) is None
+        assert sids(store.find(now=NOW, user_id="ada")) == {record.info.sid}
+
     def test_a_session_that_the_cache_forgot_leaves_the_lists(self) -> None:
         cache = SimpleCache()
         store = a_store(cache)
@@ -114,6 +128,7 @@ class TestWhatACacheCannotPromise:
         store.create(record)
         cache.delete(store._key(record.info.sid))
         assert list(store.find(now=NOW)) == [] and store.delete_user("ada") == 0
+        assert cache.get(store._list_of("ada")) is None
         assert drain(store, now=NOW + IDLE) == []
         assert store.next_expiry() is None
 

@@ -114,7 +114,11 @@ class CachelibStore:
 
     def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
         with self._lock:
-            return sum(self._forget(info) for info in self._infos_of(user_id) if info.sid != keep)
+            infos = self._infos_of(user_id)
+            count = sum(self._forget(info) for info in infos if info.sid != keep)
+            kept = {info.sid.bytes: info.expires_at for info in infos if info.sid == keep}
+            self._set_entries(self._list_of(user_id), kept)  # Without what the cache itself forgot, too.
+            return count
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for info in self._infos() if user_id is None else self._infos_of(user_id):
