@@ -113,13 +113,21 @@ def _open_cachelib(cache: Any) -> Store:
 
 def _redis(url: str) -> Any:
     redis = _import("redis", extra="redis", url=url)
-    return redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    return redis.Redis.from_url(url, **_impatience("redis"))
+
+
+def _impatience(package: str) -> dict[str, Any]:
+    """Return what makes a client of redis-py's kind answer or fail in time: one try, and one more where a
+    connection had gone stale.
+    """
+    retry = import_module(f"{package}.retry").Retry(import_module(f"{package}.backoff").NoBackoff(), 1)
+    return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": retry}
 
 
 def _redis_cluster(url: str) -> Any:
     cluster = _import("redis.cluster", extra="redis", url=url)
     plain = url.replace("redis+cluster://", "redis://", 1)
-    return cluster.RedisCluster.from_url(plain, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    return cluster.RedisCluster.from_url(plain, **_impatience("redis"))
 
 
 def _redis_sentinel(url: str) -> Any:
@@ -134,7 +142,7 @@ def _redis_sentinel(url: str) -> Any:
         )
     addresses = [(host, int(port or 26379)) for host, _, port in (each.partition(":") for each in hosts.split(","))]
     user, _, password = login.partition(":")
-    options: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    options = _impatience("redis")
     if login:
         options |= {"username": unquote(user) or None, "password": unquote(password)}
     return sentinel.Sentinel(addresses, socket_timeout=TIMEOUT).master_for(service, db=int(db or 0), **options)
@@ -142,7 +150,7 @@ def _redis_sentinel(url: str) -> Any:
 
 def _valkey(url: str) -> Any:
     valkey = _import("valkey", extra="valkey", url=url)
-    return valkey.Valkey.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    return valkey.Valkey.from_url(url, **_impatience("valkey"))
 
 
 _REDIS: Mapping[str, Callable[[str], Any]] = {
