@@ -48,11 +48,12 @@ class Cleaner:
         self._thread: threading.Thread | None = None
         self._wakes_at = 0.0
         self._stopped = False
+        self._is_green = _is_green()
 
     @property
     def is_running(self) -> bool:
         """Whether this process has the thread."""
-        return self._thread is not None
+        return self._thread is not None and self._is_green == _is_green()
 
     def register(self, cleanable: Cleanable) -> None:
         """Clean this too, from now on, until it is dropped or unregistered."""
@@ -93,6 +94,9 @@ class Cleaner:
         Not under the lock: where gevent patched Python after this module made its lock, starting one lets
         another greenlet run, and to the lock they are all one thread.
         """
+        if self._is_green != _is_green():
+            self._notify()
+            self._reset()  # A thread from before it patched does not know itself any more, and ends.
         with self._wake:
             if self.is_running or self._stopped or not self._present():
                 return
@@ -167,9 +171,14 @@ class Cleaner:
         had_thread = self._thread is not None
         self._reset()
         self._cleanables = WeakSet(self._cleanables)  # Another thread may have been walking it.
-        monkey = sys.modules.get("gevent.monkey")
-        if had_thread and not (monkey is not None and monkey.is_module_patched("threading")):
+        if had_thread and not self._is_green:
             self._start()
+
+
+def _is_green() -> bool:
+    """Whether gevent has put greenlets in the place of threads: at import, later, or in a forked worker."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 #: The cleaner of this process.

@@ -42,6 +42,9 @@ def use(manager):
     manager.prune()
     manager.remove(sid)
 
+def count_cleaners():
+    return sum(thread.name == "flask_idlesession cleaner" and thread.is_alive() for thread in threading.enumerate())
+
 def live(manager):
     # What a child does: everything once, and then its own cleaner, and nobody else, forgets a session.
     short = SessionManager(manager.store, idle_timeout=0.02, cleanup_interval=0.1)
@@ -54,8 +57,8 @@ def live(manager):
             break
         by_others += 1  # On a busy machine it had expired before it was put down, and this thread saw that.
     assert by_others < 50
-    cleaners = [thread for thread in threading.enumerate() if thread.name == "flask_idlesession cleaner"]
-    assert len(cleaners) == 1 and cleaner.is_running, cleaners
+    wait_until(lambda: count_cleaners() == 1)
+    assert cleaner.is_running
 
 def fork(work):
     pid = os.fork()
@@ -277,32 +280,21 @@ def test_a_program_started_from_a_process_with_a_cleaner_starts():
     )
 
 
-@pytest.mark.parametrize("patched", ["before", "after"])
+@pytest.mark.parametrize("patched", ["before", "after", "meanwhile"])
 def test_under_gevent_a_child_has_its_own_cleaner(patched):
     pytest.importorskip("gevent")
-    script = """
-        manager = SessionManager()
-        use(manager)
-        time.sleep(0.05)
-        for _ in range(5):
-            join([fork(lambda: live(manager)) for _ in range(3)])
-        live(manager)
-        """
-    patch = "from gevent import monkey; monkey.patch_all()"
+    patch = "from gevent import monkey; monkey.patch_all()\n"
+    parts = [
+        COMMON,
+        "manager = SessionManager(); use(manager); time.sleep(0.05)\n",
+        "live(manager)\nfor _ in range(5): join([fork(lambda: live(manager)) for _ in range(3)])\nlive(manager)\n",
+    ]
+    parts.insert(["before", "after", "meanwhile"].index(patched), patch)
     done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            (patch + "\n" if patched == "before" else "")
-            + COMMON
-            + (patch + "\n" if patched == "after" else "")
-            + dedent(script),
-        ],
+        [sys.executable, "-W", "ignore", "-c", "".join(parts)],
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=150,
     )
     assert done.returncode == 0, done.stderr
