@@ -8,18 +8,27 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis_servers import one_server
+from redis_servers import redis_program
+from redis_servers import valkey_program
 from servers import free_port
+from servers import mariadb
+from servers import postgresql
 
 _REQUESTS = 50
-_ROUNDS = 5
 _SOAK_ROUNDS = 100
 
 _APP = """
@@ -58,13 +67,21 @@ def show():
 """
 
 
+_BY_URL = {"IDLESESSION_STORE": "{url}"}
+
+
 @dataclass(frozen=True)
 class Setting:
-    """A store to run on: what the environment of the server says, with {folder} for a folder of its own."""
+    """A store to run on: what the environment of the application says, with {folder} for a folder of its
+    own, and {url} for where the server is that ``server`` starts.
+    """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
     workers: int = 1
+    server: Callable[[], AbstractContextManager[Any]] = nullcontext
+    #: How often in a plain run: a second or less on most, five on a server that syncs each commit.
+    rounds: int = 5
 
 
 #: Another store is one more line here.
@@ -72,11 +89,16 @@ SETTINGS = [
     Setting("memory"),
     Setting("sqlite", {"IDLESESSION_STORE": "sqlite:///{folder}/sessions.db"}),
     Setting("sqlite, two workers", {"IDLESESSION_STORE": "sqlite:///{folder}/sessions.db"}, workers=2),
+    Setting("journal", {"IDLESESSION_JOURNAL": "{folder}/sessions.journal"}),
+    Setting("redis, two workers", _BY_URL, 2, lambda: one_server(redis_program())),
+    Setting("valkey, two workers", _BY_URL, 2, lambda: one_server(valkey_program())),
+    Setting("postgresql, two workers", _BY_URL, 2, postgresql, rounds=1),
+    Setting("mariadb, two workers", _BY_URL, 2, mariadb, rounds=1),
 ]
 
 
 @contextmanager
-def gunicorn(setting: Setting, folder: Path) -> Iterator[int]:
+def gunicorn(setting: Setting, folder: Path, url: str) -> Iterator[int]:
     """Serve the application in so many workers of eight threads; yield the port."""
     if shutil.which("gunicorn", path=str(Path(sys.executable).parent)) is None and shutil.which("gunicorn") is None:
         reason = "gunicorn is not installed"
@@ -85,7 +107,7 @@ def gunicorn(setting: Setting, folder: Path) -> Iterator[int]:
     port = free_port()
     root = str(Path(__file__).parent.parent)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("IDLESESSION_")}
-    environment |= {key: value.format(folder=folder) for key, value in setting.environment.items()}
+    environment |= {key: value.format(folder=folder, url=url) for key, value in setting.environment.items()}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
     environment |= {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}  # Later releases put a socket there.
     command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "-k", "gthread", "--threads", "8"]
@@ -138,7 +160,10 @@ def fill(port: int, pool: ThreadPoolExecutor, paths: list[str]) -> str:
 
 
 def keep_everything(setting: Setting, folder: Path, rounds: int) -> None:
-    with gunicorn(setting, folder) as port, ThreadPoolExecutor(_REQUESTS) as pool:
+    with ExitStack() as stack:
+        server = stack.enter_context(setting.server())
+        port = stack.enter_context(gunicorn(setting, folder, getattr(server, "url", "")))
+        pool = stack.enter_context(ThreadPoolExecutor(_REQUESTS))
         for _ in range(rounds):
             held = fill(port, pool, [f"/set/key{number}" for number in range(_REQUESTS)])
             assert sum(f'"key{number}":1' in held for number in range(_REQUESTS)) == _REQUESTS, held
@@ -149,7 +174,7 @@ def keep_everything(setting: Setting, folder: Path, rounds: int) -> None:
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_fifty_requests_at_once_keep_fifty_writes_and_count_to_fifty(setting: Setting, tmp_path: Path) -> None:
-    keep_everything(setting, tmp_path, _ROUNDS)
+    keep_everything(setting, tmp_path, setting.rounds)
 
 
 @pytest.mark.soak
