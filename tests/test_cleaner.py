@@ -117,6 +117,9 @@ class TestThread:
     def test_it_goes_on_while_others_come_and_go(self, own_cleaner):
         work = Work(again_in=0.0)
         own_cleaner.register(work)
+        crowd = [Work() for _ in range(500)]
+        for each in crowd:
+            own_cleaner.register(each)
         interval = sys.getswitchinterval()
         sys.setswitchinterval(1e-6)
         stop_at = time.monotonic() + 1.0
@@ -215,7 +218,8 @@ class TestSleep:
             def clean(self):
                 self.passes += 1
                 if self.passes == 1:
-                    own_cleaner.wake(within=59.999)
+                    time.sleep(0.2)
+                    own_cleaner.wake(within=59.9)
                 return self.again_in
 
         work = Slow()
@@ -403,15 +407,14 @@ class TestAPass:
     def test_what_a_request_found_before_an_earlier_end_was_noted_is_not_slept_for(self, manager, clock):
         """The request asks the store, another creates a session that ends sooner, and the first notes what it found."""
         manager.create({})
-        next_expiry = manager.store.next_expiry
+        pruner = manager._pruner
 
         def overtaken():
-            due = next_expiry()
-            manager._pruner._due = due + 1000
-            return due
+            pruner._due = clock() + 1000
+            return clock()
 
-        manager.store.next_expiry = overtaken
-        assert manager._pruner.clean() == pytest.approx(10)
+        pruner._clock = overtaken
+        assert pruner.clean() == pytest.approx(10)
 
     def test_a_store_that_is_stuck_in_the_past_is_not_asked_without_a_rest(self, manager, clock):
         manager.store.next_expiry = lambda: clock() - 1
@@ -642,6 +645,17 @@ class TestExit:
         started_at = time.monotonic()
         assert run_script(script, timeout=60) == ""
         assert time.monotonic() - started_at < 30
+
+    def test_the_thread_has_ended_before_what_was_there_first_takes_its_leave(self):
+        script = """
+            import atexit, threading
+            atexit.register(lambda: print(threading.active_count()))
+            from flask_idlesession import SessionManager
+            manager = SessionManager()
+            manager.create({})
+            print(threading.active_count())
+        """
+        assert run_script(script) == "2\n1\n"
 
     def test_sessions_are_served_in_the_exit_handlers_of_others(self):
         script = """
