@@ -514,24 +514,26 @@ class TestNothingIsLeftBehind:
         assert self.threads() == before
 
     def test_a_store_that_is_dropped_flushes_and_frees_everything(self, path: Path, open_journal: Any) -> None:
+        gc.collect()  # What other tests left behind is none of this one's business.
         threads, files = self.threads(), len(os.listdir("/proc/self/fd"))
         store = JournalStore(path, now=NOW)
         store.create(a_record())
         gone = weakref.ref(store._journal)
         del store
         gc.collect()
-        assert self.threads() == threads and len(os.listdir("/proc/self/fd")) == files
+        assert self.threads() == threads and len(os.listdir("/proc/self/fd")) <= files
         assert gone() is None
         assert len(open_journal()) == 1
 
     def test_a_refused_start_leaves_nothing(self, path: Path) -> None:
         path.write_bytes(b"something else entirely")
         path.chmod(0o600)
+        gc.collect()  # What other tests left behind is none of this one's business.
         threads, files = self.threads(), len(os.listdir("/proc/self/fd"))
         with pytest.raises(ConfigError):
             JournalStore(path, now=NOW)
         gc.collect()
-        assert self.threads() == threads and len(os.listdir("/proc/self/fd")) == files
+        assert self.threads() == threads and len(os.listdir("/proc/self/fd")) <= files
 
     def test_what_an_exiting_process_wrote_last_is_kept(self, path: Path, open_journal: Any) -> None:
         code = """
