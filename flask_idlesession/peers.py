@@ -10,6 +10,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from weakref import finalize
 
 from .ids import digest
 
@@ -33,7 +34,9 @@ class Peers:
         uid = os.getuid() if hasattr(os, "getuid") else 0
         self._folder = folder or Path(tempfile.gettempdir()) / f"flask_idlesession-{uid}"
         self._pid = 0
-        self._file: int | None = None
+        # This process's open file, while it has one, with the pid that opened it.
+        self._files: list[tuple[int, Path, int]] = []
+        finalize(self, _let_go, self._files)
 
     def join(self, secret_key: str | bytes) -> None:
         """Be one of them, and warn of what cannot work: of other processes, which do not see a memory
@@ -52,21 +55,8 @@ class Peers:
         if others:
             self._warn(others, mark)
 
-    def __del__(self) -> None:
-        self._let_go()
-
-    def _let_go(self) -> None:
-        """Take this process's file away, or only close its copy of the one that it was forked with. Of a
-        process that was killed, whoever comes next takes the file away.
-        """
-        if self._file is not None:
-            if self._pid == os.getpid():
-                self._path(self._pid).unlink(missing_ok=True)
-            os.close(self._file)
-            self._file = None
-
     def _enter(self, mark: str) -> None:
-        self._let_go()
+        _let_go(self._files)
         self._folder.mkdir(mode=0o700, exist_ok=True)
         status = self._folder.lstat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -77,7 +67,7 @@ class Peers:
         except OSError:  # Another object of this process has it.
             os.close(file)
             raise
-        self._file = file
+        self._files.append((self._pid, self._path(self._pid), file))
         os.ftruncate(file, 0)
         os.write(file, mark.encode())
 
@@ -110,6 +100,17 @@ class Peers:
                 self._pid,
                 pids,
             )
+
+
+def _let_go(files: list[tuple[int, Path, int]]) -> None:
+    """Take this process's file away, or only close its copy of the one that it was forked with. Of a process
+    that was killed, whoever comes next takes the file away.
+    """
+    while files:
+        pid, path, file = files.pop()
+        if pid == os.getpid():
+            path.unlink(missing_ok=True)
+        os.close(file)
 
 
 def _fingerprint(secret_key: str | bytes) -> str:
