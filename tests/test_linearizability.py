@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import replace
@@ -246,6 +247,7 @@ class TornLoad(SimpleStore):
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
         record = super().load(sid, now=now)
+        time.sleep(0.0002)
         again = self.records.get(sid)
         return record if record is None or again is None else replace(record, values=again.values)
 
