@@ -17,6 +17,9 @@ Values = Mapping[str, bytes]
 #: New bytes by key; None removes the key. What one request did to the values.
 Delta = Mapping[str, bytes | None]
 
+#: Bytes of UTF-8 that a user's id may take: every store can index so many.
+LONGEST_USER_ID = 1024
+
 _NOTHING: Delta = MappingProxyType({})
 
 

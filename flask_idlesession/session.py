@@ -27,12 +27,10 @@ from .ids import SessionId
 from .keeper import Keeper
 from .policy import seconds
 from .record import Delta
+from .record import LONGEST_USER_ID
 from .record import merged
 from .record import Record
 from .record import SessionInfo
-
-#: Bytes of UTF-8 that a user's id may take: every store can index so many.
-LONGEST_USER_ID = 1024
 
 
 class _Unread:

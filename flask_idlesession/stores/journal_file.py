@@ -34,9 +34,6 @@ Disk = Any
 #: What cannot be read is given up in blocks of so many bytes.
 _BLOCK = 4096
 
-#: What open() and mkdir() say where nobody may write; a full or broken disk says something else.
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-
 
 #: Seconds for which a start waits for the owner before it, who may be about to end, or for a child that was
 #: forked just now and has yet to let go.

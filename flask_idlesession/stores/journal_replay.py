@@ -34,8 +34,7 @@ class Replay:
         self._shards = shards
         self._guard = Guard() if guard is None else guard
         self._has_guard = guard is not None
-        self._last = 0  # The last frame, and the last of those that end something, whose sessions are known.
-        self._last_end = 0
+        self._last_end = 0  # The last of the frames that end something whose session is known.
         #: Sessions left out because their newest state is lost,
         self.lost = 0
         #: and because any one of them may have been ended.

@@ -35,6 +35,7 @@ from ..errors import StoreError
 from ..ids import new_session_id
 from ..ids import SessionId
 from ..record import Change
+from ..record import LONGEST_USER_ID
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
@@ -42,7 +43,6 @@ from . import row
 from .sqlalchemy_table import ENDLESS
 from .sqlalchemy_table import Instant
 from .sqlalchemy_table import make_table
-from .sqlalchemy_table import MAX_USER_ID
 from .sqlalchemy_table import print_ddl
 from .watchdog import Watchdog
 
@@ -121,8 +121,8 @@ class SQLAlchemyStore:
 
     def create(self, record: Record) -> None:
         user_id = record.info.user_id
-        if user_id is not None and len(user_id.encode()) > MAX_USER_ID:
-            raise StoreError(f"A user id of more than {MAX_USER_ID} bytes cannot be stored: {user_id[:40]!r}…")
+        if user_id is not None and len(user_id.encode()) > LONGEST_USER_ID:
+            raise StoreError(f"A user id of more than {LONGEST_USER_ID} bytes cannot be stored: {user_id[:40]!r}…")
         # Not 1: a commit that read a session of this id before it was ended must not take this one for that.
         version = new_session_id().int >> 67
         columns = {**row.to_row(record), "due_at": record.info.expires_at, "version": version}

@@ -21,11 +21,10 @@ from sqlalchemy.schema import CreateIndex
 from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import TypeEngine
 
+from ..record import LONGEST_USER_ID
+
 #: Stands for an instant that never comes: MariaDB has no infinity.
 ENDLESS = 1e300
-
-#: How many bytes of a user's id fit into an index on every server.
-MAX_USER_ID = 1024
 
 _MYSQL = ("mysql", "mariadb")
 
@@ -71,7 +70,7 @@ class UserId(TypeDecorator[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(mysql.VARBINARY(MAX_USER_ID) if dialect.name in _MYSQL else Text())
+        return dialect.type_descriptor(mysql.VARBINARY(LONGEST_USER_ID) if dialect.name in _MYSQL else Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
         if value is None or dialect.name == "sqlite":
