@@ -12,6 +12,7 @@ from .errors import StoreError
 from .ids import SessionId
 from .locks import ForkSafeLock
 from .record import Change
+from .record import Ending
 from .record import Outcome
 from .record import Record
 from .record import SessionInfo
@@ -79,6 +80,12 @@ class Breaker:
 
     def next_expiry(self) -> float | None:
         return self._call(self.store.next_expiry)
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        self._call(self.store.bury, endings, until=until)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        return self._call(self.store.ending, sid, now=now)
 
     def close(self) -> None:
         self.store.close()

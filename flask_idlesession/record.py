@@ -8,6 +8,8 @@ from dataclasses import replace
 from enum import Enum
 from math import inf
 from types import MappingProxyType
+from typing import Any
+from typing import TypeVar
 
 from .ids import SessionId
 
@@ -17,14 +19,23 @@ Values = Mapping[str, bytes]
 #: New bytes by key; None removes the key. What one request did to the values.
 Delta = Mapping[str, bytes | None]
 
+#: What is noted of a session beside its values, and may be shown: where it was opened from, when its user logged in.
+Labels = Mapping[str, str | float]
+
+#: New labels by name; None removes the label.
+LabelDelta = Mapping[str, str | float | None]
+
 #: Bytes of UTF-8 that a user's id may take: every store can index so many.
 LONGEST_USER_ID = 1024
 
-_NOTHING: Delta = MappingProxyType({})
+_T = TypeVar("_T")
+
+#: What a session without labels has; also stands for a delta of nothing.
+NO_LABELS: Mapping[str, Any] = MappingProxyType({})
 
 
-def _nothing() -> Delta:
-    return _NOTHING
+def _nothing() -> Mapping[str, Any]:
+    return NO_LABELS
 
 
 class Outcome(Enum):
@@ -63,6 +74,7 @@ class SessionInfo:
     lifetime_ends_at: float
     #: A permanent session ends here unless a request refreshes it before; infinite for the others.
     refresh_by: float = inf
+    labels: Labels = field(default_factory=_nothing, hash=False)
 
     @property
     def expires_at(self) -> float:
@@ -77,6 +89,18 @@ class SessionInfo:
     def expiry_reason(self) -> EndReason:
         """The reason that time will have had, once the session has expired."""
         return EndReason.LIFETIME if self.lifetime_ends_at <= self.expires_at else EndReason.IDLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a session ended: what is remembered of it for a while, without its data."""
+
+    sid: SessionId
+    reason: EndReason
+    ended_at: float
+    user_id: str | None = None
+    #: Who ended it, where that was not its own user: as whoever revoked it gave it.
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +136,14 @@ class Change:
     #: more), when it changes.
     refresh_by: float | None = None
     rotation: Rotation | None = None
+    labels: LabelDelta = field(default_factory=_nothing)
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
     end_if_emptied: bool = False
 
     @property
     def is_touch(self) -> bool:
         """Whether nothing is lost but a little life if this change is."""
-        return not self.delta and self.rotation is None and self.idle_timeout is None
+        return not self.delta and not self.labels and self.rotation is None and self.idle_timeout is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +199,7 @@ class Record:
                     if rotation is None or rotation.lifetime_ends_at is None
                     else rotation.lifetime_ends_at
                 ),
+                labels=merged(info.labels, change.labels) if change.labels else info.labels,
             ),
             secret_digest=self.secret_digest if rotation is None else rotation.secret_digest,
             values=merged(self.values, change.delta) if change.delta else self.values,
@@ -188,12 +214,12 @@ class Record:
         return b"" if rotation.grace_ends_at is None else self.secret_digest
 
 
-def merged(values: Values, delta: Delta) -> dict[str, bytes]:
-    """Return the values after a delta: its keys have its bytes, or are gone; the others are as they were."""
-    after = dict(values)
-    for key, data in delta.items():
-        if data is None:
+def merged(before: Mapping[str, _T], delta: Mapping[str, _T | None]) -> dict[str, _T]:
+    """Return the values after a delta: its keys have what it says, or are gone; the others are as they were."""
+    after = dict(before)
+    for key, value in delta.items():
+        if value is None:
             after.pop(key, None)
         else:
-            after[key] = data
+            after[key] = value
     return after

@@ -7,6 +7,7 @@ from typing import runtime_checkable
 
 from .ids import SessionId
 from .record import Change
+from .record import Ending
 from .record import Outcome
 from .record import Record
 from .record import SessionInfo
@@ -54,6 +55,13 @@ class Store(Protocol):
     def next_expiry(self) -> float | None:
         """Return an instant before which :meth:`prune` has nothing to do, as late a one as is cheap to
         tell; None while there is nothing to wait for, 0.0 if it is to be called again at once."""
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until then how these sessions ended, or until room is needed: of a flood of them only
+        the newest. What was remembered of the same session before is replaced."""
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, if that is remembered still."""
 
     def close(self) -> None:
         """Let go of files, connections and threads. Idempotent."""

@@ -20,6 +20,7 @@ from flask_idlesession.ids import digest
 from flask_idlesession.ids import SessionId
 from flask_idlesession.record import Change
 from flask_idlesession.record import Delta
+from flask_idlesession.record import Ending
 from flask_idlesession.record import EndReason
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Record
@@ -755,6 +756,83 @@ class StoreContract:
         assert store.commit(record.info.sid, change, now=NOW) is DONE
         loaded = store.load(record.info.sid, now=NOW)
         assert loaded is not None and loaded.values == {"a": b""}
+
+    # Labels.
+
+    def test_labels_come_back_and_are_listed(self, store: Store) -> None:
+        labels = {name: name for name in AWKWARD_TEXTS} | {"at": NOW + 0.1, "count": 3, "yes": True}
+        record = a_record(labels=labels, user_id="ada")
+        store.create(record)
+        assert store.load(record.info.sid, now=NOW) == record
+        if self.finds:
+            assert list(store.find(now=NOW, user_id="ada")) == [record.info]
+
+    def test_only_the_labels_of_a_change_are_written(self, store: Store) -> None:
+        record = a_record(labels={"a": "1", "b": "2"}, values={"v": b"1"})
+        store.create(record)
+        sid = record.info.sid
+        assert store.commit(sid, Change(holder=HOLDER, labels={"b": None, "c": 3.5}), now=NOW) is DONE
+        assert store.commit(sid, Change(holder=HOLDER, labels={"d": "4"}, delta={"w": b"2"}), now=NOW) is DONE
+        loaded = store.load(sid, now=NOW)
+        assert loaded is not None
+        assert loaded.info.labels == {"a": "1", "c": 3.5, "d": "4"}
+        assert loaded.values == {"v": b"1", "w": b"2"}
+
+    def test_labels_outlast_touches_writes_and_rotations(self, store: Store) -> None:
+        record = a_record(labels={"address": "192.0.2.1"})
+        store.create(record)
+        sid = record.info.sid
+        assert store.commit(sid, Change(holder=HOLDER, last_seen_at=NOW + 1), now=NOW + 1) is DONE
+        assert store.commit(sid, Change(holder=HOLDER, delta={"w": b"2"}), now=NOW + 1) is DONE
+        rotation = Rotation(secret_digest=SECOND, user_id="ada", grace_ends_at=NOW + 60)
+        assert store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW + 1) is DONE
+        loaded = store.load(sid, now=NOW + 1)
+        assert loaded is not None and loaded.info.labels == {"address": "192.0.2.1"}
+        assert store.commit(sid, Change(holder=SECOND, labels={"address": None}), now=NOW + 1) is DONE
+        loaded = store.load(sid, now=NOW + 1)
+        assert loaded is not None and loaded.info.labels == {} and loaded.info.user_id == "ada"
+
+    def test_who_shows_another_secret_writes_no_label(self, store: Store) -> None:
+        record = a_record(labels={"a": "1"})
+        store.create(record)
+        assert store.commit(record.info.sid, Change(holder=STRANGER, labels={"a": "2"}), now=NOW) is GONE
+        assert store.load(record.info.sid, now=NOW) == record
+
+    # Endings.
+
+    @pytest.mark.parametrize("reason", EndReason)
+    def test_how_a_session_ended_is_remembered_until_then(self, store: Store, reason: EndReason) -> None:
+        ending = Ending(sid=uuid4(), reason=reason, ended_at=NOW, user_id="ada", by="the admin")
+        other = Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=NOW - 1)
+        store.bury([ending, other], until=NOW + 600)
+        for now in (NOW, NOW + 599.9):
+            assert store.ending(ending.sid, now=now) == ending
+            assert store.ending(other.sid, now=now) == other
+        assert store.ending(ending.sid, now=NOW + 600) is None
+        assert store.ending(uuid4(), now=NOW) is None
+
+    def test_a_later_ending_replaces_the_one_before(self, store: Store) -> None:
+        sid = uuid4()
+        store.bury([Ending(sid=sid, reason=EndReason.IDLE, ended_at=NOW)], until=NOW + 60)
+        later = Ending(sid=sid, reason=EndReason.REVOKED, ended_at=NOW + 1, by="cli")
+        store.bury([later], until=NOW + 120)
+        assert store.ending(sid, now=NOW + 100) == later
+
+    def test_endings_with_awkward_texts_come_back(self, store: Store) -> None:
+        texts = [text for text in AWKWARD_TEXTS if text]
+        endings = [
+            Ending(sid=uuid4(), reason=EndReason.REVOKED, ended_at=NOW, user_id=text, by=text[::-1]) for text in texts
+        ]
+        store.bury(endings, until=NOW + 60)
+        store.bury([], until=NOW + 60)
+        assert [store.ending(ending.sid, now=NOW) for ending in endings] == endings
+
+    def test_a_thousand_endings_are_remembered_at_once(self, store: Store) -> None:
+        endings = [Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=NOW + number) for number in range(1000)]
+        store.bury(endings, until=NOW + 2000)
+        assert [store.ending(ending.sid, now=NOW) for ending in endings[::100]] == endings[::100]
+        assert store.next_expiry() is None, "An ending is not a session."
+        assert list(store.find(now=NOW)) == []
 
     # Delete.
 

@@ -4,6 +4,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Sequence
 from operator import add
 from struct import Struct
 from typing import NoReturn
@@ -14,6 +15,10 @@ from ..ids import SessionId
 from ..locks import ForkSafeLock
 from ..locks import Lock
 from ..record import Change
+from ..record import Ending
+from ..record import EndReason
+from ..record import Labels
+from ..record import NO_LABELS
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
@@ -22,7 +27,8 @@ from .wheel import Wheel
 
 # One bytes object for each session: this head (the four times that make its end, when it was created,
 # its secret's digest, the length of what follows), the former digest and its end where there is one,
-# the user's id where there is one, then the values as one msgpack map.
+# the user's id where there is one, the labels as one msgpack map after its length where there are any, then
+# the values as another.
 _HEAD = Struct("<ddddd32sBH")
 _TIMES = Struct("<dddd")
 #: So much of a packed record, from its front, is all that a touch changes.
@@ -32,7 +38,8 @@ _MARKS = Struct("<BH")
 _MARKS_AT = _HEAD.size - _MARKS.size
 _FORMER = Struct("<32sd")
 
-_HAS_USER, _HAS_FORMER = 1, 2
+_HAS_USER, _HAS_FORMER, _HAS_LABELS = 1, 2, 4
+_LABELS_SIZE = Struct("<H")
 
 #: A dict that grows is copied in one go: 256 small ones never stop the world for long.
 _SHARDS = 256
@@ -52,6 +59,15 @@ _FEW = 16
 
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
+
+
+#: How many endings are remembered at least, once there were so many; twice as many at most.
+_MAX_BURIED = 50_000
+
+#: When it ended, until when that is remembered, the reason's place, how long the user's id is; then the id, and
+#: who ended it.
+_ENDING = Struct("<ddBH")
+_REASONS = tuple(EndReason)
 
 
 class MemoryStore:
@@ -83,6 +99,9 @@ class MemoryStore:
         self._logged_in = Wheel()
         self._count = 0
         self._bytes = 0
+        # How sessions ended: two dicts, of which the older goes whole when the younger is full.
+        self._buried: dict[int, bytes] = {}
+        self._buried_before: dict[int, bytes] = {}
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
     def __len__(self) -> int:
@@ -176,6 +195,17 @@ class MemoryStore:
                 return 0.0
             first = self._by_expiry.first(truth=self._expiry_of, budget=_BUDGET)
             return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        packed = {ending.sid.int: _pack_ending(ending, until) for ending in endings}
+        with self._lock:
+            self._buried.update(packed)
+            if len(self._buried) >= _MAX_BURIED:
+                self._buried_before, self._buried = self._buried, {}
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        packed = self._buried.get(sid.int) or self._buried_before.get(sid.int)
+        return None if packed is None else _unpack_ending(sid, packed, now)
 
     def close(self) -> None:
         pass
@@ -357,12 +387,16 @@ def _pack(record: Record) -> bytes:
 
 def _pack_head(record: Record) -> bytes:
     info = record.info
-    marks, user, former = 0, b"", b""
+    marks, user, former, labels = 0, b"", b"", b""
     if info.user_id is not None:
         marks, user = _HAS_USER, info.user_id.encode()
     if record.former_digest:
         marks |= _HAS_FORMER
         former = _FORMER.pack(record.former_digest, record.former_ends_at)
+    if info.labels:
+        marks |= _HAS_LABELS
+        packed = engine.pack(dict(info.labels), _refuse)
+        labels = _LABELS_SIZE.pack(len(packed)) + packed
     head = _HEAD.pack(
         info.last_seen_at,
         info.idle_timeout,
@@ -373,7 +407,7 @@ def _pack_head(record: Record) -> bytes:
         marks,
         len(user),
     )
-    return head + former + user
+    return head + former + user + labels
 
 
 def _unpack(sid: SessionId, packed: bytes) -> Record:
@@ -399,14 +433,29 @@ def _unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
         idle_timeout=idle_timeout,
         lifetime_ends_at=lifetime_ends_at,
         refresh_by=refresh_by,
+        labels=_labels(packed) if marks & _HAS_LABELS else NO_LABELS,
     )
+
+
+def _labels(packed: bytes) -> Labels:
+    start = _labels_at(packed)
+    (size,) = _LABELS_SIZE.unpack_from(packed, start)
+    start += _LABELS_SIZE.size
+    return engine.unpack(packed[start : start + size], _refuse)  # type: ignore[no-any-return]
+
+
+def _labels_at(packed: bytes) -> int:
+    length: int
+    marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
+    return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
 
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
-    length: int
-    marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
-    return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
+    at = _labels_at(packed)
+    if packed[_MARKS_AT] & _HAS_LABELS:
+        at += _LABELS_SIZE.size + _LABELS_SIZE.unpack_from(packed, at)[0]
+    return at
 
 
 def _user_id(packed: bytes) -> str:
@@ -423,6 +472,20 @@ def _is_logged_in(packed: bytes) -> bool:
 def _expiry(packed: bytes) -> float:
     seen, idle_timeout, lifetime_ends_at, refresh_by = _TIMES.unpack_from(packed)
     return min(seen + idle_timeout, lifetime_ends_at, refresh_by)  # type: ignore[no-any-return]
+
+
+def _pack_ending(ending: Ending, until: float) -> bytes:
+    user, by = (ending.user_id or "").encode(), (ending.by or "").encode()
+    return _ENDING.pack(ending.ended_at, until, _REASONS.index(ending.reason), len(user)) + user + by
+
+
+def _unpack_ending(sid: SessionId, packed: bytes, now: float) -> Ending | None:
+    ended_at, until, reason, length = _ENDING.unpack_from(packed)
+    if now >= until:
+        return None
+    text = packed[_ENDING.size :]
+    user_id, by = text[:length].decode() or None, text[length:].decode() or None
+    return Ending(sid=sid, reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by)
 
 
 def _refuse(*what: object) -> NoReturn:
