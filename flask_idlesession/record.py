@@ -8,7 +8,6 @@ from dataclasses import replace
 from enum import Enum
 from math import inf
 from types import MappingProxyType
-from typing import Any
 from typing import TypeVar
 
 from .ids import SessionId
@@ -30,12 +29,11 @@ LONGEST_USER_ID = 1024
 
 _T = TypeVar("_T")
 
-#: What a session without labels has; also stands for a delta of nothing.
-NO_LABELS: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: Delta = MappingProxyType({})
 
 
-def _nothing() -> Mapping[str, Any]:
-    return NO_LABELS
+def _nothing() -> Delta:
+    return _NOTHING
 
 
 class Outcome(Enum):
@@ -74,7 +72,8 @@ class SessionInfo:
     lifetime_ends_at: float
     #: A permanent session ends here unless a request refreshes it before; infinite for the others.
     refresh_by: float = inf
-    labels: Labels = field(default_factory=_nothing, hash=False)
+    #: A dict of its own, which can be copied and pickled.
+    labels: Labels = field(default_factory=dict, hash=False)
 
     @property
     def expires_at(self) -> float:
@@ -136,7 +135,7 @@ class Change:
     #: more), when it changes.
     refresh_by: float | None = None
     rotation: Rotation | None = None
-    labels: LabelDelta = field(default_factory=_nothing)
+    labels: LabelDelta = field(default_factory=dict)
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
     end_if_emptied: bool = False
 

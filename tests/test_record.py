@@ -1,5 +1,8 @@
 """A record, and what one change makes of it: judged and applied without a store."""
 
+import copy
+import pickle
+from dataclasses import asdict
 from dataclasses import FrozenInstanceError
 from dataclasses import replace
 from math import inf
@@ -169,6 +172,12 @@ def test_judging_and_applying_change_nothing_of_the_record() -> None:
     after = record.apply(change, now=NOW + 5)
     assert record == a_record() and values == {"a": b"1"}
     assert after.values == {"b": b"2"} and after.info.user_id == "ada" and after.secret_digest == SECOND
+
+
+def test_an_info_and_a_record_can_be_copied_and_pickled_whatever_they_were_given() -> None:
+    for each in (an_info(), an_info(labels={"from": "192.0.2.1"}), a_record()):
+        assert pickle.loads(pickle.dumps(each)) == copy.deepcopy(each) == each
+        assert asdict(each)
 
 
 # Applying.

@@ -18,7 +18,6 @@ from ..record import Change
 from ..record import Ending
 from ..record import EndReason
 from ..record import Labels
-from ..record import NO_LABELS
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
@@ -433,7 +432,7 @@ def _unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
         idle_timeout=idle_timeout,
         lifetime_ends_at=lifetime_ends_at,
         refresh_by=refresh_by,
-        labels=_labels(packed) if marks & _HAS_LABELS else NO_LABELS,
+        labels=_labels(packed) if marks & _HAS_LABELS else {},
     )
 
 
