@@ -29,6 +29,9 @@ LONGEST_USER_ID = 1024
 
 _T = TypeVar("_T")
 
+#: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
+NO_LABELS: Labels = {}
+
 _NOTHING: Delta = MappingProxyType({})
 
 
