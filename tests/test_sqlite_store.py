@@ -33,9 +33,12 @@ from store_races import write_keys
 from flask_idlesession.errors import ConfigError
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
+from flask_idlesession.record import Ending
+from flask_idlesession.record import EndReason
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Rotation
 from flask_idlesession.store import Store
+from flask_idlesession.stores import row
 from flask_idlesession.stores import sqlite as sqlite_module
 from flask_idlesession.stores import sqlite_file
 from flask_idlesession.stores.sqlite import SQLiteStore
@@ -371,6 +374,42 @@ class TestFork:
         assert left is not None and left.values["sum"] == b"15"
 
 
+class TestEndings:
+    def test_those_whose_time_has_come_go_some_at_each_burial(
+        self, store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "FORGOTTEN_AT_ONCE", 30)
+        store.bury([an_ending() for _ in range(50)], until=NOW + 60)
+        store.bury([an_ending(ended_at=NOW + 59.9)], until=NOW + 600)
+        assert _count_endings(path) == 51
+        for left in (22, 3, 4):
+            store.bury([an_ending(ended_at=NOW + 60)], until=NOW + 600)
+            assert _count_endings(path) == left
+
+    def test_of_a_flood_the_newest_are_remembered(
+        self, store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "MOST_ENDINGS", 200)
+        for number in range(8):
+            store.bury([an_ending(ended_at=NOW + number) for _ in range(1000)], until=NOW + number + 600)
+        assert _run_sql(path, "SELECT count(*), min(ended_at) FROM ending") == [(200, NOW + 7)]
+
+    def test_a_burial_need_not_be_on_disk_and_is_one_transaction(self, store: SQLiteStore) -> None:
+        told: list[str] = []
+        with store._connection() as connection:
+            connection.set_trace_callback(told.append)
+        store.bury([an_ending(), an_ending()], until=NOW + 60)
+        assert [told[0], told[-1]] == ["BEGIN IMMEDIATE", "COMMIT"]
+        assert not [each for each in told if "PRAGMA" in each]
+
+    def test_one_that_no_store_wrote_is_a_store_error(self, store: SQLiteStore, path: Path) -> None:
+        ending = an_ending()
+        store.bury([ending], until=NOW + 60)
+        _run_sql(path, "UPDATE ending SET reason = 'abducted'")
+        with pytest.raises(StoreError, match=str(ending.sid)):
+            store.ending(ending.sid, now=NOW)
+
+
 class TestFaults:
     def test_a_database_that_another_holds_is_a_store_error(self, path: Path) -> None:
         store, record = SQLiteStore(path, busy_timeout=0.05), a_record()
@@ -422,6 +461,14 @@ class TestFaults:
                 store.load(record.info.sid, now=NOW)
             assert store.delete(record.info.sid)
 
+    def test_labels_that_no_store_wrote_are_a_store_error(self, store: SQLiteStore, path: Path) -> None:
+        record = a_record()
+        store.create(record)
+        for planted in (b"\x90", b"\x81\xa1a\x90", b"\xc1", b"\x80\x80"):
+            _run_sql(path, "UPDATE session SET labels = ?", planted)
+            with pytest.raises(StoreError, match=f"labels of session {record.info.sid}"):
+                store.load(record.info.sid, now=NOW)
+
     def test_an_interrupted_call_leaves_no_lock_behind(self, store: SQLiteStore) -> None:
         record = a_record()
         store.create(record)
@@ -461,6 +508,12 @@ class TestCost:
             ((*_, plan),) = _run_sql(path, f"EXPLAIN QUERY PLAN {sql}")
             assert "session_user_id" in plan or "session_due_at" in plan, plan
 
+    def test_the_endings_to_forget_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
+        for sql, told in ((sqlite_module._FORGET_DUE, (NOW, 9)), (sqlite_module._FORGET_OLDEST, (9,))):
+            plan = [each for *_, each in _run_sql(path, f"EXPLAIN QUERY PLAN {sql}", *told)]
+            assert any("ending_forget_at" in str(each) for each in plan), plan
+            assert not any("TEMP B-TREE FOR ORDER" in str(each) for each in plan), plan
+
     def test_an_abandoned_find_holds_nothing(self, store: SQLiteStore) -> None:
         for _ in range(300):
             store.create(a_record())
@@ -468,6 +521,14 @@ class TestCost:
         next(found)
         assert store._file._used == 0
         assert len(list(store.find(now=NOW))) == 300
+
+
+def an_ending(*, ended_at: float = NOW) -> Ending:
+    return Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=ended_at, user_id="ada")
+
+
+def _count_endings(path: Path) -> object:
+    return _run_sql(path, "SELECT count(*) FROM ending")[0][0]
 
 
 def _run_sql(path: Path, sql: str, *told: object) -> list[tuple[object, ...]]:

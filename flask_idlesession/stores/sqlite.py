@@ -14,6 +14,7 @@ from ..errors import SessionExists
 from ..errors import StoreError
 from ..ids import SessionId
 from ..record import Change
+from ..record import Ending
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
@@ -34,6 +35,7 @@ _SCHEMA = (
         idle_timeout REAL NOT NULL,
         lifetime_ends_at REAL NOT NULL,
         refresh_by REAL NOT NULL,
+        labels BLOB NOT NULL,
         secret_digest BLOB NOT NULL,
         former_digest BLOB NOT NULL,
         former_ends_at REAL NOT NULL,
@@ -42,6 +44,15 @@ _SCHEMA = (
     )""",
     "CREATE INDEX session_due_at ON session (due_at)",
     "CREATE INDEX session_user_id ON session (user_id) WHERE user_id IS NOT NULL",
+    """CREATE TABLE ending (
+        sid BLOB NOT NULL PRIMARY KEY,
+        user_id TEXT,
+        reason TEXT NOT NULL,
+        ended_by TEXT,
+        ended_at REAL NOT NULL,
+        forget_at REAL NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX ending_forget_at ON ending (forget_at)",
 )
 
 #: The statements that lead from one version of the schema (PRAGMA user_version) to the next, beginning with none.
@@ -57,7 +68,14 @@ _LOAD = f"SELECT {_RECORD}, due_at FROM session WHERE sid = ?"
 _CHANGED = ", ".join(f"{name} = :{name}" for name in (*row.RECORD[1:], "due_at"))
 _UPDATE = f"UPDATE session SET {_CHANGED} WHERE sid = :sid"
 
-#: A change of the info alone, in one statement: the conditions are those of Record.judge, the rest is Record.apply.
+_ENDING = ", ".join(row.ENDING)
+_BURY = f"INSERT OR REPLACE INTO ending ({_ENDING}) VALUES (:{', :'.join(row.ENDING)})"
+_EXHUME = f"SELECT {_ENDING} FROM ending WHERE sid = ? AND forget_at > ?"
+_FORGET_DUE = """DELETE FROM ending WHERE sid IN (
+    SELECT sid FROM ending WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)"""
+_FORGET_OLDEST = "DELETE FROM ending WHERE sid IN (SELECT sid FROM ending ORDER BY forget_at LIMIT ?)"
+
+#: A change of the info's times alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's.
 _SEEN, _IDLE, _REFRESH = "max(last_seen_at, :seen)", "coalesce(:idle, idle_timeout)", "coalesce(:refresh, refresh_by)"
 _TOUCH = f"""UPDATE session SET last_seen_at = {_SEEN}, idle_timeout = {_IDLE}, refresh_by = {_REFRESH},
     due_at = min(due_at, {_SEEN} + {_IDLE}, lifetime_ends_at, {_REFRESH})
@@ -106,7 +124,7 @@ class SQLiteStore:
             with self._writing_through() as connection:
                 return self._commit(connection, sid, change, now)
         with self._writing() as connection:
-            if change.delta or change.expect:
+            if change.delta or change.expect or change.labels:
                 return self._commit(connection, sid, change, now)
             return self._touch(connection, sid, change, now)
 
@@ -138,6 +156,23 @@ class SQLiteStore:
         with self._connection() as connection:
             due_at = connection.execute("SELECT min(due_at) FROM session").fetchone()[0]
         return due_at if due_at is not None and isfinite(due_at) else None
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        if not endings:
+            return
+        rows = [{**columns, "sid": columns["sid"].bytes} for columns in row.to_ending_rows(endings, until=until)]
+        now = max(ending.ended_at for ending in endings)
+        with self._writing() as connection, _transaction(connection):
+            connection.executemany(_BURY, rows)
+            connection.execute(_FORGET_DUE, (now, row.FORGOTTEN_AT_ONCE))
+            if row.is_time_to_trim(endings):
+                (count,) = connection.execute("SELECT count(*) FROM ending").fetchone()
+                connection.execute(_FORGET_OLDEST, (min(max(count - row.MOST_ENDINGS, 0), row.TRIMMED_AT_ONCE),))
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        with self._connection() as connection:
+            found = connection.execute(_EXHUME, (sid.bytes, now)).fetchone()
+        return None if found is None else row.to_ending(sid, found)
 
     def close(self) -> None:
         self._file.close()
