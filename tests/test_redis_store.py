@@ -49,10 +49,14 @@ from flask_idlesession.errors import ConfigError
 from flask_idlesession.errors import SessionExists
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
+from flask_idlesession.record import Ending
+from flask_idlesession.record import EndReason
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Record
 from flask_idlesession.record import Rotation
 from flask_idlesession.store import Store
+from flask_idlesession.stores import redis as redis_store
+from flask_idlesession.stores import redis_form
 from flask_idlesession.stores import redis_scripts
 from flask_idlesession.stores.redis import RedisStore
 
@@ -109,6 +113,8 @@ def sizes(*clients: redis.Redis) -> dict[str, int]:
         for key in client.scan_iter(count=1000):
             name = key.decode("utf-8", "replace").removeprefix("idlesession:").partition("}:")
             kind = (name[2] or name[0]).partition(":")[0]
+            if kind.startswith("ended"):
+                continue
             size = {"session": lambda key: 1, "due": client.zcard, "user": client.scard}[kind]
             count[kind] += size(key)  # type: ignore[operator]
     return count
@@ -202,6 +208,7 @@ def assert_no_ghosts(*clients: redis.Redis) -> None:
 INSTANTS = st.sampled_from([NOW - 5.0, NOW, NOW + 0.1, NOW + 1 / 3, NOW + 10.0, NOW + 59.9, NOW + IDLE, NOW + 99.0])
 SECONDS = st.sampled_from([0.25, 7.0, IDLE, 1e6, inf])
 DIGESTS = st.sampled_from([HOLDER, SECOND, THIRD, b""])
+LABELS = st.sampled_from(["", "a", "\xff", "agent"])
 KEYS = st.sampled_from(["", "a", "b", "\xff", "\udcff", "due"])
 MAYBE_BYTES = st.sampled_from([None, b"", b"1", b"2", b"\x00\xff"])
 DELTAS = st.dictionaries(KEYS, MAYBE_BYTES, max_size=4)
@@ -222,6 +229,7 @@ CHANGES = st.builds(
     idle_timeout=st.none() | SECONDS,
     refresh_by=st.none() | INSTANTS | st.just(inf),
     rotation=st.none() | ROTATIONS,
+    labels=st.just({}) | st.dictionaries(LABELS, st.sampled_from([None, "", "á", 1.5, 3, True]), max_size=3),
     end_if_emptied=st.booleans(),
 )
 
@@ -230,12 +238,18 @@ CHANGES = st.builds(
 @given(
     user_id=USERS,
     values=st.dictionaries(KEYS, st.sampled_from([b"", b"1", b"2"]), max_size=3),
+    labels=st.dictionaries(LABELS, st.sampled_from(["", "b", 0.1]), max_size=3),
     steps=st.lists(st.tuples(CHANGES, INSTANTS), max_size=8),
 )
 def test_the_scripts_judge_and_apply_as_a_record_does(
-    store: RedisStore, client: redis.Redis, user_id: str | None, values: Any, steps: list[tuple[Change, float]]
+    store: RedisStore,
+    client: redis.Redis,
+    user_id: str | None,
+    values: Any,
+    labels: Any,
+    steps: list[tuple[Change, float]],
 ) -> None:
-    record: Record | None = a_record(user_id=user_id, values=values)
+    record: Record | None = a_record(user_id=user_id, values=values, labels=labels)
     assert record is not None
     sid = record.info.sid
     store.create(record)
@@ -247,7 +261,8 @@ def test_the_scripts_judge_and_apply_as_a_record_does(
         if outcome is Outcome.EMPTIED:
             record = None
         fields = store._fields(sid)
-        assert (redis_scripts.to_record(sid, fields) if fields else None) == record
+        assert (redis_form.to_record(sid, fields) if fields else None) == record
+        assert list(store.find(now=-inf)) == ([] if record is None else [record.info])
         owned = 0 if record is None or record.info.user_id is None else 1
         there = record is not None
         assert sizes(client) == {"session": there, "due": there, "user": owned}
@@ -377,6 +392,100 @@ class TestIndexes:
         assert sids(store.find(now=NOW)) == {record.info.sid}
 
 
+class TestLabels:
+    def test_they_keep_their_kind_when_others_change(self, store: RedisStore) -> None:
+        labels: dict[str, str | float] = {"whole": 3.0, "large": 2**53 + 1, "yes": True, "at": NOW + 1 / 3}
+        record = a_record(labels=labels)
+        store.create(record)
+        store.commit(record.info.sid, Change(holder=HOLDER, labels={"other": "x"}), now=NOW)
+        loaded = store.load(record.info.sid, now=NOW)
+        assert loaded is not None
+        assert repr(loaded.info.labels) == repr({"other": "x"} | labels)
+
+    def test_a_touch_does_not_write_them_anew(self, store: RedisStore, client: redis.Redis) -> None:
+        record = a_record(labels={"agent": "x" * 300})
+        store.create(record)
+        with client.monitor() as monitor:
+            store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=NOW + 1), now=NOW + 1)
+            client.echo("done")
+            told = []
+            while not (command := monitor.next_command()["command"]).startswith("ECHO"):
+                told.append(command)
+        assert any("HSET" in command for command in told)
+        assert not any("x" * 100 in command for command in told)
+
+    def test_when_the_last_is_removed_nothing_is_left_of_them(self, store: RedisStore, client: redis.Redis) -> None:
+        record = a_record(labels={"a": "1"})
+        store.create(record)
+        key = f"idlesession:session:{record.info.sid}"
+        assert client.hexists(key, redis_form.LABELS)  # type: ignore[arg-type]
+        store.commit(record.info.sid, Change(holder=HOLDER, labels={"a": None}), now=NOW)
+        assert not client.hexists(key, redis_form.LABELS)  # type: ignore[arg-type]
+
+    def test_what_is_pruned_is_told_with_them(self, store: RedisStore) -> None:
+        record = a_record(labels={"a": "1"})
+        store.create(record)
+        assert store.prune(now=NOW + IDLE, limit=1) == [record.info]
+
+
+class TestEndings:
+    def test_of_a_flood_only_the_newest_are_remembered(
+        self, store: RedisStore, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(redis_store, "_MAX_BURIED", 50)
+        endings = [an_ending() for _ in range(500)]
+        for start in range(0, 500, 5):
+            store.bury(endings[start : start + 5], until=NOW + 600)
+        remembered = [store.ending(ending.sid, now=NOW) is not None for ending in endings]
+        assert remembered == [False] * (500 - sum(remembered)) + [True] * sum(remembered)
+        assert 50 <= sum(remembered) <= 100
+        assert client.hlen("idlesession:ended") + client.hlen("idlesession:ended before") == sum(remembered)
+
+    def test_redis_collects_them_in_the_end_and_never_too_soon(self, store: RedisStore, client: redis.Redis) -> None:
+        hour = 3_600_000
+        store.bury([an_ending()], until=NOW + 600)
+        assert hour + 1_190_000 < client.pttl("idlesession:ended") <= hour + 1_200_000
+        store.bury([late := an_ending()], until=NOW + 600)
+        assert client.hlen("idlesession:ended") == 2
+        client.pexpire("idlesession:ended", hour // 2 + 500_000)
+        store.bury([an_ending()], until=NOW + 600)
+        assert client.hlen("idlesession:ended") == 1 and client.hlen("idlesession:ended before") == 2
+        assert client.pttl("idlesession:ended before") < hour // 2 + 600_000
+        assert store.ending(late.sid, now=NOW) == late
+
+    def test_what_is_remembered_for_longer_than_the_others_is_kept_for_as_long(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        store.bury([an_ending()], until=NOW + 600)
+        store.bury([ending := an_ending()], until=NOW + 86_400)
+        assert client.pttl("idlesession:ended") > 2 * 86_400_000
+        store.bury([an_ending()], until=inf)
+        assert store.ending(ending.sid, now=NOW) == ending
+        assert min(client.pttl("idlesession:ended"), client.pttl("idlesession:ended before")) > 86_400_000
+
+    def test_one_that_was_not_asked_for_is_never_returned(self, store: RedisStore, client: redis.Redis) -> None:
+        ending, sid = an_ending(), uuid4()
+        store.bury([ending], until=NOW + 600)
+        grave = client.hget("idlesession:ended", ending.sid.bytes)  # type: ignore[arg-type]
+        client.hset("idlesession:ended", sid.bytes, grave)  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="another session"):
+            store.ending(sid, now=NOW)
+
+    def test_each_is_in_the_slot_of_its_session(self, cluster: list[RedisServer]) -> None:
+        emptied(cluster)
+        with closing(cluster_client(cluster)) as client:
+            store = RedisStore(client)
+            endings = [an_ending() for _ in range(200)]
+            store.bury(endings, until=NOW + 600)
+            assert [store.ending(ending.sid, now=NOW) for ending in endings] == endings
+            kept = [client.hlen(base + b"ended") for base in store._bases]  # type: ignore[arg-type]
+            assert sum(kept) == 200 and min(kept) > 0
+
+
+def an_ending() -> Ending:
+    return Ending(sid=uuid4(), reason=EndReason.REVOKED, ended_at=NOW, user_id="ada", by="cli")
+
+
 class TestAnswersThatAreLost:
     """redis-py sends a command again whose answer it did not get, though the server may have done it."""
 
@@ -415,7 +524,7 @@ class TestAnswersThatAreLost:
         store.create(record)
         keys = store._keys(record.info.sid)
         change = Change(holder=HOLDER, delta={"n": b"1"}, expect={"n": None})
-        arguments = redis_scripts.to_arguments(change, now=NOW, mark=b"its mark")
+        arguments = redis_form.to_arguments(change, now=NOW, mark=b"its mark")
         assert store._run(redis_scripts.COMMIT, keys, *arguments) == 0
         for number in range(3):
             store.commit(record.info.sid, Change(holder=HOLDER, delta={"n": b"%d" % number}), now=NOW)
@@ -467,6 +576,8 @@ class TestRoundTrips:
         store.delete_user("ada")
         store.prune(now=NOW, limit=1)
         store.next_expiry()
+        store.bury([an_ending()], until=NOW + 60)
+        store.ending(warm.info.sid, now=NOW)
         verbs: dict[str, Callable[[], Any]] = {
             "create": lambda: store.create(record),
             "load": lambda: store.load(record.info.sid, now=NOW),
@@ -475,7 +586,10 @@ class TestRoundTrips:
             "list": lambda: list(store.find(now=NOW, user_id="ada")),
             "prune": lambda: store.prune(now=NOW + 1, limit=4),
             "when next": lambda: store.next_expiry(),
+            "label": lambda: store.commit(record.info.sid, Change(holder=HOLDER, labels={"a": "1"}), now=NOW),
             "delete": lambda: store.delete(record.info.sid),
+            "bury": lambda: store.bury([an_ending() for _ in range(9)], until=NOW + 60),
+            "ending": lambda: store.ending(record.info.sid, now=NOW),
             "delete all": lambda: store.delete_user("ada"),
         }
         with closing(server.client()) as watcher, watcher.monitor() as monitor:
@@ -669,6 +783,8 @@ def everything(store: Store, record: Record) -> list[Callable[[], Any]]:
         lambda: list(store.find(now=NOW, user_id="ada")),
         lambda: store.prune(now=NOW, limit=1),
         lambda: store.next_expiry(),
+        lambda: store.bury([an_ending()], until=NOW + 60),
+        lambda: store.ending(sid, now=NOW),
     ]
 
 

@@ -3,6 +3,7 @@
 import os
 from binascii import crc_hqx
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from inspect import iscoroutinefunction
@@ -15,15 +16,20 @@ from ..errors import SessionExists
 from ..errors import StoreError
 from ..ids import SessionId
 from ..record import Change
+from ..record import Ending
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
+from . import redis_form as form
 from . import redis_scripts as scripts
 from .redis_scripts import Script
 
 #: In a cluster sessions lie in so many slots, evenly over all of them; a session and what lists it share a slot.
 _SHARDS = 16
 _SLOTS = 16384
+
+#: How many endings are remembered at least, once there were so many; at most about twice as many.
+_MAX_BURIED = 50_000
 
 _OUTCOMES = (Outcome.DONE, Outcome.GONE, Outcome.CONFLICT, Outcome.EMPTIED)
 
@@ -51,9 +57,11 @@ class RedisStore:
 
     def create(self, record: Record) -> None:
         mark = os.urandom(8)
-        arguments = [scripts.to_head(record, mark=mark), mark]
+        arguments = [form.to_head(record, mark=mark), mark]
+        if record.info.labels:
+            arguments += (form.LABELS, form.to_labels(record.info.labels))
         for key, value in record.values.items():
-            arguments += (scripts.to_field(key), value)
+            arguments += (form.to_field(key), value)
         if not self._run(scripts.CREATE, self._keys(record.info.sid), *arguments):
             raise SessionExists(f"There is a session {record.info.sid} already.")
 
@@ -61,31 +69,29 @@ class RedisStore:
         fields = self._fields(sid)
         if not fields:
             return None
-        if scripts.HEAD not in fields:
+        if form.HEAD not in fields:
             raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
-        stored = scripts.sid_in(fields[scripts.HEAD])
-        record = scripts.to_record(sid, fields)
+        stored = form.sid_in(fields[form.HEAD])
+        record = form.to_record(sid, fields)
         if stored != sid.bytes:
-            self._drop_connections()
-            raise StoreError("The answer was about another session than the one asked for; the connection is dropped.")
+            raise self._crossed()
         return record if record.info.is_live(now) else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
         mark = b"" if change.is_touch and not change.expect and change.refresh_by is None else os.urandom(8)
-        arguments = scripts.to_arguments(change, now=now, mark=mark)
+        arguments = form.to_arguments(change, now=now, mark=mark)
         return _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
 
     def delete(self, sid: SessionId) -> bool:
         return bool(self._run(scripts.DELETE, self._keys(sid)))
 
     def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        owner, kept = scripts.to_owner(user_id), b"" if keep is None else str(keep).encode()
+        owner, kept = form.to_owner(user_id), b"" if keep is None else str(keep).encode()
         return sum(self._run(scripts.DELETE_USER, keys, owner, kept) for keys in self._keys_of_user(owner))
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
-        for head in self._heads() if user_id is None else self._heads_of(user_id):
-            info = scripts.to_info(head)
+        for info in self._infos() if user_id is None else self._infos_of(user_id):
             if info.is_live(now):
                 yield info
 
@@ -96,12 +102,33 @@ class RedisStore:
             if len(gone) >= limit:
                 break
             base = self._bases[(turn + number) % len(self._bases)]
-            gone += [scripts.to_info(head) for head in self._prune(base, now, limit - len(gone))]
+            gone += self._prune(base, now, limit - len(gone))
         return gone
 
     def next_expiry(self) -> float | None:
         first = min(_due_at(self._run(scripts.NEXT_EXPIRY, (base + b"due",))) for base in self._bases)
         return None if first == inf else first
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        shares: dict[bytes, list[Ending]] = {}
+        for ending in endings:
+            shares.setdefault(self._base(ending.sid), []).append(ending)
+        limit = b"%d" % (_MAX_BURIED // len(self._bases))
+        for base, share in shares.items():
+            arguments = [form.to_keep(share, until=until), limit]
+            for ending in share:
+                arguments += (ending.sid.bytes, form.to_grave(ending, until=until))
+            self._run(scripts.BURY, (base + b"ended", base + b"ended before"), *arguments)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        base = self._base(sid)
+        grave = self._run(scripts.ENDING, (base + b"ended", base + b"ended before"), sid.bytes)
+        if not grave:
+            return None
+        ending, until = form.to_ending(grave)
+        if ending.sid != sid:
+            raise self._crossed()
+        return ending if now < until else None
 
     def clock_skew(self, now: float) -> float:
         """Return by how many seconds ``now`` is ahead of the server's clock, give or take the way there and back."""
@@ -114,8 +141,11 @@ class RedisStore:
 
     # The steps of the above.
 
+    def _base(self, sid: SessionId) -> bytes:
+        return self._bases[sid.int % len(self._bases)]
+
     def _keys(self, sid: SessionId) -> tuple[bytes, bytes]:
-        base = self._bases[sid.int % len(self._bases)]
+        base = self._base(sid)
         return base + b"due", base + b"session:" + str(sid).encode()
 
     def _keys_of_user(self, owner: bytes) -> list[tuple[bytes, bytes]]:
@@ -131,31 +161,29 @@ class RedisStore:
             raise StoreError("The answer was no session; the connection is dropped.") from error
         return fields  # type: ignore[no-any-return]
 
-    def _heads(self) -> Iterator[bytes]:
+    def _infos(self) -> Iterator[SessionInfo]:
         for base in self._bases:
-            seen: set[bytes] = set()
+            seen: set[SessionId] = set()
             cursor = b"0"
             while True:
-                cursor, *heads = self._run(scripts.FIND, (base + b"due",), cursor)
-                for head in heads:
-                    sid = scripts.sid_in(head)
-                    if sid not in seen:
-                        seen.add(sid)
-                        yield head
+                cursor, *told = self._run(scripts.FIND, (base + b"due",), cursor)
+                for info in form.to_infos(told):
+                    if info.sid not in seen:
+                        seen.add(info.sid)
+                        yield info
                 if cursor == b"0":
                     break
 
-    def _heads_of(self, user_id: str) -> Iterator[bytes]:
-        owner = scripts.to_owner(user_id)
+    def _infos_of(self, user_id: str) -> Iterator[SessionInfo]:
+        owner = form.to_owner(user_id)
         for keys in self._keys_of_user(owner):
-            yield from self._run(scripts.FIND_USER, keys, owner)
+            yield from form.to_infos(self._run(scripts.FIND_USER, keys, owner))
 
-    def _prune(self, base: bytes, now: float, limit: int) -> list[bytes]:
-        """Return the heads of what was forgotten."""
+    def _prune(self, base: bytes, now: float, limit: int) -> list[SessionInfo]:
         while True:
-            reply: list[bytes] = self._run(scripts.PRUNE, (base + b"due",), scripts.DOUBLE.pack(now), b"%d" % limit)
+            reply: list[bytes] = self._run(scripts.PRUNE, (base + b"due",), form.DOUBLE.pack(now), b"%d" % limit)
             if len(reply) > 1 or _due_at(reply[0]) > now:
-                return reply[1:]
+                return form.to_infos(reply[1:])
 
     # The connection.
 
@@ -175,6 +203,10 @@ class RedisStore:
             self._drop_connections(in_use=False)
         return StoreError(f"The session server failed: {error}")
 
+    def _crossed(self) -> StoreError:
+        self._drop_connections()
+        return StoreError("The answer was about another session than the one asked for; the connection is dropped.")
+
     def _drop_connections(self, *, in_use: bool = True) -> None:
         nodes = self._client.get_nodes() if self._is_cluster else ()
         clients = [node.redis_connection for node in nodes] if self._is_cluster else [self._client]
@@ -184,7 +216,7 @@ class RedisStore:
 
 
 def _due_at(data: bytes) -> float:
-    return scripts.DOUBLE.unpack(data)[0] if data else inf
+    return form.DOUBLE.unpack(data)[0] if data else inf
 
 
 def _spread(prefix: str) -> list[str]:

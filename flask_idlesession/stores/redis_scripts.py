@@ -1,42 +1,12 @@
-"""The Lua scripts by which Redis and Valkey do each verb in one step, and the form in which they keep a session.
+"""The Lua scripts by which Redis and Valkey do each verb in one step.
 
-A session is a hash: its head (below) under the field ``\\xff``, which is no text's UTF-8, and each value under its
-own key. Beside it stand a sorted set, ``due``, of all sessions by when :meth:`prune` is to look at them, and for each
-user a set of that user's sessions. Neither says more than where to look: the head is the truth. Where a cluster
-spreads the keys, a session and its entries in both sets have the same slot, so that one script reaches them all.
-
-Instants are binary doubles on their way and in the head, and so come back as they went.
+A session is a hash, as ``redis_form`` says. Beside it stand a sorted set, ``due``, of all sessions by when
+:meth:`prune` is to look at them, and for each user a set of that user's sessions. Neither says more than where to
+look: the head is the truth. Where a cluster spreads the keys, a session and its entries in both sets have the same
+slot, so that one script reaches them all. How sessions ended stands in two hashes, of which the older goes whole.
 """
 
 import hashlib
-from struct import Struct
-
-from ..errors import StoreError
-from ..ids import SessionId
-from ..record import Change
-from ..record import Record
-from ..record import SessionInfo
-
-HEAD = b"\xff"
-
-_VERSION = 1
-
-# Version, last seen, idle timeout, end of the lifetime, refresh by, created, end of the former secret, id, and
-# the marks of the last commits (see _marked_). After it the secret's digest and the former one, each after its
-# length, and the owner: nothing, or "u" and the user's id.
-_FIXED = Struct("<Bdddddd16s32s")
-
-# Now, last seen, idle timeout, refresh by, end of the lifetime, end of the grace (not a number: none is told), whether
-# it rotates, whether it ends what it empties, and how many fields are expected to hold something, to be absent,
-# are to be written, to be removed.
-_CHANGE = Struct("<ddddddBBIIII")
-
-_SID = slice(_FIXED.size - 48, _FIXED.size - 32)
-
-_NOT_TOLD = float("nan")
-_NEVER_SEEN = float("-inf")
-
-DOUBLE = Struct("<d")
 
 
 class Script:
@@ -49,114 +19,12 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def to_owner(user_id: str | None) -> bytes:
-    """Return what a head says of the user."""
-    return b"" if user_id is None else b"u" + user_id.encode("utf-8", "surrogatepass")
-
-
-def to_field(key: str) -> bytes:
-    """Return the name of the hash's field that holds the value of ``key``."""
-    return key.encode("utf-8", "surrogatepass")
-
-
-def to_head(record: Record, *, mark: bytes) -> bytes:
-    info = record.info
-    fixed = _FIXED.pack(
-        _VERSION,
-        info.last_seen_at,
-        info.idle_timeout,
-        info.lifetime_ends_at,
-        info.refresh_by,
-        info.created_at,
-        record.former_ends_at,
-        info.sid.bytes,
-        mark,
-    )
-    secret, former = record.secret_digest, record.former_digest
-    return b"".join((fixed, bytes((len(secret),)), secret, bytes((len(former),)), former, to_owner(info.user_id)))
-
-
-def to_info(head: bytes) -> SessionInfo:
-    """Return the info in a head."""
-    return _parse(head, None)[0]
-
-
-def sid_in(head: bytes) -> bytes:
-    """Return the id in a head, as it stands there."""
-    return head[_SID]
-
-
-def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
-    """Return the record in the hash of session ``sid``, and take the head out of the hash."""
-    info, secret, former, former_ends_at = _parse(fields.pop(HEAD), sid)
-    return Record(
-        info=info,
-        secret_digest=secret,
-        values={field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()},
-        former_digest=former,
-        former_ends_at=former_ends_at,
-    )
-
-
-def _parse(head: bytes, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
-    if len(head) < _FIXED.size + 2 or head[0] != _VERSION:
-        raise StoreError("What is stored as the head of a session was written by nothing that this version knows.")
-    _, seen, idle, lifetime, refresh, created, former_ends_at, stored, _ = _FIXED.unpack_from(head)
-    start = _FIXED.size + 1
-    end = start + head[start - 1]
-    former_end = end + 1 + head[end]
-    owner = head[former_end:]
-    info = SessionInfo(
-        sid=SessionId(bytes=stored) if sid is None else sid,
-        user_id=owner[1:].decode("utf-8", "surrogatepass") if owner else None,
-        created_at=created,
-        last_seen_at=seen,
-        idle_timeout=idle,
-        lifetime_ends_at=lifetime,
-        refresh_by=refresh,
-    )
-    return info, head[start:end], head[end + 1 : former_end], former_ends_at
-
-
-def to_arguments(change: Change, *, now: float, mark: bytes) -> list[bytes]:
-    """Return the arguments by which the script :data:`COMMIT` is told of a change."""
-    rotation = change.rotation
-    held: list[bytes] = []
-    absent: list[bytes] = []
-    written: list[bytes] = []
-    removed: list[bytes] = []
-    for mapping, some, none in ((change.expect, held, absent), (change.delta, written, removed)):
-        for key, value in mapping.items():
-            if value is None:
-                none.append(to_field(key))
-            else:
-                some += (to_field(key), value)
-    fixed = _CHANGE.pack(
-        now,
-        _NEVER_SEEN if change.last_seen_at is None else change.last_seen_at,
-        _NOT_TOLD if change.idle_timeout is None else change.idle_timeout,
-        _NOT_TOLD if change.refresh_by is None else change.refresh_by,
-        _NOT_TOLD if rotation is None or rotation.lifetime_ends_at is None else rotation.lifetime_ends_at,
-        _NOT_TOLD if rotation is None or rotation.grace_ends_at is None else rotation.grace_ends_at,
-        rotation is not None,
-        change.end_if_emptied,
-        len(held),
-        len(absent),
-        len(written),
-        len(removed),
-    )
-    if rotation is None:
-        return [fixed, change.holder, mark, b"", b"", *held, *absent, *written, *removed]
-    new, owner = rotation.secret_digest, to_owner(rotation.user_id)
-    return [fixed, change.holder, mark, new, owner, *held, *absent, *written, *removed]
-
-
 # What the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the names of
 # all keys begin as theirs do.
 _COMMON = r"""
 local DUE = KEYS[1]
 local BASE = string.sub(DUE, 1, -4)
-local HEAD = '\255'
+local HEAD, LABELS = '\255', '\254'
 local FORMAT = '<Bddddddc16c32Bc0Bc0'
 
 local function key_of(sid) return BASE .. 'session:' .. sid end
@@ -237,12 +105,33 @@ return 1
 """
 )
 
+# What is left of the labels, then what the delta says; each name and each value follows its length.
+_RELABEL = r"""
+local function relabelled(labels, delta)
+  local parts, told, at = {}, {}, 1
+  while at <= #delta do
+    local name, value, after = struct.unpack('<I4c0I4c0', delta, at)
+    told[name] = true
+    if value ~= '' then parts[#parts + 1] = string.sub(delta, at, after - 1) end
+    at = after
+  end
+  at = 1
+  while at <= #labels do
+    local name, _, after = struct.unpack('<I4c0I4c0', labels, at)
+    if not told[name] then parts[#parts + 1] = string.sub(labels, at, after - 1) end
+    at = after
+  end
+  return table.concat(parts)
+end
+"""
+
 # ARGV: what to_arguments() makes. It does what Record.judge and Record.apply say. The last four marks tell a change
 # that was made already, of which the answer was lost.
 COMMIT = Script(
     _COMMON
     + _KEEP
     + _FORGET
+    + _RELABEL
     + r"""
 local DONE, GONE, CONFLICT, EMPTIED = 0, 1, 2, 3
 local key, holder, mark = KEYS[2], ARGV[2], ARGV[3]
@@ -259,7 +148,7 @@ if holder ~= s.secret then
   if now >= s.former_ends or holder ~= s.former then return GONE end
   if rotates == 1 and grace == grace then return CONFLICT end
 end
-local at = 6
+local at = 7
 for i = at, at + held - 1, 2 do
   if redis.call('HGET', key, ARGV[i]) ~= ARGV[i + 1] then return CONFLICT end
 end
@@ -270,7 +159,7 @@ end
 at = at + absent
 local from, to = at + written, at + written + removed - 1
 if ends == 1 and written == 0 then
-  local left = redis.call('HLEN', key) - 1
+  local left = redis.call('HLEN', key) - 1 - redis.call('HEXISTS', key, LABELS)
   for i = from, to do left = left - redis.call('HEXISTS', key, ARGV[i]) end
   if left == 0 then
     forget(sid_of(key), s.owner)
@@ -297,6 +186,10 @@ if stale or s.expires < expired then file(sid_of(key), s, ttl) end
 if stale then own(sid_of(key), s, ttl) end
 redis.call('HSET', key, HEAD, struct.pack(FORMAT, s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created,
   s.former_ends, s.sid, s.marks, #s.secret, s.secret, #s.former, s.former) .. s.owner)
+if ARGV[6] ~= '' then
+  local labels = relabelled(redis.call('HGET', key, LABELS) or '', ARGV[6])
+  if labels ~= '' then redis.call('HSET', key, LABELS, labels) else redis.call('HDEL', key, LABELS) end
+end
 for i = at, from - 1, 1000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 999, from - 1))) end
 for i = from, to, 1000 do redis.call('HDEL', key, unpack(ARGV, i, math.min(i + 999, to))) end
 if stale and ttl then redis.call('PEXPIRE', key, ttl) end
@@ -337,32 +230,42 @@ return count
 """
 )
 
-# ARGV: owner. Returns heads.
+# What is listed is told by two: a head, and the labels or nothing.
+_TELL = r"""
+local function tell(reply, head, key)
+  reply[#reply + 1] = head
+  reply[#reply + 1] = redis.call('HGET', key, LABELS) or ''
+end
+"""
+
+# ARGV: owner. Returns heads and labels.
 FIND_USER = Script(
     _COMMON
+    + _TELL
     + r"""
-local heads = {}
+local reply = {}
 for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
   local head = redis.call('HGET', key_of(sid), HEAD)
   if head and read(head).owner == ARGV[1] then
-    heads[#heads + 1] = head
+    tell(reply, head, key_of(sid))
   else
     redis.call('SREM', KEYS[2], sid)
   end
 end
-return heads
+return reply
 """
 )
 
-# ARGV: cursor. Returns the next cursor, then heads.
+# ARGV: cursor. Returns the next cursor, then heads and labels.
 FIND = Script(
     _COMMON
+    + _TELL
     + r"""
 local page = redis.call('ZSCAN', DUE, ARGV[1], 'COUNT', 200)
 local reply = {page[1]}
 for i = 1, #page[2], 2 do
   local head = redis.call('HGET', key_of(page[2][i]), HEAD)
-  if head then reply[#reply + 1] = head end
+  if head then tell(reply, head, key_of(page[2][i])) end
 end
 return reply
 """
@@ -376,11 +279,12 @@ local function next_due()
 end
 """
 
-# ARGV: now, limit. Returns when something is due next, then the heads of what was forgotten. It looks at no more
-# than 256 besides, which were touched since their turn was noted: who got none is to ask again.
+# ARGV: now, limit. Returns when something is due next, then heads and labels of what was forgotten. It looks
+# at no more than 256 besides, which were touched since their turn was noted: who got none is to ask again.
 PRUNE = Script(
     _COMMON
     + _FORGET
+    + _TELL
     + _NEXT
     + r"""
 local now, limit = struct.unpack('<d', ARGV[1]), tonumber(ARGV[2])
@@ -393,9 +297,9 @@ for _, sid in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', last, 'LIMIT', 0, 
     redis.call('ZREM', DUE, sid)
   elseif now < s.expires then
     redis.call('ZADD', DUE, string.format('%.17g', s.expires), sid)
-  elseif #reply <= limit then
+  elseif #reply <= 2 * limit then
+    tell(reply, head, key_of(sid))
     forget(sid, s.owner)
-    reply[#reply + 1] = head
   end
 end
 reply[1] = next_due()
@@ -404,5 +308,23 @@ return reply
 )
 
 NEXT_EXPIRY = Script(_COMMON + _NEXT + "return next_due()")
+
+# KEYS: the younger hash, the older. ARGV: for how long this is kept, how many are too many for the younger, then ids
+# and what is kept of each. The younger takes the older's place, which goes whole, when it is full; or when Redis would
+# collect it too soon for what comes now: it lives for twice as long as what it was made for, and an hour.
+BURY = Script(r"""
+local HOUR, younger, older = 3600000, KEYS[1], KEYS[2]
+local kept, limit, left = tonumber(ARGV[1]), tonumber(ARGV[2]), redis.call('PTTL', younger)
+if left ~= -2 and (left < kept + HOUR / 2 or redis.call('HLEN', younger) >= limit) then
+  redis.call('UNLINK', older)
+  redis.call('RENAME', younger, older)
+  left = -2
+end
+for i = 3, #ARGV, 1000 do redis.call('HSET', younger, unpack(ARGV, i, math.min(i + 999, #ARGV))) end
+if left == -2 then redis.call('PEXPIRE', younger, 2 * kept + HOUR) end
+""")
+
+# ARGV: id.
+ENDING = Script("return redis.call('HGET', KEYS[1], ARGV[1]) or redis.call('HGET', KEYS[2], ARGV[1])")
 
 TIME = Script("return redis.call('TIME')")
