@@ -85,7 +85,7 @@ def to_head(record: Record, *, mark: bytes) -> bytes:
 
 def to_labels(labels: LabelDelta) -> bytes:
     """Return labels, or a delta of them, one after the other."""
-    parts = []
+    parts: list[bytes] = []
     for name, value in labels.items():
         field, data = to_field(name), b"" if value is None else engine.pack(value, _refuse)
         parts += (_LENGTH.pack(len(field)), field, _LENGTH.pack(len(data)), data)
