@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+from uuid import uuid4
 
 import memcache
 import pytest
@@ -30,6 +32,8 @@ from store_contract import StoreContract
 
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
+from flask_idlesession.record import Ending
+from flask_idlesession.record import EndReason
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Rotation
 from flask_idlesession.store import Store
@@ -141,6 +145,48 @@ class TestWhatACacheCannotPromise:
         assert drain(one, now=NOW + IDLE) == [record.info]
         two._entries = lambda name: {record.info.sid.bytes: NOW}  # type: ignore[method-assign]
         assert two.prune(now=NOW + IDLE, limit=1) == []
+
+
+class TestEndings:
+    def test_a_flood_of_them_takes_little_room_and_the_newest_are_remembered(self) -> None:
+        cache = SimpleCache(threshold=500)
+        store = a_store(cache)
+        record = a_record()
+        store.create(record)
+        for number in range(40):
+            last = [an_ending(ended_at=NOW + number) for _ in range(1000)]
+            store.bury(last, until=NOW + 600)
+        assert len(cache._cache) < 100
+        assert [store.ending(ending.sid, now=NOW) for ending in last] == last
+        assert store.load(record.info.sid, now=NOW) == record
+
+    def test_those_with_long_texts_make_no_piece_too_long_for_a_cache(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        endings = [an_ending(sid=UUID(int=number * 64), by="b" * 10_000) for number in range(200)]
+        for ending in endings:
+            store.bury([ending], until=NOW + 600)
+        assert len(cache.get(store._grave(UUID(int=0)))) < 300_000
+        assert store.ending(endings[-1].sid, now=NOW) == endings[-1]
+
+    def test_those_whose_time_has_come_leave_when_others_come(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        store.bury([an_ending(sid=UUID(int=64))], until=NOW + 60)
+        store.bury([an_ending(sid=UUID(int=128), ended_at=NOW + 60)], until=NOW + 600)
+        assert UUID(int=64).bytes not in cache.get(store._grave(UUID(int=0)))
+
+    @pytest.mark.parametrize("planted", [b"\xc1", b"\x01", b"\x91\x01", b"\x91\x86", "text"])
+    def test_what_another_wrote_there_is_a_store_error(self, planted: Any) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        cache.set(store._grave(UUID(int=1)), planted)
+        with pytest.raises(StoreError):
+            store.ending(UUID(int=1), now=NOW)
+
+
+def an_ending(*, sid: UUID | None = None, ended_at: float = NOW, by: str | None = None) -> Ending:
+    return Ending(sid=sid or uuid4(), reason=EndReason.IDLE, ended_at=ended_at, user_id="ada", by=by)
 
 
 class TestTheCache:

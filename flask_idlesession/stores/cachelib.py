@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from math import ceil
 from math import inf
 from struct import error as StructError
@@ -20,6 +21,7 @@ from ..errors import StoreError
 from ..ids import SessionId
 from ..locks import ForkSafeLock
 from ..record import Change
+from ..record import Ending
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
@@ -34,6 +36,12 @@ _PIECES = 16
 
 #: An entry of a list: a session's id, and when prune() is to look at it, never after it expires.
 _ENTRY = Struct("<16sd")
+
+#: Endings are kept in so many pieces, which hold so many each, and so many bytes: those of a flood must not make the
+#: cache forget sessions.
+_GRAVES = 64
+_IN_A_GRAVE = 256
+_GRAVE_BYTES = 256 * 1024
 
 #: The cache's own expiry only collects what nobody prunes: so many seconds after the session's end. What is so far
 #: off that a cache may take the number for something else never expires there (0).
@@ -56,6 +64,7 @@ class CachelibStore:
 
     - the last of two commits that overlap wins whole, so a key, an ``expect`` or a log-out of the other can be lost;
     - the lists of all sessions and of a user's are records like any other, and can miss a session;
+    - how a session ended can be forgotten early;
     - a session may be handed over by two prunes, where the cache's ``delete`` does not tell who deleted;
     - a cache that makes room for others forgets sessions, and tells nobody.
 
@@ -138,6 +147,19 @@ class CachelibStore:
         pieces = [self._entries(f"{self._prefix}all:{number}") for number in range(_PIECES)]
         first = min((due_at for entries in pieces for due_at in entries.values()), default=inf)
         return None if first == inf else first
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        graves: dict[str, list[dict[str, Any]]] = {}
+        for columns in row.to_ending_rows(endings, until=until):
+            graves.setdefault(self._grave(columns["sid"]), []).append({**columns, "sid": columns["sid"].bytes})
+        now = max((ending.ended_at for ending in endings), default=0.0)
+        for name, rows in graves.items():
+            with self._lock:
+                self._bury(name, rows, now)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        found = self._buried(self._grave(sid)).get(sid.bytes)
+        return None if found is None or now >= found[-1] else row.to_ending(sid, found)
 
     def close(self) -> None:
         """Do nothing: the cache is the application's."""
@@ -231,6 +253,30 @@ class CachelibStore:
             self._set(name, b"".join(_ENTRY.pack(*entry) for entry in entries.items()), 0)
         else:
             self._call(self._cache.delete, name)
+
+    # Endings.
+
+    def _grave(self, sid: SessionId) -> str:
+        return f"{self._prefix}ended:{sid.int % _GRAVES}"
+
+    def _bury(self, name: str, rows: list[dict[str, Any]], now: float) -> None:
+        """Put the endings behind those that are there; to make room the first go."""
+        buried = {sid: columns for sid, columns in self._buried(name).items() if columns[-1] > now}
+        for columns in rows:
+            buried.pop(columns["sid"], None)
+            buried[columns["sid"]] = [columns[each] for each in row.ENDING]
+        kept = list(buried.values())[-_IN_A_GRAVE:]
+        while len(data := engine.pack(kept, _refuse)) > _GRAVE_BYTES and len(kept) > 1:
+            kept = kept[len(kept) // 4 + 1 :]
+        left = max(columns[-1] for columns in kept) - now
+        self._set(name, data, ceil(left) if left < _FOREVER else 0)
+
+    def _buried(self, name: str) -> dict[bytes, list[Any]]:
+        try:
+            rows = engine.unpack(self._get(name) or b"\x90", _refuse)
+            return {columns[0]: columns for columns in rows if len(columns) == len(row.ENDING)}
+        except (ValueError, TypeError, LookupError) as error:
+            raise StoreError(f"What is stored as {name!r} is nothing that this store wrote.") from error
 
     # The cache.
 
