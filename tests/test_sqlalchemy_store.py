@@ -13,6 +13,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from linearizability import check_store
@@ -30,6 +31,8 @@ from flask_idlesession.errors import ConfigError
 from flask_idlesession.errors import SessionExists
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
+from flask_idlesession.record import Ending
+from flask_idlesession.record import EndReason
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Rotation
 from flask_idlesession.store import Store
@@ -38,6 +41,7 @@ sqlalchemy = pytest.importorskip("sqlalchemy") if os.environ.get("CI") != "true"
 
 import servers  # noqa: E402
 
+from flask_idlesession.stores import row  # noqa: E402
 from flask_idlesession.stores import sqlalchemy as sqlalchemy_module  # noqa: E402
 from flask_idlesession.stores.sqlalchemy import SQLAlchemyStore  # noqa: E402
 
@@ -77,11 +81,12 @@ def store(url: str) -> Iterator[SQLAlchemyStore]:
 
 @contextmanager
 def fresh_store(url: str) -> Iterator[SQLAlchemyStore]:
-    """Lend a store whose table is empty."""
+    """Lend a store whose tables are empty."""
     store = open_store(url)
     store.next_expiry()
     with store._lend() as connection:
         connection.exec_driver_sql("DELETE FROM idlesession_session")
+        connection.exec_driver_sql("DELETE FROM idlesession_ending")
     yield store
     store.close()
 
@@ -126,6 +131,7 @@ class TestRaces(StoreRaces):
             with closing(open_store(url)) as store, store._origin.begin() as connection:
                 assert connection.exec_driver_sql(f"SELECT count(*) FROM start{attempt}_session").scalar() == 8
                 connection.exec_driver_sql(f"DROP TABLE start{attempt}_session")
+                connection.exec_driver_sql(f"DROP TABLE start{attempt}_ending")
 
 
 def _start(url: str, number: int, prefix: str) -> bool:
@@ -191,10 +197,10 @@ class TestColumns:
         assert store.next_expiry() is None
         assert store.prune(now=1e12, limit=9) == []
 
-    def test_the_ddl_is_printed_without_a_server_and_makes_the_table(self, url: str) -> None:
+    def test_the_ddl_is_printed_without_a_server_and_makes_the_tables(self, url: str) -> None:
         store = SQLAlchemyStore.from_url(url, table_prefix="printed_")
         statements = [each for each in store.ddl().split(";") if each.strip()]
-        assert len(statements) == 3
+        assert len(statements) == 5
         with store._origin.connect() as connection:
             for each in statements:
                 connection.exec_driver_sql(each)
@@ -202,6 +208,9 @@ class TestColumns:
         record = a_record(user_id="anna")
         given.create(record)
         assert given.load(record.info.sid, now=NOW) == record
+        ending = an_ending()
+        given.bury([ending], until=NOW + 60)
+        assert given.ending(ending.sid, now=NOW) == ending
         store.metadata.drop_all(store._origin)
         store.close()
 
@@ -256,7 +265,10 @@ class TestStatements:
         assert store.next_expiry() == NOW + 4
         delta = Change(holder=HOLDER, delta={"a": b"1"})
         assert self.sent(store, lambda: store.commit(sid, delta, now=NOW)) == ["SELECT", "UPDATE"]
+        label = Change(holder=HOLDER, labels={"address": "192.0.2.1"})
+        assert self.sent(store, lambda: store.commit(sid, label, now=NOW)) == ["SELECT", "UPDATE"]
         assert self.sent(store, lambda: store.prune(now=NOW, limit=9)) == ["SELECT"]
+        assert self.sent(store, lambda: store.ending(sid, now=NOW)) == ["SELECT"]
         assert self.sent(store, lambda: store.delete_user("anna")) == ["DELETE"]
         assert self.sent(store, lambda: store.delete(sid)) == ["DELETE"]
 
@@ -316,6 +328,52 @@ class TestStatements:
         assert left is not None and left.values["sum"] == b"100" and len(left.values) == 12
         assert len(store.prune(now=NOW + 999, limit=5)) == 1
         store.close()
+
+
+class TestEndings:
+    def test_those_whose_time_has_come_go_some_at_each_burial(
+        self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "FORGOTTEN_AT_ONCE", 30)
+        store.bury([an_ending() for _ in range(50)], until=NOW + 60)
+        store.bury([an_ending(ended_at=NOW + 59.9)], until=NOW + 600)
+        assert _endings(store) == 51
+        for left in (22, 3, 4):
+            store.bury([an_ending(ended_at=NOW + 60)], until=NOW + 600)
+            assert _endings(store) == left
+
+    def test_of_a_flood_the_newest_are_remembered(
+        self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "MOST_ENDINGS", 200)
+        monkeypatch.setattr(row, "TRIMMED_EVERY", 1)
+        for number in range(8):
+            last = [an_ending(ended_at=NOW + number) for _ in range(200)]
+            store.bury(last, until=NOW + number + 600)
+        assert _endings(store) == 200
+        assert [store.ending(ending.sid, now=NOW) for ending in last[::20]] == last[::20]
+
+    def test_of_one_batch_the_last_word_on_a_session_stands(self, store: SQLAlchemyStore) -> None:
+        first = an_ending()
+        last = Ending(sid=first.sid, reason=EndReason.REVOKED, ended_at=NOW + 1, by="ü" * 2000)
+        store.bury([first, last], until=NOW + 60)
+        assert store.ending(first.sid, now=NOW) == last
+
+    def test_threads_that_bury_the_same_sessions_at_once_all_succeed(
+        self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "MOST_ENDINGS", 50)
+        monkeypatch.setattr(row, "TRIMMED_EVERY", 1)
+        endings = [an_ending() for _ in range(100)]
+
+        def bury(number: int) -> None:
+            for step in range(5):
+                turned = endings[20 * number :] + endings[: 20 * number]
+                store.bury(turned, until=NOW + 60 + step)
+
+        in_threads([lambda number=number: bury(number) for number in range(4)])
+        store.bury([an_ending()], until=NOW + 100)
+        assert _endings(store) <= 50
 
 
 class TestFork:
@@ -400,6 +458,15 @@ class TestFailingServer:
             _until_it_answers(store)
             assert store.load(record.info.sid, now=NOW) == record
             store.close()
+
+
+def an_ending(*, ended_at: float = NOW) -> Ending:
+    return Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=ended_at, user_id="ada")
+
+
+def _endings(store: SQLAlchemyStore) -> int:
+    with store._origin.connect() as connection:
+        return connection.exec_driver_sql("SELECT count(*) FROM idlesession_ending").scalar_one()
 
 
 def _until_it_answers(store: SQLAlchemyStore) -> None:

@@ -1,4 +1,4 @@
-"""Keeps records in one table of an SQL server: PostgreSQL, MariaDB or MySQL, or an SQLite engine, by SQLAlchemy."""
+"""Keeps records in a table of an SQL server: PostgreSQL, MariaDB or MySQL, or an SQLite engine, by SQLAlchemy."""
 
 import os
 import time
@@ -22,9 +22,14 @@ from sqlalchemy import insert
 from sqlalchemy import inspect
 from sqlalchemy import literal
 from sqlalchemy import make_url
+from sqlalchemy import MetaData
 from sqlalchemy import or_
+from sqlalchemy import Select
 from sqlalchemy import select
 from sqlalchemy import update
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,6 +40,7 @@ from ..errors import StoreError
 from ..ids import new_session_id
 from ..ids import SessionId
 from ..record import Change
+from ..record import Ending
 from ..record import LONGEST_USER_ID
 from ..record import Outcome
 from ..record import Record
@@ -42,7 +48,8 @@ from ..record import SessionInfo
 from . import row
 from .sqlalchemy_table import ENDLESS
 from .sqlalchemy_table import Instant
-from .sqlalchemy_table import make_table
+from .sqlalchemy_table import make_endings
+from .sqlalchemy_table import make_sessions
 from .sqlalchemy_table import print_ddl
 from .watchdog import Watchdog
 
@@ -76,11 +83,11 @@ _LOCK = 0x49646C65
 
 
 class SQLAlchemyStore:
-    """The store of many hosts that share an SQL server, in the table ``idlesession_session``.
+    """The store of many hosts that share an SQL server, in the tables ``idlesession_session`` and ``…_ending``.
 
     Of ``engine`` the pool is used, each connection in autocommit mode and for no longer than one call. Nothing is
-    sent before the first call, which creates the table unless ``create_table`` is false; :meth:`ddl` prints it, and
-    ``metadata`` is for Alembic.
+    sent before the first call, which creates the tables unless ``create_table`` is false; :meth:`ddl` prints them,
+    and ``metadata`` is for Alembic.
 
     With PostgreSQL a call that takes longer than ``timeout`` seconds is broken off; PyMySQL does that by itself.
 
@@ -94,8 +101,9 @@ class SQLAlchemyStore:
             raise ConfigError(
                 f"An SQLAlchemy store works on {', '.join(_BEGIN)}; this engine is for {engine.dialect.name}."
             )
-        self.table = make_table(table_prefix)
-        self.metadata = self.table.metadata
+        self.metadata = MetaData()
+        self.table = make_sessions(self.metadata, table_prefix)
+        self.endings = make_endings(self.metadata, table_prefix)
         self._origin = engine
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._watchdog = Watchdog(timeout=timeout)
@@ -105,6 +113,7 @@ class SQLAlchemyStore:
         self._least, self._greatest = getattr(func, least), getattr(func, greatest)
         self._info = [self.table.c[name] for name in row.INFO]
         self._record = [self.table.c[name] for name in row.RECORD]
+        self._ending = [self.endings.c[name] for name in row.ENDING]
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 1.0, table_prefix: str = "idlesession_") -> "SQLAlchemyStore":
@@ -116,8 +125,8 @@ class SQLAlchemyStore:
         return f"<SQLAlchemyStore {self._origin.url.render_as_string()}>"
 
     def ddl(self) -> str:
-        """Return the statements that create the table, for this engine's kind of server."""
-        return print_ddl(self.table, self._origin.dialect)
+        """Return the statements that create the tables, for this engine's kind of server."""
+        return print_ddl(self.metadata, self._origin.dialect)
 
     def create(self, record: Record) -> None:
         user_id = record.info.user_id
@@ -144,7 +153,7 @@ class SQLAlchemyStore:
         return record if record is not None and record.info.is_live(now) else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
-        if not (change.delta or change.expect or change.rotation is not None or change.end_if_emptied):
+        if change.rotation is None and not (change.delta or change.expect or change.labels or change.end_if_emptied):
             return self._touch(sid, change, now=now)
         for _ in range(_WITHOUT_LOCK):
             outcome = self._call(lambda connection: self._try(connection, sid, change, now))
@@ -183,6 +192,20 @@ class SQLAlchemyStore:
         statement = select(func.min(self.table.c.due_at))
         due_at = self._call(lambda connection: connection.execute(statement).scalar())
         return due_at if due_at is not None and due_at < ENDLESS else None
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        if endings:
+            self._transact(lambda connection: self._bury(connection, endings, until=until))
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        table = self.endings.c
+        statement = select(*self._ending).where(table.sid == sid, table.forget_at > now)
+        found = self._call(lambda connection: connection.execute(statement).first())
+        if found is None:
+            return None
+        if found[0] != sid:
+            raise StoreError(f"The server was asked for session {sid} and answered with another one.")
+        return row.to_ending(sid, found)
 
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""
@@ -266,6 +289,40 @@ class SQLAlchemyStore:
         if kept:
             connection.execute(update(self.table).where(table.sid.in_(kept)).values(due_at=self._expires_at()))
         return len(infos), gone
+
+    def _bury(self, connection: Connection, endings: Sequence[Ending], *, until: float) -> None:
+        rows = row.to_ending_rows(endings, until=until)
+        for start in range(0, len(rows), _CHUNK):
+            connection.execute(self._upsert(rows[start : start + _CHUNK]))
+        table = self.endings.c
+        due = table.forget_at <= max(ending.ended_at for ending in endings)
+        self._forget_endings(connection, select(table.sid).where(due).limit(row.FORGOTTEN_AT_ONCE))
+        if row.is_time_to_trim(endings):
+            count = connection.execute(select(func.count()).select_from(self.endings)).scalar() or 0
+            if count > row.MOST_ENDINGS:
+                excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
+                self._forget_endings(connection, select(table.sid).limit(excess))
+
+    def _upsert(self, rows: list[dict[str, Any]]) -> Any:
+        """Return the statement that writes endings, over those that are there of the same sessions."""
+        others = row.ENDING[1:]
+        if self._origin.dialect.name in ("mysql", "mariadb"):
+            replacing = mysql.insert(self.endings).values(rows)
+            return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in others})
+        make = postgresql.insert if self._origin.dialect.name == "postgresql" else sqlite.insert
+        inserting = make(self.endings).values(rows)
+        return inserting.on_conflict_do_update(
+            index_elements=["sid"], set_={name: inserting.excluded[name] for name in others}
+        )
+
+    def _forget_endings(self, connection: Connection, statement: Select[Any]) -> None:
+        """Forget the first to go of those that ``statement`` finds, but for what another worker is forgetting."""
+        statement = statement.order_by(self.endings.c.forget_at)
+        if self._origin.dialect.name != "sqlite":
+            statement = statement.with_for_update(skip_locked=self._skips_locked())
+        sids = connection.execute(statement).scalars().all()
+        if sids:
+            connection.execute(delete(self.endings).where(self.endings.c.sid.in_(sids)))
 
     def _skips_locked(self) -> bool:
         """Return whether the server knows SKIP LOCKED; on one that does not, workers wait for each other."""
@@ -353,8 +410,8 @@ class SQLAlchemyStore:
         return answer
 
     def _prepare(self) -> None:
-        """Create the table if need be, one process at a time."""
-        if not self._insist(lambda connection: inspect(connection).has_table(self.table.name)):
+        """Create the tables if need be, one process at a time."""
+        if not self._insist(lambda connection: all(map(inspect(connection).has_table, self.metadata.tables))):
             self._insist(_CREATE[self._origin.dialect.name](self))
         self._is_prepared = True
 

@@ -1,4 +1,4 @@
-"""Describes the table of an SQL server's sessions, for the kinds of server that there are."""
+"""Describes the tables of an SQL server's sessions, for the kinds of server that there are."""
 
 import re
 from math import inf
@@ -12,6 +12,7 @@ from sqlalchemy import Double
 from sqlalchemy import Index
 from sqlalchemy import LargeBinary
 from sqlalchemy import MetaData
+from sqlalchemy import String
 from sqlalchemy import Table
 from sqlalchemy import Text
 from sqlalchemy import TypeDecorator
@@ -85,14 +86,23 @@ class UserId(TypeDecorator[str]):
         return bytes(value).decode()
 
 
+class Words(UserId):
+    """Who ended a session: a text that nobody searches for, and that is longer at times."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(mysql.BLOB() if dialect.name in _MYSQL else Text())
+
+
 _ESCAPED = re.compile(r"\\[\\0]")
 
 _DIGEST = LargeBinary().with_variant(mysql.VARBINARY(64), *_MYSQL)
 _VALUES = LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
 
 
-def make_table(prefix: str) -> Table:
-    """Return the table, in metadata of its own.
+def make_sessions(metadata: MetaData, prefix: str) -> Table:
+    """Return the table of the sessions.
 
     ``due_at`` is when prune() is to look at a session, never after it expires: a touch leaves it where it is, so
     that PostgreSQL can write it beside the old row (HOT) and no index moves. ``version`` counts what changes a
@@ -101,13 +111,14 @@ def make_table(prefix: str) -> Table:
     name = f"{prefix}session"
     table = Table(
         name,
-        MetaData(),
+        metadata,
         Column("sid", Sid(), primary_key=True),
         Column("user_id", UserId()),
         *(
             Column(instant, Instant(), nullable=False)
             for instant in ("created_at", "last_seen_at", "idle_timeout", "lifetime_ends_at", "refresh_by")
         ),
+        Column("labels", LargeBinary(), nullable=False),
         Column("secret_digest", _DIGEST, nullable=False),
         Column("former_digest", _DIGEST, nullable=False),
         Column("former_ends_at", Instant(), nullable=False),
@@ -123,8 +134,29 @@ def make_table(prefix: str) -> Table:
     return table
 
 
-def print_ddl(table: Table, dialect: Dialect) -> str:
-    """Return the statements that create the table and its indexes."""
-    indexes = sorted(table.indexes, key=lambda index: str(index.name))
-    parts: list[CreateTable | CreateIndex] = [CreateTable(table), *map(CreateIndex, indexes)]
+def make_endings(metadata: MetaData, prefix: str) -> Table:
+    """Return the table of how sessions ended, in which nothing changes and nothing refers to a session."""
+    name = f"{prefix}ending"
+    table = Table(
+        name,
+        metadata,
+        Column("sid", Sid(), primary_key=True),
+        Column("user_id", UserId()),
+        Column("reason", String(20), nullable=False),
+        Column("ended_by", Words()),
+        Column("ended_at", Instant(), nullable=False),
+        Column("forget_at", Instant(), nullable=False),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+    )
+    Index(f"{name}_forget_at", table.c.forget_at)
+    return table
+
+
+def print_ddl(metadata: MetaData, dialect: Dialect) -> str:
+    """Return the statements that create the tables and their indexes."""
+    parts: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        parts += [CreateTable(table), *map(CreateIndex, indexes)]
     return "".join(f"{str(part.compile(dialect=dialect)).strip()};\n\n" for part in parts)
