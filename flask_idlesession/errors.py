@@ -27,6 +27,10 @@ class LeaseTimeout(ConflictError, TimeoutError):
     """Somebody else was alone with the session for longer than this request was told to wait."""
 
 
+class TooManySessions(IdleSessionError):
+    """The user has as many sessions as they may have, and the application refuses another."""
+
+
 class StoreError(IdleSessionError, ServiceUnavailable):
     """The store could not do what it was asked; what the driver said is the ``__cause__``.
 

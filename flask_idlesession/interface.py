@@ -19,9 +19,9 @@ from flask.sessions import SessionMixin
 from .activity import is_activity
 from .codec import Codec
 from .errors import StoreError
-from .manager import Saved
 from .manager import SessionManager
 from .peers import Peers
+from .saver import Saved
 from .session import Session
 from .settings import Settings
 from .tokens import Tokens

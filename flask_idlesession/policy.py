@@ -43,6 +43,8 @@ class Policy:
 
     idle_timeout: float = 30 * MINUTE
     lifetime: float = DAY
+    #: That of sessions in which nobody logged in; None: the same.
+    anonymous_idle_timeout: float | None = None
     #: A permanent session also ends this long after its last refresh.
     permanent_lifetime: float = 31 * DAY
     #: Whether each activity refreshes a permanent session, or only a write does.
@@ -51,6 +53,12 @@ class Policy:
     rotation_interval: float | None = None
     #: Whether what a view wrote is saved although it raised, as Flask does.
     save_on_error: bool = True
+    #: Activity is written down at most this often; a session then lives up to so much longer, never less long.
+    touch_interval: float = 0.0
+    #: How many sessions a user may have at once; None: any number.
+    max_sessions_per_user: int | None = None
+    #: What a log-in past that meets with: the user's oldest session ends, or the log-in is refused.
+    refuses_log_ins: bool = False
     #: How long the token before such a rotation goes on being accepted.
     rotation_grace: float = 10.0
 
@@ -59,18 +67,38 @@ class Policy:
         seconds(self.lifetime, name="lifetime")
 
     def begin(
-        self, *, now: float, sid: SessionId | None = None, user_id: str | None = None, permanent: bool = False
+        self,
+        *,
+        now: float,
+        sid: SessionId | None = None,
+        user_id: str | None = None,
+        permanent: bool = False,
+        idle_timeout: float | None = None,
+        lifetime: float | None = None,
     ) -> SessionInfo:
-        """Return the info of a session that begins at ``now``."""
+        """Return the info of a session that begins at ``now``, with these timeouts in place of the usual ones."""
+        idle_timeout = self.idle_timeout_for(user_id) if idle_timeout is None else idle_timeout
         return SessionInfo(
             sid=new_session_id() if sid is None else sid,
             user_id=user_id,
             created_at=now,
             last_seen_at=now,
-            idle_timeout=self.idle_timeout,
-            lifetime_ends_at=now + self.lifetime,
-            refresh_by=now + self.permanent_lifetime if permanent else inf,
+            idle_timeout=self.stored(idle_timeout),
+            lifetime_ends_at=now + (self.lifetime if lifetime is None else lifetime),
+            refresh_by=self.refreshed(now) if permanent else inf,
         )
+
+    def idle_timeout_for(self, user_id: str | None) -> float:
+        """Return the idle timeout that a session of this user begins with."""
+        return self.idle_timeout if user_id is not None else self.anonymous_idle_timeout or self.idle_timeout
+
+    def stored(self, idle_timeout: float) -> float:
+        """Return what a store is told of an idle timeout: as much more as activity may be written down late."""
+        return idle_timeout + self.touch_interval
+
+    def refreshed(self, now: float) -> float:
+        """Return until when a permanent session lasts that was refreshed now."""
+        return now + self.permanent_lifetime + self.touch_interval
 
     def seen(self, info: SessionInfo, *, now: float) -> SessionInfo:
         """Return the info of a session that was active at ``now``."""
@@ -78,12 +106,12 @@ class Policy:
         return replace(
             info,
             last_seen_at=max(info.last_seen_at, now),
-            refresh_by=now + self.permanent_lifetime if refreshed else info.refresh_by,
+            refresh_by=self.refreshed(now) if refreshed else info.refresh_by,
         )
 
-    def began_at(self, info: SessionInfo) -> float:
-        """Return when the session's lifetime began: at its last log-in, or when it was created."""
-        return info.lifetime_ends_at - self.lifetime
+    def may_wait(self, info: SessionInfo, *, now: float) -> bool:
+        """Return whether activity at ``now`` need not be written down: some was just before."""
+        return now - info.last_seen_at < self.touch_interval
 
     def touches_at_once(self, info: SessionInfo, *, now: float) -> bool:
         """Return whether an arriving request should be noted before its view runs, and not only when its

@@ -1,19 +1,17 @@
 """Has the store forget what has expired: a few with each request, the rest by the cleaner."""
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
 from .cleaner import cleaner
 from .clock import Clock
+from .endings import Endings
 from .errors import StoreError
 from .ids import Claim
 from .ids import SessionId
 from .record import EndReason
 from .record import SessionInfo
-from .signals import session_ended
-from .signals import tell
 from .store import Store
 
 #: How many expired sessions a request forgets, while there are any: too few to be felt. Once the
@@ -36,15 +34,14 @@ _GATHER = 1 / 8
 class Pruner:
     """Prunes one store, and tells each session's end.
 
-    ``sender`` returns what signals name as their sender. ``interval`` is the seconds within which the
-    cleaner forgets what has expired.
+    ``interval`` is the seconds within which the cleaner forgets what has expired.
     """
 
-    def __init__(self, store: Store, *, clock: Clock, interval: float, sender: Callable[[], object]) -> None:
+    def __init__(self, store: Store, *, clock: Clock, interval: float, endings: Endings) -> None:
         self._store = store
         self._clock = clock
         self._interval = interval
-        self._sender = sender
+        self._endings = endings
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self._due = inf
         self._looked = inf
@@ -116,8 +113,8 @@ class Pruner:
         for sid, claim in list(self._condemned.items()):
             now = self._clock()
             record = self._store.load(sid, now=now)
-            if record is not None and record.opens_to(claim.holder, now=now) and self._store.delete(sid):
-                tell(session_ended, self._sender(), info=record.info, reason=EndReason.LOGGED_OUT)
+            if record is not None and record.opens_to(claim.holder, now=now):
+                self._endings.end(record.info, EndReason.LOGGED_OUT, now=now)
             del self._condemned[sid]
 
     def _step(self) -> tuple[int, float]:
@@ -138,8 +135,7 @@ class Pruner:
         ended = self._store.prune(now=now, limit=limit)
         if ended:
             self._behind = now - ended[-1].expires_at
-        for info in ended:
-            tell(session_ended, self._sender(), info=info, reason=_reason(info, now))
+        self._endings.tell([(info, _reason(info, now)) for info in ended], now=now)
         return len(ended)
 
     def _wake_cleaner(self) -> None:

@@ -29,6 +29,9 @@ LONGEST_USER_ID = 1024
 
 _T = TypeVar("_T")
 
+#: The label that says when the session's user last proved who they are.
+AUTHENTICATED_AT = "authenticated_at"
+
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
 
@@ -86,6 +89,12 @@ class SessionInfo:
     def is_live(self, now: float) -> bool:
         """Return whether the session exists at ``now``. What is not live does not exist."""
         return now < self.expires_at
+
+    @property
+    def authenticated_at(self) -> float | None:
+        """The instant at which its user last proved who they are; None while nobody did."""
+        instant = self.labels.get(AUTHENTICATED_AT)
+        return instant if isinstance(instant, float) else None
 
     @property
     def expiry_reason(self) -> EndReason:

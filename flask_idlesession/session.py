@@ -27,8 +27,11 @@ from .ids import SessionId
 from .keeper import Keeper
 from .policy import seconds
 from .record import Delta
+from .record import Ending
+from .record import Labels
 from .record import LONGEST_USER_ID
 from .record import merged
+from .record import NO_LABELS
 from .record import Record
 from .record import SessionInfo
 
@@ -50,7 +53,13 @@ class Intents:
     rotate: bool = False
     #: Bind this user, which is a log-in.
     user_id: str | None = None
+    #: For this session alone, where they are not the usual ones.
     idle_timeout: float | None = None
+    lifetime: float | None = None
+    #: Labels to set, or with None to remove.
+    labels: dict[str, str | float | None] | None = None
+    #: What the session's next token will be, where that was needed before the session is saved.
+    claim: Claim | None = None
 
 
 class Session(SessionMixin):
@@ -73,6 +82,13 @@ class Session(SessionMixin):
         self.intents = Intents()
         #: When the request that carries this session counted as activity; None as long as it did not.
         self.seen_at: float | None = None
+        #: When the request came. A user's sessions that were revoked since are not logged in to by it.
+        self.came_at = keeper.now()
+        #: Whether it has a token that its holder was not told yet.
+        self.is_unsent = False
+        #: Where the request came from, as labels; empty where that is not to be kept.
+        self.origin: Labels = NO_LABELS
+        self._shown = claim
         self.adopt(None)
         self._is_loaded = claim is None
         self._is_exclusive = False
@@ -263,9 +279,10 @@ class Session(SessionMixin):
         """
         if self.intents.idle_timeout is not None:
             return self.intents.idle_timeout
+        policy = self._keeper.policy
         if self.new or self.record is None:
-            return self._keeper.policy.idle_timeout
-        return self.record.info.idle_timeout
+            return policy.idle_timeout_for(self.user_id)
+        return self.record.info.idle_timeout - policy.stored(0.0)
 
     @idle_timeout.setter
     def idle_timeout(self, value: float | timedelta) -> None:
@@ -292,7 +309,7 @@ class Session(SessionMixin):
         policy, now = self._keeper.policy, self._keeper.now()
         info = self.info
         if info is None:
-            new = policy.begin(now=now, permanent=bool(self.peek("_permanent")))
+            new = policy.begin(now=now, permanent=bool(self.peek("_permanent")), lifetime=self.intents.lifetime)
             info = replace(new, idle_timeout=self.idle_timeout)
         elif self.seen_at is not None:
             info = policy.seen(info, now=now)
@@ -304,16 +321,44 @@ class Session(SessionMixin):
         self.intents.rotate = True
         self.modified = True
 
-    def log_in(self, user_id: str) -> None:
+    def log_in(
+        self,
+        user_id: str,
+        *,
+        keep: bool = True,
+        idle_timeout: float | None = None,
+        lifetime: float | None = None,
+        labels: Mapping[str, str | float | None] = NO_LABELS,
+    ) -> None:
         """Bind the user: the session gets a new token, and both its clocks start anew.
 
         The token of before opens nothing any more, so one that an attacker planted is worth nothing
-        (session fixation; OWASP ASVS 5.0, 7.2.4).
+        (session fixation; OWASP ASVS 5.0, 7.2.4). ``keep``: whether what the session holds is kept; of what
+        another user's session holds nothing is: that one ends. ``idle_timeout`` and ``lifetime`` in seconds are
+        for this session alone, and ``labels`` are noted of it. Where a user may have so many sessions only, the
+        log-in is done at once; raise :exc:`~flask_idlesession.TooManySessions` if it is refused.
         """
         check_user_id(user_id)
-        self._look()
-        self.intents.user_id = user_id
+        if self.user_id not in (None, user_id):
+            self.clear()
+        elif not keep:
+            for key in list(self):
+                del self[key]
+        intents = self.intents
+        intents.user_id, intents.lifetime, intents.labels = user_id, lifetime, dict(labels)
+        if idle_timeout is not None:
+            intents.idle_timeout = idle_timeout
         self.modified = True
+        self._keeper.admit(self)
+
+    @property
+    def ended(self) -> Ending | None:
+        """How the session ended whose token this request shows: for the log-in page, to say why the user is no
+        longer logged in. None where it did not end, or that is no longer known (after an hour).
+        """
+        if self._shown is None or not self.new or self.intents.end:
+            return None
+        return self._keeper.ending(self._shown.sid)
 
     # For the manager.
 

@@ -22,7 +22,11 @@ session_loaded = _signals.signal("session-loaded")
 #: A session got a new secret; the token that it had before is dead.
 session_rotated = _signals.signal("session-rotated")
 
-#: A session is over; ``reason`` is an :class:`~flask_idlesession.EndReason`. Sent once for each session.
+#: A user was bound to a session, or showed anew who they are.
+session_logged_in = _signals.signal("session-logged-in")
+
+#: A session is over; ``reason`` is an :class:`~flask_idlesession.EndReason`. Sent once for each session. Where somebody
+#: else ended it, ``info.labels["ended_by"]`` says who.
 session_ended = _signals.signal("session-ended")
 
 

@@ -357,7 +357,7 @@ def test_a_permanence_that_cannot_be_decoded_ends_the_session_and_not_the_reques
     client.get("/permanent")
     (info,) = infos(app)
     spoil(app, info.sid, key="_permanent")
-    app.extensions["idlesession"].manager._clock.advance(1)
+    app.extensions["idlesession"].manager.now.advance(1)
     assert client.get("/ignore").status_code == 200
     assert client.get("/is-permanent").text == "False"
     assert client.get("/ignore").status_code == 200

@@ -28,7 +28,7 @@ from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.concurrency import RESERVED
 from flask_idlesession.ids import Claim
-from flask_idlesession.manager import Saved
+from flask_idlesession.saver import Saved
 from flask_idlesession.testing import FakeClock
 
 

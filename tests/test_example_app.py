@@ -428,6 +428,7 @@ def test_a_server_in_trouble_at_the_end_leaves_no_notes_on_the_screen(window, se
     page.wait_for_url("**/login?ended=idle")
 
 
+@pytest.mark.soak
 def test_without_scripts_the_next_click_after_the_end_leads_to_the_form(browser, server):
     context = browser.new_context(java_script_enabled=False)
     page = open_notes(context, server)

@@ -27,7 +27,7 @@ from flask_idlesession.codec import Codec
 from flask_idlesession.concurrency import RESERVED
 from flask_idlesession.errors import ConfigError
 from flask_idlesession.ids import Claim
-from flask_idlesession.manager import Saved
+from flask_idlesession.saver import Saved
 from flask_idlesession.record import Change
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Record

@@ -33,7 +33,7 @@ from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.ids import Claim
-from flask_idlesession.manager import Saved
+from flask_idlesession.saver import Saved
 
 #: To run one seed alone: SCHEDULER_SEED=17 pytest tests/test_scheduler.py
 _SEEDS = [int(os.environ["SCHEDULER_SEED"])] if "SCHEDULER_SEED" in os.environ else list(range(60))

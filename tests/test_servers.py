@@ -147,15 +147,26 @@ def wait_until_it_answers(server: Gunicorn) -> None:
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("code", [APP, USED], ids=["unused", "used before the fork"])
-@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
+@pytest.mark.parametrize(
+    ("worker", "code"),
+    [
+        pytest.param("sync", APP, id="sync, unused"),
+        pytest.param("gthread", USED, id="gthread, used before the fork"),
+        pytest.param("gevent", USED, id="gevent, used before the fork"),
+        pytest.param("sync", USED, id="sync, used before the fork", marks=pytest.mark.soak),
+        pytest.param("gthread", APP, id="gthread, unused", marks=pytest.mark.soak),
+        pytest.param("gevent", APP, id="gevent, unused", marks=pytest.mark.soak),
+    ],
+)
 def test_each_preloaded_worker_has_a_live_cleaner(tmp_path: Path, worker: str, code: str) -> None:
     options = ["--preload", "-w", "2", "-k", worker] + (["--threads", "4"] if worker == "gthread" else [])
     with gunicorn(tmp_path, code, *options) as server:
         assert len(server.wait_for_live_cleaners(2)) == 2
 
 
-@pytest.mark.parametrize("code", [APP, USED], ids=["unused", "used before the fork"])
+@pytest.mark.parametrize(
+    "code", [pytest.param(APP, marks=pytest.mark.soak), USED], ids=["unused", "used before the fork"]
+)
 def test_each_worker_of_a_master_that_gevent_patched_has_a_live_cleaner(tmp_path: Path, code: str) -> None:
     with gunicorn(tmp_path, PATCHED + code, "--preload", "-w", "2", "-k", "gevent") as server:
         assert len(server.wait_for_live_cleaners(2)) == 2
@@ -167,16 +178,19 @@ def test_a_worker_that_loads_the_application_itself_has_a_live_cleaner(tmp_path:
         assert len(server.wait_for_live_cleaners(1)) == 1
 
 
-@pytest.mark.parametrize("worker", ["gthread", "gevent"])
+@pytest.mark.parametrize("worker", ["gthread", pytest.param("gevent", marks=pytest.mark.soak)])
 def test_a_worker_that_replaces_another_has_a_live_cleaner_too(tmp_path: Path, worker: str) -> None:
     with gunicorn(tmp_path, USED, "--preload", "-w", "1", "-k", worker, "--max-requests", "60") as server:
         assert len(server.wait_for_live_cleaners(3)) >= 3
 
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])
-def test_a_worker_forgets_every_session_although_nobody_asks_for_anything(tmp_path: Path, worker: str) -> None:
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_a_worker_forgets_every_session_although_nobody_asks_for_anything(
+    tmp_path: Path, worker: str, rounds: int
+) -> None:
     with gunicorn(tmp_path, USED, "--preload", "-w", "1", "-k", worker) as server:
-        for _ in range(3):
+        for _ in range(rounds):
             server.states()
             time.sleep(1.3)
             (body, _) = server.ask("/state")

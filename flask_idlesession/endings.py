@@ -1,0 +1,59 @@
+"""Tells each session's end: to whoever listens, and to the next request that shows its token."""
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .errors import StoreError
+from .record import Ending
+from .record import EndReason
+from .record import SessionInfo
+from .signals import session_ended
+from .signals import tell
+from .store import Store
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: The label of what a store holds for a moment and is no session: the turn of somebody who is logging in.
+TURN = "__idlesession_turn"
+
+#: Seconds for which it is remembered how a session ended.
+REMEMBERED = 3600.0
+
+
+class Endings:
+    """Ends sessions, and tells it once. ``sender`` returns what signals name as their sender."""
+
+    def __init__(self, store: Store, *, sender: Callable[[], object]) -> None:
+        self._store = store
+        self._sender = sender
+
+    def end(self, info: SessionInfo, reason: EndReason, *, now: float, by: str | None = None) -> bool:
+        """Forget the session; return whether it was this call that ended it, which then is told."""
+        ended = self._store.delete(info.sid)
+        if ended:
+            self.tell([(info, reason)], now=now, by=by)
+        return ended
+
+    def tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
+        """Tell that these sessions are over: they are in the store no more."""
+        ended = [(info, reason) for info, reason in ended if TURN not in info.labels]
+        self._bury(
+            [
+                Ending(sid=info.sid, reason=reason, ended_at=min(now, info.expires_at), user_id=info.user_id, by=by)
+                for info, reason in ended
+            ],
+            until=now + REMEMBERED,
+        )
+        for info, reason in ended:
+            if by is not None:
+                info = replace(info, labels={**info.labels, "ended_by": by})
+            tell(session_ended, self._sender(), info=info, reason=reason)
+
+    def _bury(self, buried: Sequence[Ending], *, until: float) -> None:
+        try:
+            if buried:
+                self._store.bury(buried, until=until)
+        except StoreError as error:  # They are over all the same; only the reason is lost.
+            _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)

@@ -1,0 +1,134 @@
+"""Begins and ends sessions in a store, and tells both: what saving, pruning and revoking have in common."""
+
+import logging
+import weakref
+from dataclasses import replace
+
+from .clock import Clock
+from .codec import Codec
+from .endings import Endings
+from .errors import DecodeError
+from .errors import SessionExists
+from .errors import StoreError
+from .ids import Claim
+from .ids import new_session_id
+from .ids import SessionId
+from .policy import Policy
+from .pruner import Pruner
+from .record import Change
+from .record import Ending
+from .record import EndReason
+from .record import Outcome
+from .record import Record
+from .record import SessionInfo
+from .signals import session_created
+from .signals import session_loaded
+from .signals import tell
+from .store import Store
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: How many ids are tried for a new session. The second is hardly ever needed, the third never.
+_ID_TRIES = 3
+
+#: An instant at which nothing has expired yet.
+_LONG_AGO = 0.0
+
+
+class Lifecycle:
+    """The steps of which every session's life consists, on one store; a :class:`~.keeper.Keeper`.
+
+    ``sender`` is what signals name as theirs; it is not kept alive.
+    """
+
+    def __init__(
+        self, store: Store, *, policy: Policy, codec: Codec, clock: Clock, cleanup_interval: float, sender: object
+    ) -> None:
+        self.store = store
+        self.policy = policy
+        self.codec = codec
+        self.now = clock
+        self._sender = weakref.ref(sender)
+        self._is_bounded = bool(getattr(store, "bounded", False))
+        self._endings = Endings(store, sender=self._sender)
+        self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
+
+    @property
+    def sender(self) -> object:
+        """What signals name as their sender."""
+        return self._sender()
+
+    def load(self, claim: Claim) -> Record | None:
+        """Return the live record that the claim opens, or None: a request arrives with it."""
+        self.pruner.prune_few(now=self.now())
+        record = self.reload(claim)
+        if record is not None:
+            tell(session_loaded, self.sender, info=record.info)
+        return record
+
+    def reload(self, claim: Claim) -> Record | None:
+        """Return the live record that the claim opens now, or None."""
+        now = self.now()
+        record = self.store.load(claim.sid, now=now)
+        if record is None or self.pruner.has_condemned(claim.sid):
+            return None
+        return record if record.opens_to(claim.holder, now=now) else None
+
+    def commit(self, claim: Claim, change: Change) -> Outcome:
+        """Apply the change in one step."""
+        return self.store.commit(claim.sid, change, now=self.now())
+
+    def touch(self, claim: Claim, touch: Change, *, now: float) -> Outcome | None:
+        """Commit a touch; None if the store failed, for which no request is: at worst a session ends early."""
+        try:
+            return self.store.commit(claim.sid, touch, now=now)
+        except StoreError as error:
+            _logger.debug("A touch of session %s was not written: %s", claim.sid, error)
+            return None
+
+    def create(self, record: Record) -> Record:
+        """Store a new session under its id, or under another should that be taken; return it."""
+        for _ in range(_ID_TRIES - 1):
+            try:
+                self.store.create(record)
+                break
+            except SessionExists:
+                record = replace(record, info=replace(record.info, sid=new_session_id()))
+        else:
+            self.store.create(record)
+        self.pruner.note(record.info.expires_at)
+        if self._is_bounded:
+            self.pruner.prune_evicted()
+        tell(session_created, self.sender, info=record.info)
+        return record
+
+    def end(self, info: SessionInfo, reason: EndReason, *, by: str | None = None) -> bool:
+        """Forget the session; return whether it was this call that ended it, which then is told."""
+        return self._endings.end(info, reason, now=self.now(), by=by)
+
+    def note_end(self, info: SessionInfo, reason: EndReason) -> None:
+        """Tell the end of a session that the store has forgotten already."""
+        self._endings.tell([(info, reason)], now=self.now())
+
+    def abandon(self, claim: Claim, error: DecodeError) -> None:
+        """End a session whose stored bytes cannot be decoded; the others are none the worse."""
+        record = self.reload(claim)
+        if record is not None:
+            self.give_up(record.info, error)
+
+    def give_up(self, info: SessionInfo, error: DecodeError) -> None:
+        """End a session whose stored bytes could not be decoded."""
+        _logger.error("Session %s was ended, because what is stored of it cannot be read: %s", info.sid, error)
+        self.end(info, EndReason.REVOKED)
+
+    def ending(self, sid: SessionId) -> Ending | None:
+        """Return how the session ended, while that is remembered; None for one that lives or never was."""
+        now = self.now()
+        ending = self.store.ending(sid, now=now)
+        if ending is not None:
+            return ending
+        record = self.store.load(sid, now=_LONG_AGO)  # It may have expired and not been pruned yet.
+        if record is None or record.info.is_live(now):
+            return None
+        info = record.info
+        return Ending(sid=sid, reason=info.expiry_reason, ended_at=info.expires_at, user_id=info.user_id)

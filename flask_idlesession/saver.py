@@ -1,0 +1,342 @@
+"""Stores what a request did to its session, in one step, and says what its holder must be told."""
+
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from enum import Enum
+from itertools import islice
+from math import inf
+from math import isfinite
+
+from .concurrency import RESERVED
+from .errors import StoreError
+from .errors import TooManySessions
+from .ids import Claim
+from .ids import SessionId
+from .lifecycle import Lifecycle
+from .record import AUTHENTICATED_AT
+from .record import Change
+from .record import Delta
+from .record import EndReason
+from .record import LabelDelta
+from .record import merged
+from .record import NO_LABELS
+from .record import Outcome
+from .record import Record
+from .record import Rotation
+from .record import SessionInfo
+from .revocation import Revocation
+from .session import Intents
+from .session import Session
+from .signals import session_logged_in
+from .signals import session_rotated
+from .signals import tell
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: When the session last got a new secret, where that is done at intervals; absent until the first time.
+_ROTATED_AT = RESERVED + "rotated_at"
+
+#: With each log-out so many of those before are looked at, and forgotten if they are old enough.
+_FORGET_LOG_OUTS = 4
+
+
+class Saved(Enum):
+    """What saving did to the session, as far as its holder must be told."""
+
+    #: The token that the holder has is still the right one; nothing to say.
+    KEPT = "kept"
+    #: The token is still the right one, and its holder should keep it longer, or not so long any more.
+    REFRESHED = "refreshed"
+    #: There is a new token, for ``session.claim``.
+    ISSUED = "issued"
+    #: This request ended the session.
+    ENDED = "ended"
+    #: The session was over before its changes came; they were dropped.
+    GONE = "gone"
+
+
+class Saver:
+    """Saves sessions on one store."""
+
+    def __init__(self, lifecycle: Lifecycle, revocation: Revocation) -> None:
+        self._lifecycle = lifecycle
+        self._revocation = revocation
+        self._policy = lifecycle.policy
+        self._store = lifecycle.store
+        # When which session was logged out, for a few seconds. A hint, so no lock guards it.
+        self._logged_out: dict[SessionId, float] = {}
+
+    def note_arrival(self, session: Session) -> None:
+        """Count an arriving request as activity, before its view runs.
+
+        The touch is usually left to :meth:`save`, which writes it with the rest. When little life is
+        left it is written now: the session was live when its user came, so the view may take its time.
+        """
+        try:
+            record = session.load()
+        except StoreError:
+            return  # Whether the view needs its session is for the view to find out.
+        now = self._lifecycle.now()
+        session.seen_at = now
+        if record is None or session.claim is None or not self._policy.touches_at_once(record.info, now=now):
+            return
+        seen = self._policy.seen(record.info, now=now)
+        refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
+        touch = Change(holder=session.claim.holder, last_seen_at=now, refresh_by=refresh_by)
+        outcome = self._lifecycle.touch(session.claim, touch, now=now)
+        if outcome is Outcome.DONE:
+            session.record = record.apply(touch, now=now)
+        elif outcome is Outcome.GONE:
+            session.adopt(None)
+
+    def save(self, session: Session, *, active: bool) -> Saved:
+        """Store what a request did to its session, in one step; ``active``: the request is activity.
+
+        Of a session that ended meanwhile nothing is stored: the log-out was final.
+        """
+        if active and session.claim is not None:
+            with suppress(StoreError):
+                session.load()
+        if not session.is_loaded:
+            return Saved.KEPT
+        saved = self._save(session, active=active)
+        if saved is Saved.ISSUED:
+            session.is_unsent = True
+        elif session.is_unsent and saved in (Saved.KEPT, Saved.REFRESHED):
+            return Saved.ISSUED
+        return saved
+
+    def admit(self, session: Session) -> None:
+        """Log the session's user in at once, where the number of a user's sessions is limited.
+
+        Raise :exc:`~flask_idlesession.TooManySessions`, and take the log-in back, if it is refused.
+        """
+        user_id = session.intents.user_id
+        if self._policy.max_sessions_per_user is None or user_id is None:
+            return
+        try:
+            with self._revocation.admission(user_id, session.sid):
+                self.save(session, active=True)
+        except TooManySessions:
+            session.intents = Intents(end=session.intents.end)
+            raise
+
+    def _save(self, session: Session, *, active: bool) -> Saved:
+        ended = self._end_intended(session)
+        if session.record is None:
+            return self._save_new(session) or (Saved.ENDED if ended else Saved.KEPT)
+        return self._save_known(session, session.record, active=active)
+
+    # The steps of save().
+
+    def _end_intended(self, session: Session) -> bool:
+        """End the session that came with the request, if its view said so; return whether this did it: the
+        token may have been replaced, or the session ended, while the view ran.
+        """
+        claim = session.claim
+        if not session.intents.end or claim is None:
+            return False
+        try:
+            record = self._lifecycle.reload(claim)
+            ended = record is not None and self._lifecycle.end(record.info, EndReason.LOGGED_OUT)
+            self._note_log_out(claim.sid)
+        except StoreError:
+            self._lifecycle.pruner.condemn(claim)
+            raise
+        session.record, session.claim = None, None
+        session.intents.end = False
+        return ended
+
+    def _save_new(self, session: Session) -> Saved | None:
+        """Store a session that was not stored before; None if there is nothing to store."""
+        intents = session.intents
+        values = {key: data for key, data in session.delta().items() if data is not None}
+        if not values and intents.user_id is None:
+            return None
+        if intents.user_id is None and session.claim is not None and self._was_replaced(session.claim):
+            return self._drop(session, values)
+        claim, now = intents.claim or Claim.new(), self._lifecycle.now()
+        info = self._policy.begin(
+            sid=claim.sid,
+            now=now,
+            user_id=intents.user_id,
+            permanent=bool(session.peek("_permanent")),
+            idle_timeout=intents.idle_timeout,
+            lifetime=intents.lifetime,
+        )
+        info = replace(info, labels=merged({}, self._label(session, None, now=now)))
+        record = self._lifecycle.create(Record(info=info, secret_digest=claim.holder, values=values))
+        return self._finish_log_in(session, record, Claim(record.info.sid, claim.secret))
+
+    def _save_known(self, session: Session, record: Record, *, active: bool) -> Saved:
+        """Commit what a request changed in a session that was stored before."""
+        claim, now = session.claim, self._lifecycle.now()
+        assert claim is not None
+        rotated = None
+        if self._rotates(session, record, now=now, active=active):
+            rotated = session.intents.claim or claim.rotated()
+        change = self._change(session, record, now=now, active=active, rotated=rotated)
+        if change == Change(holder=claim.holder):
+            return Saved.KEPT
+        if change.is_touch and self._policy.may_wait(record.info, now=now):
+            outcome = None
+        elif change.is_touch:
+            outcome = self._lifecycle.touch(claim, change, now=now)
+        else:
+            outcome = self._store.commit(claim.sid, change, now=now)
+        if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
+            rotated, change = None, self._change(session, record, now=now, active=active)
+            outcome = self._store.commit(claim.sid, change, now=now)
+        if outcome is Outcome.EMPTIED:
+            self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
+            session.settle(None, None)
+            return Saved.ENDED
+        if outcome is None:
+            return Saved.REFRESHED if change.refresh_by is not None else Saved.KEPT
+        if outcome is not Outcome.DONE:
+            return self._drop(session, change.delta)
+        after = record.apply(change, now=now)
+        self._lifecycle.pruner.note(after.info.expires_at)
+        if rotated is not None:
+            tell(session_rotated, self._lifecycle.sender, info=after.info)
+            return self._finish_log_in(session, after, rotated)
+        session.settle(after, claim)
+        # A touch on arrival may have moved it already, by the very instant that the clock still shows.
+        is_refreshed = active and self._policy.refresh_each_request and isfinite(after.info.refresh_by)
+        return Saved.REFRESHED if is_refreshed or change.refresh_by is not None else Saved.KEPT
+
+    def _finish_log_in(self, session: Session, record: Record, claim: Claim) -> Saved:
+        """Note that there is a new token; if it was for a log-in, tell that, unless the user's sessions were
+        revoked while the request was under way: its credentials may have been checked before.
+        """
+        is_log_in = session.intents.user_id is not None
+        if is_log_in and self._revocation.overtook(record.info, came_at=session.came_at):
+            return self._drop(session, {})
+        session.settle(record, claim)
+        if is_log_in:
+            tell(session_logged_in, self._lifecycle.sender, info=record.info)
+        return Saved.ISSUED
+
+    def _change(
+        self, session: Session, record: Record, *, now: float, active: bool, rotated: Claim | None = None
+    ) -> Change:
+        """Return all that the request does to its session, as one change."""
+        assert session.claim is not None
+        delta = session.delta()
+        refresh_by = self._refresh_by(
+            session, record.info, now=now, active=active, wrote=session.modified or bool(delta)
+        )
+        emptied = bool(delta) and session.is_empty and record.info.user_id is None and session.intents.user_id is None
+        if emptied or (rotated is not None and self._policy.rotation_interval is not None):
+            delta[_ROTATED_AT] = None if emptied else self._lifecycle.codec.encode(now)
+        return Change(
+            holder=session.claim.holder,
+            last_seen_at=now if active or session.intents.user_id is not None else None,
+            delta=delta,
+            idle_timeout=self._idle_timeout(session, record.info),
+            refresh_by=None if refresh_by == record.info.refresh_by else refresh_by,
+            rotation=None if rotated is None else self._rotation(session, record.info, rotated, now=now),
+            labels=self._label(session, record.info, now=now),
+            end_if_emptied=emptied,
+        )
+
+    def _refresh_by(self, session: Session, info: SessionInfo, *, now: float, active: bool, wrote: bool) -> float:
+        """Return the instant by which the session must be refreshed, after this request."""
+        was_permanent = isfinite(info.refresh_by)
+        is_permanent = bool(session.peek("_permanent")) if session.wrote("_permanent") else was_permanent
+        if not is_permanent:
+            return inf
+        if not was_permanent or active and (wrote or self._policy.refresh_each_request):
+            return self._policy.refreshed(now)
+        return info.refresh_by
+
+    def _rotates(self, session: Session, record: Record, *, now: float, active: bool) -> bool:
+        """Whether this request gives the session a new secret: for a log-in always; else not where another
+        request just did, and this one came with the token from before.
+        """
+        if session.intents.user_id is not None:
+            return True
+        if session.claim is None or record.is_former(session.claim.holder, now=now):
+            return False
+        interval = self._policy.rotation_interval
+        if interval is None or not active:
+            return session.intents.rotate
+        rotated_at = record.values.get(_ROTATED_AT)
+        since = record.info.created_at if rotated_at is None else self._lifecycle.codec.decode(rotated_at)
+        return session.intents.rotate or now - since >= interval
+
+    def _rotation(self, session: Session, info: SessionInfo, claim: Claim, *, now: float) -> Rotation:
+        user_id = session.intents.user_id
+        if user_id is None:
+            grace_ends_at = now + self._policy.rotation_grace
+            return Rotation(secret_digest=claim.holder, user_id=info.user_id, grace_ends_at=grace_ends_at)
+        lifetime = session.intents.lifetime or self._policy.lifetime
+        return Rotation(secret_digest=claim.holder, user_id=user_id, lifetime_ends_at=now + lifetime)
+
+    def _idle_timeout(self, session: Session, info: SessionInfo) -> float | None:
+        """Return the new idle timeout, if it changes: where a user logs in to a session that was nobody's, and
+        nothing was said of it, it becomes that of users.
+        """
+        chosen = session.intents.idle_timeout
+        policy = self._policy
+        if chosen is None and session.intents.user_id is not None and info.user_id is None:
+            is_default = info.idle_timeout == policy.stored(policy.idle_timeout_for(None))
+            chosen = policy.idle_timeout if is_default else None
+        stored = None if chosen is None else policy.stored(chosen)
+        return None if stored == info.idle_timeout else stored
+
+    def _note_log_out(self, sid: SessionId) -> None:
+        now = self._lifecycle.now()
+        self._logged_out[sid] = now
+        with suppress(RuntimeError):  # Another thread added one meanwhile: it will do this too.
+            for old, since in list(islice(self._logged_out.items(), _FORGET_LOG_OUTS)):
+                if now - since >= self._policy.rotation_grace:
+                    self._logged_out.pop(old, None)
+
+    def _was_replaced(self, claim: Claim) -> bool:
+        """Whether a log-in or a log-out has just taken this token's place.
+
+        The request was on its way then. A session of its own would push the new token out of the browser,
+        or give one to somebody who logged out.
+        """
+        now = self._lifecycle.now()
+        if now - self._logged_out.get(claim.sid, -inf) < self._policy.rotation_grace:
+            return True
+        record = self._store.load(claim.sid, now=now)
+        if record is None:
+            return False
+        began_at = record.info.created_at if record.info.authenticated_at is None else record.info.authenticated_at
+        return began_at > now - self._policy.rotation_grace
+
+    def _drop(self, session: Session, delta: Delta) -> Saved:
+        """The session ended, or its token was replaced, while the request was under way."""
+        if delta or session.intents.rotate or session.intents.user_id is not None:
+            _logger.warning(
+                "What a request wrote to session %s was dropped: the session had ended, or was given a new token, "
+                "before the request was finished. Keys: %s.",
+                session.claim.sid if session.claim else None,
+                ", ".join(map(repr, delta)) or "none",
+            )
+        session.claim = None
+        session.adopt(None)
+        return Saved.GONE
+
+    def _label(self, session: Session, info: SessionInfo | None, *, now: float) -> LabelDelta:
+        """Return the labels that this request gives to its session, as far as they are new. Where it came from
+        is noted of a user's session, not of a passer-by's.
+        """
+        intents = session.intents
+        user_id = intents.user_id or (None if info is None else info.user_id)
+        if user_id is None or not (session.origin or intents.user_id or intents.labels):
+            return NO_LABELS
+        known = NO_LABELS if info is None else info.labels
+        labels: dict[str, str | float | None] = {}
+        for name, value in session.origin.items():
+            labels[name] = value
+            if f"first_{name}" not in known:
+                labels[f"first_{name}"] = value
+        if intents.user_id is not None:
+            labels[AUTHENTICATED_AT] = now
+        labels |= intents.labels or {}
+        return {name: value for name, value in labels.items() if value != known.get(name)}
