@@ -1,6 +1,8 @@
-"""What the tests share: the markers, and hypothesis's settings."""
+"""What the tests share: the markers, hypothesis's settings, and servers that are started once a run."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
@@ -11,6 +13,9 @@ pytest.register_assert_rewrite("store_contract", "store_races", "linearizability
 settings.register_profile("plain", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("soak", parent=settings.get_profile("plain"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "plain"))
+
+# The programs that tests start would compile the package anew each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -23,3 +28,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason='This takes minutes; run it with "-m soak".'))
+
+
+# Who uses one of these leaves it running, and minds nothing that others left in it.
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Any]:
+    import servers
+
+    with servers.postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[Any]:
+    import servers
+
+    with servers.mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Any]:
+    import redis_servers
+
+    with redis_servers.one_server(redis_servers.redis_program()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Any]:
+    import redis_servers
+
+    with redis_servers.one_server(redis_servers.valkey_program()) as server:
+        yield server
