@@ -146,7 +146,8 @@ class Worker:
 class Fleet:
     """Some gunicorns that serve the application; ``server`` is the store's, if it has one."""
 
-    def __init__(self, url: str, server: Any, folder: Path) -> None:
+    def __init__(self, kind: Kind, url: str, server: Any, folder: Path) -> None:
+        self.count = sum(kind.gunicorns)
         self.url, self.server, self.folder = url, server, folder
         self.ports: list[int] = []
         self.workers: dict[int, Worker] = {}
@@ -166,8 +167,8 @@ class Fleet:
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)) as connection:
             return send(connection, path, cookie, passive=passive)
 
-    def meet(self, count: int, *, connections: int) -> None:
-        """Open so many connections to each of the ``count`` workers."""
+    def meet(self, *, connections: int) -> None:
+        """Open so many connections to each worker."""
         for number in range(4000):
             port = self.ports[number % len(self.ports)]
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -177,9 +178,9 @@ class Fleet:
                 worker.connections.put(connection)
             else:
                 connection.close()
-            if [each.connections.qsize() for each in self.workers.values()] == [connections] * count:
+            if [each.connections.qsize() for each in self.workers.values()] == [connections] * self.count:
                 return
-        raise AssertionError(f"Of {count} workers {len(self.workers)} answered.")
+        raise AssertionError(f"Of {self.count} workers {len(self.workers)} answered.")
 
     def close(self) -> None:
         for worker in self.workers.values():
@@ -205,10 +206,12 @@ def a_fleet(kind: Kind, folder: Path, **config: float) -> Iterator[Fleet]:
     with ExitStack() as stack:
         server = stack.enter_context(kind.server())
         url = server.url if server is not None else f"sqlite:///{folder}/sessions.db"
-        fleet = Fleet(url.replace("redis:", "valkey:") if kind.name == "valkey" else url, server, folder)
+        fleet = Fleet(kind, url.replace("redis:", "valkey:") if kind.name == "valkey" else url, server, folder)
         (folder / "served.py").write_text(APP)
         for workers in kind.gunicorns:
             fleet.ports.append(stack.enter_context(_gunicorn(fleet, workers, config)))
+        for port in fleet.ports:
+            _wait_until_it_answers(fleet, port)
         stack.callback(fleet.close)
         yield fleet
 
@@ -225,7 +228,6 @@ def _gunicorn(fleet: Fleet, workers: int, config: dict[str, float]) -> Iterator[
     with (fleet.folder / f"log.{port}").open("wb") as log:
         process = subprocess.Popen(command, cwd=fleet.folder, env=environment, stdout=log, stderr=log)
     try:
-        _wait_until_it_answers(fleet, port, process)
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
@@ -236,12 +238,12 @@ def _gunicorn(fleet: Fleet, workers: int, config: dict[str, float]) -> Iterator[
             process.wait(10)
 
 
-def _wait_until_it_answers(fleet: Fleet, port: int, process: "subprocess.Popen[bytes]") -> None:
+def _wait_until_it_answers(fleet: Fleet, port: int) -> None:
     give_up_at = time.monotonic() + 60
     while True:
         try:
             fleet.ask(port, "/pid")
             return
         except OSError:
-            assert process.poll() is None and time.monotonic() < give_up_at, fleet.log
+            assert time.monotonic() < give_up_at and "Shutting down" not in fleet.log, fleet.log
             time.sleep(0.05)
