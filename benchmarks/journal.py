@@ -1,207 +1,198 @@
-"""Measures the journal: what a write costs over the memory store, a start with many sessions, the file's size.
+"""Measures the journal: what a write costs over memory alone, and a start with a million sessions."""
 
-    python benchmarks/journal.py [--sessions 1000000] [--users] [--sqlite] [--folder DIR]
-
-The stores take turns, a batch each in random order, so that whatever else the machine does meets all of them;
-what is printed is the median, and what it is over the memory store's in the same run. Times of a start are
-the CPU's where it says so: on a busy machine the clock on the wall tells of the others. ``--sqlite`` measures
-the same records behind the memory store in SQLite, written in transactions.
-"""
-
-import argparse
-import gc
-import os
 import random
-import sqlite3
-import statistics
-import tempfile
-import threading
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from statistics import median
+from time import perf_counter
+from time import process_time
+from time import time
+from typing import Any
 
-from flask_idlesession.record import Change
-from flask_idlesession.record import Record
-from flask_idlesession.record import SessionInfo
+from flask_idlesession import Change
+from flask_idlesession import MemoryStore
 from flask_idlesession.stores.journal import JournalStore
-from flask_idlesession.stores.memory import MemoryStore
 
-NOW = 1_700_000_000.0
-HOLDER = b"h" * 32
-BATCHES = 60
-CALLS = 200
+from .apps import ask
+from .apps import browser
+from .apps import environ_of
+from .apps import make_app_on
+from .contenders import a_record
+from .contenders import HOLDER
+from .contenders import NOW
+from .fresh import in_fresh_process
+from .plots import bars
+from .plots import Plot
+from .programs import a_folder
+from .results import pick
+from .results import Results
+from .results import Row
+from .results import values
+from .rounds import Cell
+from .rounds import interleave
+from .rounds import micros
+from .rounds import Sample
+from .rounds import timed
+from .rounds import warm_up
+from .tables import figure
+from .tables import Table
 
+MEMORY = "memory alone"
+DURABILITIES = ("none", "interval", "always")
+VERBS = ("create", "write", "touch", "load")
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sessions", type=int, default=1_000_000, help="how many are loaded")
-    parser.add_argument("--users", action="store_true", help="each of them has a user")
-    parser.add_argument("--sqlite", action="store_true", help="measure SQLite behind the memory store, too")
-    parser.add_argument("--folder", type=Path, help="where the files are; a temporary folder by default")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        measure_writes(Path(folder))
-        measure_pauses(Path(folder))
-        measure_start(Path(folder), options.sessions, has_users=options.users)
-        if options.sqlite:
-            measure_sqlite(Path(folder), options.sessions)
-
-
-def a_record(number: int, *, has_users: bool = False) -> Record:
-    """A session with 200 bytes in three keys."""
-    return Record(
-        info=SessionInfo(
-            sid=uuid4(),
-            user_id=f"user{number}" if has_users else None,
-            created_at=NOW,
-            last_seen_at=NOW - random.random() * 1000,
-            idle_timeout=1800.0,
-            lifetime_ends_at=NOW + 86400,
-        ),
-        secret_digest=HOLDER,
-        values={"a": b"x" * 60, "b": b"y" * 70, "c": b"z" * 70},
-    )
+#: At "always" each write waits for the disk: so much fewer of them are enough.
+_FEWER = 10
 
 
-def measure_writes(folder: Path) -> None:
-    stores: dict[str, MemoryStore] = {"memory": MemoryStore()}
-    for durability in ("none", "interval", "always"):
+def measure(*, quick: bool) -> Results:
+    """Measure both."""
+    rounds, calls, sessions, starts = (3, 100, 20_000, 1) if quick else (31, 500, 1_000_000, 7)
+    with a_folder() as folder:
+        rows = measure_writes(folder, rounds=rounds, calls=calls)
+        rows += measure_starts(folder, sessions=sessions, starts=starts)
+    return {"rows": rows, "rounds": rounds, "calls": calls, "starts": starts}
+
+
+# Writes.
+
+
+def measure_writes(folder: Path, *, rounds: int, calls: int) -> list[Row]:
+    """Return what the verbs cost on each store."""
+    stores: dict[str, MemoryStore] = {MEMORY: MemoryStore()}
+    for durability in DURABILITIES:
         stores[durability] = JournalStore(folder / durability, now=NOW, durability=durability)
-    works: dict[str, Callable[[MemoryStore, Record, int], object]] = {
-        "create": lambda store, record, n: store.create(a_record(n)),
-        "write": lambda store, record, n: store.commit(
-            record.info.sid, Change(holder=HOLDER, delta={"a": b"%060d" % n}, last_seen_at=NOW), now=NOW
-        ),
-        "touch": lambda store, record, n: store.commit(
-            record.info.sid, Change(holder=HOLDER, last_seen_at=NOW + n / 1e6), now=NOW + 1
-        ),
-        "load": lambda store, record, n: store.load(record.info.sid, now=NOW),
-        "delete": lambda store, record, n: store.delete(record.info.sid),
-    }
-    print(f"One thread, median of {BATCHES * CALLS} calls (delete: of {BATCHES}), in microseconds (over memory):")
-    for name, work in works.items():
-        times = interleave(stores, work, calls=1 if name == "delete" else CALLS)
-        base = times["memory"]
-        cells = [f"{store} {time:.1f} ({time - base:+.1f})" for store, time in times.items()]
-        print(f"  {name:8}", "  ".join(cells))
+    cells: dict[tuple[str, str], Cell] = {}
+    for name, store in stores.items():
+        some = calls // _FEWER if name == "always" else calls
+        for verb in VERBS:
+            cells[name, verb] = lambda store=store, verb=verb, some=some: _batch(store, verb, some)
+    taken = interleave(warm_up(cells), rounds=rounds)
     for store in stores.values():
         store.close()
+    return [{"store": store, "verb": verb, **micros(samples)._asdict()} for (store, verb), samples in taken.items()]
 
 
-def interleave(
-    stores: dict[str, MemoryStore], work: Callable[[MemoryStore, Record, int], object], *, calls: int
-) -> dict[str, float]:
-    times: dict[str, list[int]] = {name: [] for name in stores}
-    for batch in range(BATCHES):
-        for name, store in random.sample(list(stores.items()), len(stores)):
-            records = [a_record(n) for n in range(calls)]
-            for record in records:
-                MemoryStore.create(store, record)
-            for number, record in enumerate(records):
-                began = time.perf_counter_ns()
-                work(store, record, batch * calls + number)
-                times[name].append(time.perf_counter_ns() - began)
-    return {name: statistics.median(found) / 1000 for name, found in times.items()}
+def _batch(store: MemoryStore, verb: str, calls: int) -> Sample:
+    """Return the processor's time with all that is written in the background, and the caller's time on the wall.
+
+    What is still to be written is waited for by a deletion, which is on the disk when it returns.
+    """
+    records = [a_record(number, idle_timeout=1.0) for number in range(calls)]
+    spare = a_record(0)
+    store.create(spare)
+    if verb != "create":
+        for record in records:
+            store.create(record)
+        settle = a_record(0)
+        store.create(settle)
+        store.delete(settle.info.sid)
+    work = _WORKS[verb](store, records)
+    cpu = process_time()
+    sample = timed(work, calls=calls)
+    store.delete(spare.info.sid)
+    cpu = process_time() - cpu
+    while store.prune(now=NOW + 2, limit=1000):
+        pass
+    return Sample(cpu / calls, sample.wall)
 
 
-def measure_pauses(folder: Path) -> None:
-    """A reader's waits while the file is written anew, against the same reader when nothing happens."""
-    store = JournalStore(folder / "pauses", now=NOW)
-    records = [a_record(n) for n in range(100_000)]
-    for record in records:
-        store.create(record)
-    store.delete(records.pop().info.sid)
-    reads = random.choices(records, k=1000)
-    idle = longest_waits(store, reads, lambda: time.sleep(1.5))
-    busy = longest_waits(store, reads, lambda: store._journal._try_rewrite(paced=True))
-    for name, waits in (("nothing happens", idle), ("100,000 sessions are compacted", busy)):
-        print(f"A reader's waits while {name}: 99.9 % within {waits[0]:.2f} ms, the longest {waits[1]:.2f} ms")
-    store.close()
+def _creates(store: MemoryStore, records: list[Any]) -> Callable[[], object]:
+    return lambda: [store.create(record) for record in records]
 
 
-def longest_waits(store: MemoryStore, reads: list[Record], work: Callable[[], object]) -> tuple[float, float]:
-    thread = threading.Thread(target=work)
-    waits = []
-    thread.start()
-    while thread.is_alive():
-        for record in reads[:20]:
-            began = time.perf_counter()
-            store.load(record.info.sid, now=NOW)
-            waits.append(1000 * (time.perf_counter() - began))
-        time.sleep(0.0002)
-    waits.sort()
-    return waits[int(len(waits) * 0.999) - 1], waits[-1]
+def _loads(store: MemoryStore, records: list[Any]) -> Callable[[], object]:
+    return lambda: [store.load(record.info.sid, now=NOW) for record in records]
 
 
-def measure_start(folder: Path, count: int, *, has_users: bool) -> None:
-    path = folder / "start"
-    store = JournalStore(path, now=NOW, max_sessions=None, max_bytes=None)
-    for number in range(count):
-        store.create(a_record(number, has_users=has_users))
-    grown = path.stat().st_size
-    packed = store.size(overhead=0)
-    store._journal._try_rewrite(paced=False)
-    store.close()
-    size = path.stat().st_size
-    print(f"{count} sessions of 200 bytes{' with users' * has_users}: the file has {size / count:.0f} bytes for each, ")
-    print(f"  {size / packed:.2f} times the packed records, {size / 200 / count:.2f} times the values;", end=" ")
-    print(f"{grown / count:.0f} bytes for each as it grew")
-    del store
-    gc.collect()
-    elapsed, busy = [], []
-    for _ in range(5):
-        wall, cpu = time.perf_counter(), time.process_time()
-        store = JournalStore(path, now=NOW, max_sessions=None, max_bytes=None)
-        elapsed.append(time.perf_counter() - wall)
-        busy.append(time.process_time() - cpu)
-        assert len(store) == count
-        store.close()
-        del store
-        gc.collect()
-    print(f"  they are loaded in {min(busy):.2f} to {max(busy):.2f} s of CPU, {min(elapsed):.2f} s on the wall at best")
+def _touches(store: MemoryStore, records: list[Any]) -> Callable[[], object]:
+    change = Change(holder=HOLDER, last_seen_at=NOW + 0.1)
+    return lambda: [store.commit(record.info.sid, change, now=NOW + 0.1) for record in records]
 
 
-def measure_sqlite(folder: Path, count: int) -> None:
-    path = folder / "sqlite.db"
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("CREATE TABLE sessions (id BLOB PRIMARY KEY, record BLOB) WITHOUT ROWID")
-    ids, packed = [os.urandom(16) for _ in range(count)], os.urandom(288)
-    put = partial(put_in_transaction, connection, packed)
-    print("SQLite behind the memory store, microseconds of CPU for each record:")
-    began = time.process_time()
-    put(ids)
-    print(f"  {count} in one transaction: {1e6 * (time.process_time() - began) / count:.1f}", end="; ")
-    began = time.process_time()
-    put(random.sample(ids, min(1000, count)))
-    print(f"1000 of them again in one: {1000 * (time.process_time() - began):.1f}")
-    connection.execute("PRAGMA synchronous = FULL")
-    times = []
-    for key in random.sample(ids, min(200, count)):
-        started = time.perf_counter()
-        put([key])
-        times.append(time.perf_counter() - started)
-    connection.close()
-    print(f"  one, synced: {1e6 * statistics.median(times):.0f} on the wall", end="; ")
-    began = time.process_time()
-    connection = sqlite3.connect(path)
-    shards: list[dict[int, bytes]] = [{} for _ in range(256)]
-    for key, record in connection.execute("SELECT id, record FROM sessions"):
-        number = int.from_bytes(key)
-        shards[number % 256][number] = record
-    print(
-        f"read back into dicts in {time.process_time() - began:.2f} s; {path.stat().st_size / count:.0f} bytes for each"
+def _writes(store: MemoryStore, records: list[Any]) -> Callable[[], object]:
+    change = Change(holder=HOLDER, last_seen_at=NOW + 0.1, delta={"a": b"%060d" % random.randrange(10**9)})
+    return lambda: [store.commit(record.info.sid, change, now=NOW + 0.1) for record in records]
+
+
+_WORKS = {"create": _creates, "write": _writes, "touch": _touches, "load": _loads}
+
+
+# Starts.
+
+
+def measure_starts(folder: Path, *, sessions: int, starts: int) -> list[Row]:
+    """Return what a start costs until the first request is answered, in seconds, and the file's size."""
+    path = folder / "sessions"
+    cookies = in_fresh_process(fill, path, sessions=sessions)
+    found = [in_fresh_process(start, path, cookies) for _ in range(starts)]
+    if any(row["sessions"] != sessions for row in found):
+        raise RuntimeError("A start has lost sessions.")
+    size = path.stat().st_size / sessions
+    return [{"start": sessions, "bytes": size, **{key: median(row[key] for row in found) for key in found[0]}}]
+
+
+def fill(path: Path, *, sessions: int) -> dict[str, str]:
+    """Write a journal of so many sessions; return the cookies of the browser that has one of them."""
+    app = make_app_on(IDLESESSION_JOURNAL=path, IDLESESSION_MAX_SESSIONS=None, IDLESESSION_MAX_BYTES=None)
+    cookies = browser(app, size=200, number=0)
+    manager = app.extensions["idlesession"].manager
+    for number in range(sessions - 1):
+        manager.store.create(a_record(number, now=time()))
+    manager.close()
+    return cookies
+
+
+def start(path: Path, cookies: dict[str, str]) -> Row:
+    """Return the seconds from the making of an application to its first answer."""
+    environ = environ_of("/ignore", cookies)
+    wall, cpu = perf_counter(), process_time()
+    app = make_app_on(IDLESESSION_JOURNAL=path, IDLESESSION_MAX_SESSIONS=None, IDLESESSION_MAX_BYTES=None)
+    ask(app, [environ])
+    cpu, wall = process_time() - cpu, perf_counter() - wall
+    manager = app.extensions["idlesession"].manager
+    found: Row = {"wall": wall, "cpu": cpu, "sessions": sum(1 for _ in manager.find())}
+    manager.close()
+    return found
+
+
+# Report.
+
+
+def tables(results: Results) -> list[Table]:
+    """Return the cost of each verb, and that of a start."""
+    rows = []
+    for store in values(results, "store"):
+        rows.append([store, *(_both(results, store, verb) for verb in VERBS)])
+    note = (
+        "Microseconds of processor time for each call, what is done in the background and the sync after "
+        f"{results['calls']} of them included; in brackets how long the caller waited. "
+        f"Medians of {results['rounds']} rounds."
     )
-    connection.close()
+    starts = [
+        [f"{row['start']:,}", figure(row["wall"], "s"), figure(row["cpu"], "s"), figure(row["bytes"], "B")]
+        for row in results["rows"]
+        if "start" in row
+    ]
+    more = f"From the making of the application to its first answer; medians of {results['starts']} fresh processes."
+    return [
+        Table(title="A call with a journal", heads=["durability", *VERBS], rows=rows, note=note),
+        Table(
+            title="A start with a journal",
+            heads=["sessions", "first answer after", "processor time", "file, for each"],
+            rows=starts,
+            note=more,
+        ),
+    ]
 
 
-def put_in_transaction(connection: sqlite3.Connection, record: bytes, ids: list[bytes]) -> None:
-    connection.execute("BEGIN")
-    connection.executemany("INSERT OR REPLACE INTO sessions VALUES (?, ?)", ((key, record) for key in ids))
-    connection.execute("COMMIT")
+def _both(results: Results, store: str, verb: str) -> str:
+    cpu, wall = (pick(results, key, store=store, verb=verb) for key in ("cpu", "wall"))
+    return "" if cpu is None else f"{figure(cpu)} ({figure(wall)})"
 
 
-if __name__ == "__main__":
-    main()
+def plots(results: Results) -> dict[str, Plot]:
+    """Return what is plotted: the cost of a call."""
+    stores = values(results, "store")
+    costs = {verb: [pick(results, "cpu", store=store, verb=verb) for store in stores] for verb in VERBS}
+    return {"journal": bars(stores, costs, title="A call with a journal", unit="µs of processor time")}

@@ -1,0 +1,147 @@
+"""Runs the parts, prints their tables, and writes what the documentation shows."""
+
+import argparse
+import datetime
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .fresh import in_fresh_process
+from .results import Results
+from .tables import Table
+from .targets import FAILS
+from .targets import targets
+from .targets import to_table
+
+#: The parts, in the order in which they run, and the modules that know how.
+PARTS = {
+    "import": "imports",
+    "request": "request",
+    "server": "server",
+    "store": "store",
+    "journal": "journal",
+    "growth": "growth",
+    "pauses": "pauses",
+}
+
+#: Where the documentation's figures are, from which "targets" reads them, too.
+_FIGURES = Path(__file__).resolve().parent.parent / "docs" / "performance" / "figures.json"
+
+_PACKAGES = ("Flask", "Werkzeug", "Flask-Session", "cachelib", "redis", "SQLAlchemy", "gunicorn")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return 1 if "targets" finds one that is not reached."""
+    options = _parse(arguments)
+    if options.part == "targets":
+        found = targets(_read(options.json or _FIGURES)["parts"])
+        print(to_table(found).to_rst())
+        return int(any(target.verdict == FAILS for target in found))
+    report = {"machine": _machine(quick=options.quick), "parts": {}}
+    for name in PARTS if options.part == "all" else [options.part]:
+        report["parts"][name] = _run(name, quick=options.quick)
+    known = [target for target in targets(report["parts"]) if options.part == "all" or target.found is not None]
+    print(to_table(known).to_rst() if known else "")
+    if options.json is not None:
+        _write(options.json, report)
+    if options.plots is not None:
+        _illustrate(options.plots, report)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what sessions cost.")
+    parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all", "targets"])
+    parser.add_argument("--quick", action="store_true", help="a minute in all: to see that it runs, not how fast")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there (targets: read them)")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write the plots, and the tables to include, there")
+    return parser.parse_args(arguments)
+
+
+def _run(name: str, *, quick: bool) -> Results:
+    began = time.monotonic()
+    part = _part(name)
+    results: Results = in_fresh_process(part.measure, quick=quick)
+    for table in part.tables(results):
+        print(table.to_rst(), flush=True)
+    results["took"] = round(time.monotonic() - began, 1)
+    print(f"({name} took {results['took']} s)\n", file=sys.stderr, flush=True)
+    return results
+
+
+def _part(name: str) -> Any:
+    return importlib.import_module(f".{PARTS[name]}", __package__)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _illustrate(folder: Path, report: dict[str, Any]) -> None:
+    """Write each part's tables into an include file, and its plots beside them."""
+    from .plots import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, results in report["parts"].items():
+        part = _part(name)
+        _include(folder / f"{name}.inc", part.tables(results))
+        for title, plot in part.plots(results).items():
+            draw(plot, folder / f"{title}.svg")
+    _include(folder / "targets.inc", [to_table(targets(report["parts"]))])
+    _include(folder / "machine.inc", [_machine_table(report["machine"])])
+
+
+def _include(path: Path, tables: list[Table]) -> None:
+    path.write_text("\n".join(table.to_rst() for table in tables), encoding="utf-8")
+
+
+def _machine(*, quick: bool) -> dict[str, str]:
+    """Return what the figures are from: the kind of machine, what ran on it, and how busy it was."""
+    return {
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{name: _version(name) for name in _PACKAGES},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processes that wanted a core at the start": f"{os.getloadavg()[0]:.1f}",
+        "kind of run": "quick: to see that it runs, not how fast" if quick else "whole",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _machine_table(machine: dict[str, str]) -> Table:
+    return Table(title="Machine", heads=["", "these figures"], rows=[list(pair) for pair in machine.items()])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
