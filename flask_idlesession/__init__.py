@@ -1,8 +1,21 @@
 """Flask sessions that live on the server and end when their user goes idle."""
 
+from .accounts import authentication_age as authentication_age
+from .accounts import authentication_level as authentication_level
 from .accounts import current_user_id as current_user_id
+from .accounts import fresh_login_required as fresh_login_required
+from .accounts import is_authenticated as is_authenticated
 from .accounts import log_in as log_in
 from .accounts import log_out as log_out
+from .accounts import login_required as login_required
+from .accounts import reauthenticate as reauthenticate
+from .accounts import revoke as revoke
+from .accounts import revoke_all as revoke_all
+from .accounts import revoke_others as revoke_others
+from .accounts import revoke_own as revoke_own
+from .accounts import revoke_user as revoke_user
+from .accounts import revoke_where as revoke_where
+from .accounts import sessions_of as sessions_of
 from .activity import passive as passive
 from .codec import Codec as Codec
 from .errors import ConfigError as ConfigError
@@ -14,12 +27,14 @@ from .errors import LeaseTimeout as LeaseTimeout
 from .errors import SessionExists as SessionExists
 from .errors import SessionNotFound as SessionNotFound
 from .errors import StoreError as StoreError
+from .errors import TooManySessions as TooManySessions
 from .exclusive import exclusive as exclusive
 from .extension import IdleSession as IdleSession
 from .ids import SessionId as SessionId
 from .manager import SessionManager as SessionManager
 from .policy import Policy as Policy
 from .record import Change as Change
+from .record import Ending as Ending
 from .record import EndReason as EndReason
 from .record import Outcome as Outcome
 from .record import Record as Record
@@ -29,6 +44,7 @@ from .session import Session as Session
 from .signals import session_created as session_created
 from .signals import session_ended as session_ended
 from .signals import session_loaded as session_loaded
+from .signals import session_logged_in as session_logged_in
 from .signals import session_rotated as session_rotated
 from .store import Store as Store
 from .stores.memory import MemoryStore as MemoryStore

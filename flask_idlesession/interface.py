@@ -18,6 +18,7 @@ from flask.sessions import SessionMixin
 
 from .activity import is_activity
 from .codec import Codec
+from .config_values import check_secret_key
 from .errors import StoreError
 from .manager import SessionManager
 from .peers import Peers
@@ -82,8 +83,8 @@ class IdleSessionInterface(SessionInterface):
         manager = runtime.manager
         if runtime.peers is not None:
             runtime.peers.join(app.secret_key)
-        token = self._find_token(app, request)
-        claim = None if token is None else self._tokens_of(app).read(token)
+        tokens, token = self._tokens_of(app), self._find_token(app, request)
+        claim = None if token is None else tokens.read(token)
         if token is not None and claim is None:
             self._note_bad_token(app, manager.now())
         session = manager.open(claim)
@@ -166,6 +167,8 @@ class IdleSessionInterface(SessionInterface):
         """The signer for the application's present keys, which may be set after the extension."""
         keys = (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key)
         if keys != self._tokens.keys:
+            if not (app.debug or app.testing):
+                check_secret_key(cast(str | bytes, app.secret_key))
             self._tokens = Tokens(cast(tuple[str | bytes, ...], keys))
         return self._tokens
 

@@ -1,5 +1,6 @@
 """How long sessions live: pure arithmetic on instants, without a clock and without a store."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +14,19 @@ from .ids import SessionId
 from .record import SessionInfo
 
 MINUTE = 60.0
-DAY = 24 * 60 * MINUTE
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+#: Idle timeout and lifetime as the rules have them. NIST SP 800-63B-4, 2.1.3, 2.2.3 and 2.3.3 (at AAL1 an idle
+#: timeout is optional, so it is as long as the lifetime); OWASP ASVS 4.0.3, 3.3.2 (5.0 leaves the numbers to NIST).
+PRESETS: Mapping[str, tuple[float, float]] = {
+    "nist-aal1": (30 * DAY, 30 * DAY),
+    "nist-aal2": (HOUR, DAY),
+    "nist-aal3": (15 * MINUTE, 12 * HOUR),
+    "asvs-l1": (30 * DAY, 30 * DAY),
+    "asvs-l2": (30 * MINUTE, 12 * HOUR),
+    "asvs-l3": (15 * MINUTE, 12 * HOUR),
+}
 
 
 def seconds(value: Any, *, name: str) -> float:

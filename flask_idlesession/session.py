@@ -326,6 +326,7 @@ class Session(SessionMixin):
         user_id: str,
         *,
         keep: bool = True,
+        permanent: bool = False,
         idle_timeout: float | None = None,
         lifetime: float | None = None,
         labels: Mapping[str, str | float | None] = NO_LABELS,
@@ -334,7 +335,8 @@ class Session(SessionMixin):
 
         The token of before opens nothing any more, so one that an attacker planted is worth nothing
         (session fixation; OWASP ASVS 5.0, 7.2.4). ``keep``: whether what the session holds is kept; of what
-        another user's session holds nothing is: that one ends. ``idle_timeout`` and ``lifetime`` in seconds are
+        another user's session holds nothing is: that one ends. ``permanent``: the browser keeps the cookie when it is
+        closed. ``idle_timeout`` and ``lifetime`` in seconds are
         for this session alone, and ``labels`` are noted of it. Where a user may have so many sessions only, the
         log-in is done at once; raise :exc:`~flask_idlesession.TooManySessions` if it is refused.
         """
@@ -344,6 +346,8 @@ class Session(SessionMixin):
         elif not keep:
             for key in list(self):
                 del self[key]
+        if permanent:
+            self.permanent = True
         intents = self.intents
         intents.user_id, intents.lifetime, intents.labels = user_id, lifetime, dict(labels)
         if idle_timeout is not None:

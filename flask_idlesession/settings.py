@@ -1,7 +1,6 @@
 """Reads an application's config, once, and checks it: every complaint names the key, the value, the mend."""
 
 import difflib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,17 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from .activity import Activity
+from .config_values import check_cookie
+from .config_values import in_cookie
+from .config_values import one_of
+from .config_values import read_activity
+from .config_values import read_bound
+from .config_values import read_encryption_keys
+from .config_values import read_flag
+from .config_values import read_interval
+from .config_values import read_journal
+from .config_values import read_text
 from .errors import ConfigError
-from .policy import DAY
 from .policy import Policy
+from .policy import PRESETS
 from .policy import seconds
 
 PREFIX = "IDLESESSION_"
+
+#: What may be done where a session comes from somewhere else than before.
+REACTIONS = ("off", "log", "reauthenticate", "end")
 
 #: Every key, with its default and what it is. The documentation's table is made from this.
 KEYS: dict[str, tuple[Any, str]] = {
     "IDLESESSION_IDLE_TIMEOUT": (1800, "Seconds (or a timedelta) without activity after which a session ends."),
     "IDLESESSION_LIFETIME": (86400, "Seconds (or a timedelta) after creation or log-in at which a session ends."),
+    "IDLESESSION_PRESET": (
+        None,
+        "Both timeouts by the name of a rule: " + ", ".join(f'"{name}"' for name in PRESETS) + ". What is set by its "
+        "own key counts more.",
+    ),
+    "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": (
+        None,
+        "The idle timeout of sessions in which nobody has logged in; None: the same.",
+    ),
+    "IDLESESSION_REMEMBER_LIFETIME": (
+        30 * 86400,
+        "Both timeouts of a session that was begun with log_in(remember=True).",
+    ),
     "IDLESESSION_STORE": (
         "memory://",
         "Where the sessions are: a URL (memory://, sqlite:///…, redis://…, valkey://…, or one of SQLAlchemy's), or a "
@@ -29,6 +54,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         "all",
         'Which requests are activity: "all", "navigation" (a user went to a page), or a callable that is '
         "given the request. Static files and what is marked passive never are.",
+    ),
+    "IDLESESSION_TOUCH_INTERVAL": (
+        0,
+        "Seconds (or a timedelta) in which activity is written to the store once at most. A session never ends earlier "
+        "for it, and at most that much later. 0: every time.",
     ),
     "IDLESESSION_ROTATION_INTERVAL": (
         None,
@@ -41,6 +71,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         "How many sessions the memory store keeps before it evicts; None: no bound.",
     ),
     "IDLESESSION_MAX_BYTES": (1 << 30, "How many bytes the memory store's sessions may take; None: no bound."),
+    "IDLESESSION_MAX_SESSIONS_PER_USER": (None, "How many sessions a user may have at once; None: any number."),
+    "IDLESESSION_AT_MAX_SESSIONS_PER_USER": (
+        "evict oldest",
+        'What a log-in past that meets with: "evict oldest" (the user\'s oldest session ends) or "refuse".',
+    ),
     "IDLESESSION_JOURNAL": (
         None,
         "A file in which the memory store writes its sessions down, so that they outlive the process; None: none.",
@@ -50,10 +85,48 @@ KEYS: dict[str, tuple[Any, str]] = {
         'When new sessions and writes are on the disk: "always" (before they are answered), "interval" (within 0.1 s) '
         'or "none" (when the system sees fit). Ends and new tokens always are before they are answered.',
     ),
+    "IDLESESSION_ENCRYPTION_KEYS": (
+        None,
+        "Keys (bytes or text, 32 bytes or more of randomness) under which every store keeps the values: the first "
+        "encrypts, all decrypt. None: values are kept as they are.",
+    ),
+    "IDLESESSION_LOGIN_VIEW": (
+        None,
+        "The endpoint or URL of the log-in page, to which login_required leads; None: it answers 401.",
+    ),
+    "IDLESESSION_ORIGIN": (
+        "truncated",
+        'What is kept of where users log in from: their address and browser "full", "truncated" (the network, the '
+        "browser's name and version) or None.",
+    ),
+    "IDLESESSION_BIND_ADDRESS": (
+        "off",
+        'What a request meets with that comes from another network than its session did: "off" (nothing), "log", '
+        '"reauthenticate" (it is no longer fresh: its user is to log in anew) or "end".',
+    ),
+    "IDLESESSION_BIND_AGENT": ("off", "The same for another browser."),
+    "IDLESESSION_TOKEN_HEADER": (
+        None,
+        'A request header that carries the token for clients without cookies: "Authorization" (as a bearer token) or '
+        "a name of your own; None: cookies alone.",
+    ),
+    "IDLESESSION_CLAIMS": (
+        None,
+        "The name of a cookie in which chosen facts of the session (the user, roles, the end) are given to proxies and "
+        "other services as a signed JWT; None: no such cookie.",
+    ),
+    "IDLESESSION_CLAIMS_KEY": (None, "The key that signs it: at least 32 bytes of its own, or a private key in PEM."),
+    "IDLESESSION_CLAIMS_LIFETIME": (
+        300,
+        "Seconds (or a timedelta) a JWT is valid; never longer than the session.",
+    ),
+    "IDLESESSION_KEEP_FORMS": (
+        0,
+        "Bytes of a form that are kept aside when it arrives after its session ended, for the same user to get back "
+        "after logging in; 0: none.",
+    ),
+    "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
 }
-
-#: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
-_LONGEST_COOKIE = 400 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,26 +141,47 @@ class Settings:
     max_bytes: int | None
     journal: Path | None
     durability: str
+    remember_lifetime: float
+    encryption_keys: tuple[bytes, ...]
+    login_view: str | None
+    origin: str | None
+    bind_address: str
+    bind_agent: str
+    token_header: str | None
+    claims: str | None
+    claims_key: Any
+    claims_lifetime: float
+    keep_forms: int
+    audit: bool
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings in ``config``. Raise :exc:`~flask_idlesession.ConfigError` for what is wrong."""
     _check_names(config)
-    _check_cookie(config)
+    check_cookie(config)
+    got = {key: config.get(key, default) for key, (default, _) in KEYS.items()}
     return Settings(
-        store=_get(config, "IDLESESSION_STORE"),
-        policy=_read_policy(config),
-        activity=_read_activity(_get(config, "IDLESESSION_ACTIVITY")),
-        cleanup_interval=_read_interval(_get(config, "IDLESESSION_CLEANUP_INTERVAL")),
-        max_sessions=_read_bound(config, "IDLESESSION_MAX_SESSIONS"),
-        max_bytes=_read_bound(config, "IDLESESSION_MAX_BYTES"),
-        journal=_read_journal(_get(config, "IDLESESSION_JOURNAL")),
-        durability=_read_durability(_get(config, "IDLESESSION_DURABILITY")),
+        store=got["IDLESESSION_STORE"],
+        policy=_read_policy(config, got),
+        activity=read_activity(got["IDLESESSION_ACTIVITY"]),
+        cleanup_interval=read_interval(got["IDLESESSION_CLEANUP_INTERVAL"]),
+        max_sessions=read_bound(got, "IDLESESSION_MAX_SESSIONS"),
+        max_bytes=read_bound(got, "IDLESESSION_MAX_BYTES"),
+        journal=read_journal(got["IDLESESSION_JOURNAL"]),
+        durability=one_of(got, "IDLESESSION_DURABILITY", "always", "interval", "none"),
+        remember_lifetime=in_cookie(got, "IDLESESSION_REMEMBER_LIFETIME"),
+        encryption_keys=read_encryption_keys(got["IDLESESSION_ENCRYPTION_KEYS"]),
+        login_view=read_text(got, "IDLESESSION_LOGIN_VIEW"),
+        origin=None if got["IDLESESSION_ORIGIN"] is None else one_of(got, "IDLESESSION_ORIGIN", "truncated", "full"),
+        bind_address=one_of(got, "IDLESESSION_BIND_ADDRESS", *REACTIONS),
+        bind_agent=one_of(got, "IDLESESSION_BIND_AGENT", *REACTIONS),
+        token_header=read_text(got, "IDLESESSION_TOKEN_HEADER"),
+        claims=read_text(got, "IDLESESSION_CLAIMS"),
+        claims_key=got["IDLESESSION_CLAIMS_KEY"],
+        claims_lifetime=in_cookie(got, "IDLESESSION_CLAIMS_LIFETIME"),
+        keep_forms=read_bound(got, "IDLESESSION_KEEP_FORMS", least=0) or 0,
+        audit=read_flag(got, "IDLESESSION_AUDIT"),
     )
-
-
-def _get(config: Mapping[str, Any], key: str) -> Any:
-    return config.get(key, KEYS[key][0])
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
@@ -97,106 +191,60 @@ def _check_names(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
 
 
-def _read_policy(config: Mapping[str, Any]) -> Policy:
-    lifetime = _duration(config, "IDLESESSION_LIFETIME")
-    idle_timeout = _duration(config, "IDLESESSION_IDLE_TIMEOUT")
+def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
+    idle_timeout, lifetime = _read_timeouts(config, got)
+    return Policy(
+        idle_timeout=idle_timeout,
+        lifetime=lifetime,
+        anonymous_idle_timeout=_optional(got, "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT"),
+        permanent_lifetime=in_cookie(
+            {"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}, "PERMANENT_SESSION_LIFETIME"
+        ),
+        refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
+        rotation_interval=_optional(got, "IDLESESSION_ROTATION_INTERVAL"),
+        touch_interval=_read_touch_interval(got, idle_timeout),
+        save_on_error=read_flag(got, "IDLESESSION_SAVE_ON_ERROR"),
+        max_sessions_per_user=read_bound(got, "IDLESESSION_MAX_SESSIONS_PER_USER"),
+        refuses_log_ins=one_of(got, "IDLESESSION_AT_MAX_SESSIONS_PER_USER", "evict oldest", "refuse") == "refuse",
+    )
+
+
+def _read_timeouts(config: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the idle timeout and the lifetime: what their own keys say, else what the preset does."""
+    preset = got["IDLESESSION_PRESET"]
+    if preset is not None:
+        one_of(got, "IDLESESSION_PRESET", *PRESETS)
+        got = {
+            **got,
+            "IDLESESSION_IDLE_TIMEOUT": PRESETS[preset][0],
+            "IDLESESSION_LIFETIME": PRESETS[preset][1],
+            **config,
+        }
+    lifetime = in_cookie(got, "IDLESESSION_LIFETIME")
+    idle_timeout = in_cookie(got, "IDLESESSION_IDLE_TIMEOUT")
     if idle_timeout > lifetime:
         if "IDLESESSION_IDLE_TIMEOUT" in config:
             raise ConfigError(
                 f"IDLESESSION_IDLE_TIMEOUT is {config['IDLESESSION_IDLE_TIMEOUT']!r}, which is longer than "
-                f"IDLESESSION_LIFETIME ({_get(config, 'IDLESESSION_LIFETIME')!r}) and would never be reached; "
+                f"IDLESESSION_LIFETIME ({got['IDLESESSION_LIFETIME']!r}) and would never be reached; "
                 "shorten it, or raise the lifetime."
             )
         idle_timeout = lifetime
-    return Policy(
-        idle_timeout=idle_timeout,
-        lifetime=lifetime,
-        permanent_lifetime=_in_cookie(
-            config.get("PERMANENT_SESSION_LIFETIME", timedelta(days=31)), "PERMANENT_SESSION_LIFETIME"
-        ),
-        refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
-        rotation_interval=_read_rotation(_get(config, "IDLESESSION_ROTATION_INTERVAL")),
-        save_on_error=_read_flag(config, "IDLESESSION_SAVE_ON_ERROR"),
-    )
+    return idle_timeout, lifetime
 
 
-def _duration(config: Mapping[str, Any], key: str) -> float:
-    return _in_cookie(_get(config, key), key)
-
-
-def _in_cookie(value: Any, key: str) -> float:
-    duration = seconds(value, name=key)
-    if duration > _LONGEST_COOKIE:
+def _read_touch_interval(got: Mapping[str, Any], idle_timeout: float) -> float:
+    value = got["IDLESESSION_TOUCH_INTERVAL"]
+    if not isinstance(value, bool) and value in (0, timedelta()):
+        return 0.0
+    interval = seconds(value, name="IDLESESSION_TOUCH_INTERVAL")
+    if interval > idle_timeout / 2:
         raise ConfigError(
-            f"{key} is {value!r}, but browsers keep no cookie for longer than 400 days (RFC 6265bis); "
-            "it must be 34560000 seconds at most."
+            f"IDLESESSION_TOUCH_INTERVAL is {value!r}; it must be at most half of the idle timeout "
+            f"({idle_timeout:g} seconds): a session may end so much later."
         )
-    return duration
-
-
-def _read_activity(value: Any) -> Activity:
-    if value in ("all", "navigation") or callable(value):
-        return value  # type: ignore[no-any-return]
-    raise ConfigError(
-        f'IDLESESSION_ACTIVITY is {value!r}; it must be "all", "navigation" or a callable that is given the request.'
-    )
-
-
-def _read_interval(value: Any) -> float:
-    interval = seconds(value, name="IDLESESSION_CLEANUP_INTERVAL")
-    if interval > 1:
-        raise ConfigError(f"IDLESESSION_CLEANUP_INTERVAL is {value!r}; it must be 1 second at most.")
     return interval
 
 
-def _read_rotation(value: Any) -> float | None:
-    return None if value is None else seconds(value, name="IDLESESSION_ROTATION_INTERVAL")
-
-
-def _read_flag(config: Mapping[str, Any], key: str) -> bool:
-    value = _get(config, key)
-    if isinstance(value, bool):
-        return value
-    raise ConfigError(f"{key} is {value!r}; it must be True or False.")
-
-
-def _read_bound(config: Mapping[str, Any], key: str) -> int | None:
-    value = _get(config, key)
-    if value is None or isinstance(value, int) and not isinstance(value, bool) and value > 0:
-        return value
-    raise ConfigError(f"{key} is {value!r}; it must be a whole number above 0, or None for no bound.")
-
-
-def _read_journal(value: Any) -> Path | None:
-    if value is None:
-        return None
-    if isinstance(value, (str, os.PathLike)) and str(value):
-        return Path(value)
-    raise ConfigError(f"IDLESESSION_JOURNAL is {value!r}; it must be the path of a file, or None for no journal.")
-
-
-def _read_durability(value: Any) -> str:
-    if value in ("always", "interval", "none"):
-        return str(value)
-    raise ConfigError(f'IDLESESSION_DURABILITY is {value!r}; it must be "always", "interval" or "none".')
-
-
-def _check_cookie(config: Mapping[str, Any]) -> None:
-    """Refuse a prefixed cookie name that browsers would not accept with these settings (RFC 6265bis, 4.1.3)."""
-    name = config.get("SESSION_COOKIE_NAME", "session")
-    prefix = name.lower()
-    if not prefix.startswith(("__host-", "__secure-", "__http-")):
-        return
-    needs: dict[str, tuple[bool, Any]] = {"SESSION_COOKIE_SECURE": (bool(config.get("SESSION_COOKIE_SECURE")), True)}
-    if prefix.startswith("__host-"):
-        root = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
-        needs["SESSION_COOKIE_PATH"] = (root == "/", "/")
-        needs["SESSION_COOKIE_DOMAIN"] = (not config.get("SESSION_COOKIE_DOMAIN"), None)
-    if prefix.startswith(("__http-", "__host-http-")):
-        needs["SESSION_COOKIE_HTTPONLY"] = (bool(config.get("SESSION_COOKIE_HTTPONLY", True)), True)
-    for key, (holds, needed) in needs.items():
-        if not holds:
-            raise ConfigError(
-                f"{key} is {config.get(key)!r}, but browsers accept a cookie named {name!r} only with {key} = "
-                f"{needed!r}; set that, or choose a SESSION_COOKIE_NAME without the prefix."
-            )
+def _optional(got: Mapping[str, Any], key: str) -> float | None:
+    return None if got[key] is None else seconds(got[key], name=key)

@@ -27,7 +27,7 @@ def clock() -> float:
 
 
 app = Flask("flood")
-app.secret_key = "a key"
+app.secret_key = "a key of the tests"
 IdleSession(app, clock=clock)
 
 

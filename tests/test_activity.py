@@ -95,7 +95,7 @@ def test_a_session_without_activity_is_over_at_its_deadline_and_not_before(app: 
 def test_a_hook_that_answers_before_the_others_does_not_hide_activity(clock: FakeClock) -> None:
     app = Flask(__name__)
     app.config["IDLESESSION_IDLE_TIMEOUT"] = TIMEOUT
-    app.secret_key = "key"
+    app.secret_key = "a key of the tests"
 
     @app.before_request
     def answer() -> str:

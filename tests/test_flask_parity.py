@@ -960,11 +960,11 @@ def test_a_secret_key_that_is_set_late_counts(pair: MakePair) -> None:
         app.secret_key = None
     both.same("/all")
     for app in both.apps:
-        app.secret_key = "late"
+        app.secret_key = "set late, but in time"
     both.same("/set/a/1")
     assert both.same("/all").body == '{"a":"1"}\n'
     for app in both.apps:
-        app.secret_key = b"another"
+        app.secret_key = b"another key, also late"
     assert both.same("/all").body == "{}\n"
 
 
@@ -973,7 +973,7 @@ def test_a_fallback_key_is_accepted_and_a_removed_one_is_not(pair: MakePair) -> 
     both = pair(basics)
     both.same("/set/a/1")
     for app in both.apps:
-        app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "new", ["of the parity tests"]
+        app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "a new key for the parity", ["of the parity tests"]
     assert [response.text for response in both.responses("/all")] == ['{"a":"1"}\n'] * 2
     assert [response.status_code for response in both.responses("/set/b/2")] == [200, 200]
     for app in both.apps:

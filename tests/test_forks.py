@@ -243,7 +243,7 @@ def test_an_application_in_use_serves_in_the_child():
         from flask_idlesession import IdleSession
         logging.disable(logging.WARNING)  # That these processes do not share their sessions is well known here.
         app = Flask("app")
-        app.secret_key = "a key"
+        app.secret_key = "a key of the tests"
         app.config["IDLESESSION_IDLE_TIMEOUT"] = 3
         IdleSession(app)
 

@@ -19,6 +19,7 @@ FLOORS = {
     "activity": 5,
     "exclusive": 5,
     "settings": 5,
+    "config_values": 5,
     "cli": 5,
     "pages": 5,
     "manager": 4,

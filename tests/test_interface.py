@@ -33,7 +33,7 @@ def app(clock: FakeClock) -> Flask:
 
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
-    app.secret_key = "first key"
+    app.secret_key = "the first key of all"
     app.config.update(config)
     IdleSession(app, clock=clock)
 
@@ -235,7 +235,7 @@ def test_a_prefixed_name_with_fitting_settings_works(clock: FakeClock) -> None:
 def test_a_token_signed_with_a_fallback_is_accepted_and_signed_anew(app: Flask) -> None:
     client = app.test_client()
     old = value_of(client.get("/set/a/1"))
-    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "second key", ["first key"]
+    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "the second key of all", ["the first key of all"]
     response = client.get("/get/a")
     new = value_of(response)
     assert response.text == "1" and new != old
@@ -248,17 +248,17 @@ def test_a_token_signed_with_a_fallback_is_accepted_and_signed_anew(app: Flask) 
 def test_a_removed_key_opens_nothing(app: Flask) -> None:
     client = app.test_client()
     client.get("/set/a/1")
-    app.secret_key = "second key"
+    app.secret_key = "the second key of all"
     response = client.get("/get/a")
     assert (response.text, cookies(response)) == ("None", [])
-    app.secret_key = "first key"
+    app.secret_key = "the first key of all"
     assert client.get("/get/a").text == "1"
 
 
 def test_several_fallbacks_are_tried_and_a_deletion_needs_no_new_signature(app: Flask) -> None:
     client = app.test_client()
     client.get("/set/a/1")
-    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = b"third", ["second", "first key", b"zeroth"]
+    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = b"the third key of all", ["second", "the first key of all", b"zeroth"]
     assert client.get("/get/a").text == "1"
     (line,) = cookies(client.get("/out"))
     assert "Max-Age=0" in line
@@ -295,7 +295,7 @@ def test_a_fallback_token_of_a_passive_latecomer_is_not_signed_anew_after_a_log_
 
     client = app.test_client()
     token = value_of(client.get("/set/a/1"))
-    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "second key", ["first key"]
+    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "the second key of all", ["the first key of all"]
     late = in_thread(app, "/slow", token)
     assert arrived.wait(10)
     assert len(cookies(client.get("/in/ada"))) == 1

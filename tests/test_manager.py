@@ -27,10 +27,10 @@ from flask_idlesession.codec import Codec
 from flask_idlesession.concurrency import RESERVED
 from flask_idlesession.errors import ConfigError
 from flask_idlesession.ids import Claim
-from flask_idlesession.saver import Saved
 from flask_idlesession.record import Change
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Record
+from flask_idlesession.saver import Saved
 from flask_idlesession.signals import session_created
 from flask_idlesession.signals import session_ended
 from flask_idlesession.signals import session_loaded

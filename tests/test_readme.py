@@ -35,7 +35,8 @@ def run(code, **names):
     return names
 
 
-def test_the_first_example_counts_visits():
+def test_the_first_example_counts_visits(monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "k" * 32)
     client = run(example("def count"), __name__="readme")["app"].test_client()
     assert [client.get("/").text for _ in range(3)] == ["visit 1", "visit 2", "visit 3"]
 
