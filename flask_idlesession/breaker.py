@@ -26,6 +26,9 @@ _T = TypeVar("_T")
 #: So many failures in a row are an outage; one alone may be a connection that went stale.
 _OUTAGE = 3
 
+#: A failure that took so many seconds was a wait in vain: the same request shall not wait again.
+_LONG_WAIT = 0.5
+
 #: Seconds between two tries while it lasts: all that its end can be noticed late.
 _REST = 1.0
 
@@ -93,10 +96,11 @@ class Breaker:
     def _call(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if self._failures:
             self._refuse_early()
+        began_at = self._clock()
         try:
             result = method(*args, **kwargs)
         except StoreError as error:
-            self._note_failure(error)
+            self._note_failure(error, began_at)
             raise
         if self._failures:
             self._note_success()
@@ -105,20 +109,23 @@ class Breaker:
     def _refuse_early(self) -> None:
         """Raise unless it is time to try again."""
         now = self._clock()
-        if not self.is_down or now >= self._try_at:
-            self._try_at = now + _REST
+        if now >= self._try_at:
+            if self.is_down:
+                self._try_at = now + _REST
             return
         raise StoreError(f"The session store has been down for {now - self._failed_at:.0f} s: {self._last_error}")
 
-    def _note_failure(self, error: StoreError) -> None:
+    def _note_failure(self, error: StoreError, began_at: float) -> None:
         with self._lock:
             self._failures += 1
             failures = self._failures
         self._last_error = str(error)
+        now = self._clock()
         if failures == 1:
-            self._failed_at = self._clock()
+            self._failed_at = now
+        if failures == _OUTAGE or now - began_at >= _LONG_WAIT:
+            self._try_at = now + _REST
         if failures == _OUTAGE:
-            self._try_at = self._clock() + _REST
             _logger.error(
                 "The session store is down: %s (%r). Requests that need their session are answered 503 until it is "
                 "back; no cookie is taken away.",

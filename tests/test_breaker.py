@@ -19,10 +19,12 @@ class FailingStore(MemoryStore):
         super().__init__()
         self.is_off = False
         self.asked = 0
+        self.wait = lambda: None
 
     def load(self, sid, *, now):
         self.asked += 1
         if self.is_off:
+            self.wait()
             raise StoreError("nobody answers on port 6379") from ConnectionError("refused")
         return super().load(sid, now=now)
 
@@ -68,6 +70,18 @@ def test_one_failure_is_no_outage(breaker, store):
     fail(breaker, 1)
     assert not breaker.is_down
     store.is_off = False
+    assert load(breaker) is None
+
+
+def test_who_waited_in_vain_does_not_wait_again(breaker, store, clock):
+    store.is_off = True
+    store.wait = lambda: clock.advance(2.0)
+    for failed in range(1, 6):
+        fail(breaker, 10)
+        assert store.asked == failed, "A request that asks ten times waits once."
+        clock.advance(1.0)
+    store.is_off = False
+    assert load(breaker) is None
     assert load(breaker) is None
 
 
