@@ -56,6 +56,11 @@ class Breaker:
         """Whether the store is taken to be out of reach."""
         return self._failures >= _OUTAGE
 
+    @property
+    def down_for(self) -> float:
+        """Seconds since the first failure of those that there were in a row; 0 if the last call succeeded."""
+        return self._clock() - self._failed_at if self._failures else 0.0
+
     def create(self, record: Record) -> None:
         self._call(self.store.create, record)
 

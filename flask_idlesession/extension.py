@@ -10,8 +10,12 @@ from flask import got_request_exception
 from .breaker import Breaker
 from .clock import Clock
 from .clock import system_clock
+from .clock_check import ClockCheck
+from .clock_check import HasClock
 from .codec import Codec
 from .errors import ConfigError
+from .health import examine
+from .health import Health
 from .interface import IdleSessionInterface
 from .interface import Runtime
 from .locks import ForkSafeLock
@@ -22,6 +26,7 @@ from .settings import Settings
 from .store import Store
 from .stores import open_store
 from .stores.memory import MemoryStore
+from .strays import Strays
 
 _NAME = "idlesession"
 
@@ -75,6 +80,7 @@ class AppState:
         self._store = store
         self._clock = clock
         self._runtime: Runtime | None = None
+        self._clock_check: ClockCheck | None = None
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
     @property
@@ -86,6 +92,11 @@ class AppState:
     def manager(self) -> SessionManager:
         """The application's session manager."""
         return self.runtime().manager
+
+    def health(self) -> Health:
+        """Ask the store once, as a request does, and return how that went. An outage is an answer, no error."""
+        manager = self.manager
+        return examine(manager.store, now=manager.now())
 
     def runtime(self) -> Runtime:
         """Return what the sessions run on, the same each time."""
@@ -117,9 +128,14 @@ class AppState:
             clock=self._clock,
             sender=app,
         )
+        if isinstance(store, HasClock):
+            self._clock_check = ClockCheck(store, clock=self._clock)
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
-        return Runtime(settings, manager, peers)
+        # With a journal an unknown token is of a session that expired while nothing ran.
+        is_forgetful = is_alone and type(store) is MemoryStore
+        strays = Strays(store, began_at=manager.now()) if is_forgetful else None
+        return Runtime(settings, manager, peers, strays)
 
     def _open_memory(self, settings: Settings, folder: Path) -> Store:
         if settings.journal is None:

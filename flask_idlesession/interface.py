@@ -25,6 +25,7 @@ from .peers import Peers
 from .saver import Saved
 from .session import Session
 from .settings import Settings
+from .strays import Strays
 from .tokens import Tokens
 
 _logger = logging.getLogger("flask_idlesession")
@@ -41,6 +42,8 @@ class Runtime:
     manager: SessionManager
     #: The other processes with the same application, where they matter: each has a memory of its own.
     peers: Peers | None = None
+    #: What came with tokens of sessions that are not here, where that is a sign of something.
+    strays: Strays | None = None
 
 
 class KeylessSession(NullSession):
@@ -100,7 +103,10 @@ class IdleSessionInterface(SessionInterface):
         runtime = self._runtime()
         environ[self._active_key] = active = is_activity(request, runtime.settings.activity)
         if active:
+            claim = session.claim
             runtime.manager.note_arrival(session)
+            if session.record is None and runtime.strays is not None:
+                runtime.strays.note(claim.sid, now=runtime.manager.now())
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""

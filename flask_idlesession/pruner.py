@@ -1,4 +1,4 @@
-"""Has the store forget what has expired: a few with each request, the rest by the cleaner."""
+"""Has the store forget what has expired: the cleaner does, and where that costs nothing each request a few."""
 
 import time
 from contextlib import suppress
@@ -42,6 +42,8 @@ class Pruner:
         self._clock = clock
         self._interval = interval
         self._endings = endings
+        #: Whether requests forget a few also where the cleaner runs: one that must ask a server has better to do.
+        self._is_near = bool(getattr(store, "in_memory", False))
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self._due = inf
         self._looked = inf
@@ -64,11 +66,18 @@ class Pruner:
         self._wake_cleaner()
 
     def prune_few(self, *, now: float) -> None:
-        """Forget a few of those that have expired, if any has: what a request does in passing."""
+        """Forget a few of those that have expired, if any has: what a request does in passing.
+
+        In a store that is not in this process's memory the cleaner forgets them, if there is one.
+        """
         if not cleaner.is_running:
             self.note(self._due)  # After a fork, under gevent.
-        if now >= self._due:
+        if now < self._due:
+            return
+        if self._is_near or not cleaner.is_running:
             self.prune_evicted()
+        else:
+            self._wake_cleaner()  # It may have slept through a suspend, for it counts on another clock.
 
     def prune_evicted(self) -> None:
         """Forget a few, also where none has expired: the store may have evicted some to make room."""
@@ -105,6 +114,8 @@ class Pruner:
                 if time.monotonic() - began_at >= (_LONG_SLICE if self._is_behind() else _SLICE):
                     return _SLICE
         except StoreError:
+            if not self._is_near:
+                self._due = self._clock() + self._interval  # No request need wake the cleaner before.
             return self._interval
         # Not self._due, which a request may have set to what it found before one that is due earlier came.
         return max(due - self._clock(), self._interval * _GATHER)

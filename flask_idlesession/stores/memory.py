@@ -79,6 +79,9 @@ class MemoryStore:
     Reading takes no lock: a record is one immutable object in a dict.
     """
 
+    #: A request may prune in passing: no server is asked for it.
+    in_memory = True
+
     def __init__(
         self,
         *,
