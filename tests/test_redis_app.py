@@ -16,16 +16,11 @@ from redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended
-from flask_idlesession.settings import KEYS
 from flask_idlesession.testing import FakeClock
 
 #: What the application and the counting itself say to the server.
 _COUNTED = {"hgetall", "evalsha", "eval"}
 _WRITES = {"hset", "hdel", "zadd", "zrem", "sadd", "srem", "unlink", "pexpire"}
-
-needs_touch_interval = pytest.mark.skipif(
-    "IDLESESSION_TOUCH_INTERVAL" not in KEYS, reason="activity is written down with every request"
-)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +90,6 @@ def difference(before: dict[str, int], after: dict[str, int], names: set[str]) -
     return {name: count for name, count in grown.items() if count}
 
 
-@needs_touch_interval
 def test_a_request_that_reads_is_one_round_trip_and_no_write_within_the_touch_interval(
     site: Flask, watcher: redis.Redis, clock: FakeClock
 ) -> None:
