@@ -128,6 +128,7 @@ class TestRedis(StoreContract):
         return lambda: RedisStore(client)
 
 
+@pytest.mark.soak  # But for the client's answers it is the same as Redis above.
 class TestRedisByRESP3(StoreContract):
     rounds = 3
 
@@ -161,7 +162,7 @@ class TestCluster(StoreContract):
 
 class TestRacesOnOneServer(StoreRaces):
     opener = staticmethod(open_url)
-    rounds = 1500
+    rounds = 1000
 
     @pytest.fixture
     def spec(self, server: RedisServer, client: redis.Redis) -> Iterator[str]:
@@ -169,9 +170,13 @@ class TestRacesOnOneServer(StoreRaces):
         assert_no_ghosts(client)
 
 
+@pytest.mark.soak
+class TestManyRacesOnOneServer(TestRacesOnOneServer):
+    rounds, writes, additions = 5000, 200, 200
+
+
 class TestRacesOnACluster(StoreRaces):
     opener = staticmethod(open_url)
-    rounds = 300
 
     @pytest.fixture
     def spec(self, cluster: list[RedisServer]) -> Iterator[str]:
@@ -183,11 +188,11 @@ class TestRacesOnACluster(StoreRaces):
             client.close()
 
 
-@pytest.mark.parametrize(("threads", "processes"), [(4, 0), (2, 2)])
+@pytest.mark.parametrize(("threads", "processes"), [pytest.param(4, 0, marks=pytest.mark.soak), (2, 2)])
 def test_every_call_is_one_atomic_step(server: RedisServer, client: redis.Redis, threads: int, processes: int) -> None:
     seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
     opened = partial(open_url, f"one+{server.url}")
-    overlaps = check_store(opened, histories=150, threads=threads, processes=processes, seed=seed)
+    overlaps = check_store(opened, histories=100, threads=threads, processes=processes, seed=seed)
     assert overlaps > 50, "the calls did not meet; nothing was shown"
 
 
@@ -195,7 +200,7 @@ def test_every_call_about_one_session_is_one_atomic_step_in_a_cluster(cluster: l
     emptied(cluster)
     seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
     opened = partial(open_url, f"many+{cluster[0].url}")
-    check_store(opened, histories=100, threads=4, seed=seed, avoid=frozenset({"delete_user", "next_expiry"}))
+    check_store(opened, histories=50, threads=4, seed=seed, avoid=frozenset({"delete_user", "next_expiry"}))
 
 
 def assert_no_ghosts(*clients: redis.Redis) -> None:

@@ -67,7 +67,7 @@ class TestContract(StoreContract):
 
 class TestRaces(StoreRaces):
     opener = SQLiteStore
-    rounds = 2000
+    rounds = 1000
 
     @pytest.fixture
     def spec(self, path: Path) -> str:
@@ -78,6 +78,11 @@ class TestRaces(StoreRaces):
             path = str(tmp_path / f"new{attempt}" / "sessions.db")
             assert in_processes(None, path, [(_start, ())] * 8) == [True] * 8
             assert _run_sql(Path(path), "SELECT count(*) FROM session") == [(8,)]
+
+
+@pytest.mark.soak
+class TestManyRaces(TestRaces):
+    rounds, writes, additions = 5000, 200, 200
 
 
 def _start(path: str, number: int) -> bool:
@@ -93,7 +98,7 @@ class TestAtomicSteps:
     def test_every_call_is_one_atomic_step(self, path: Path, threads: int, processes: int) -> None:
         seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
         make_store = partial(SQLiteStore, path, busy_timeout=30.0)
-        overlaps = check_store(make_store, histories=200, threads=threads, processes=processes, seed=seed)
+        overlaps = check_store(make_store, histories=100, threads=threads, processes=processes, seed=seed)
         assert overlaps > 50, "the calls did not meet; nothing was shown"
 
 
