@@ -291,9 +291,7 @@ class SQLAlchemyStore:
         return len(infos), gone
 
     def _bury(self, connection: Connection, endings: Sequence[Ending], *, until: float) -> None:
-        rows = row.to_ending_rows(endings, until=until)
-        for start in range(0, len(rows), _CHUNK):
-            connection.execute(self._upsert(rows[start : start + _CHUNK]))
+        connection.execute(self._upsert(), row.to_ending_rows(endings, until=until))
         table = self.endings.c
         due = table.forget_at <= max(ending.ended_at for ending in endings)
         self._forget_endings(connection, select(table.sid).where(due).limit(row.FORGOTTEN_AT_ONCE))
@@ -303,14 +301,14 @@ class SQLAlchemyStore:
                 excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
                 self._forget_endings(connection, select(table.sid).limit(excess))
 
-    def _upsert(self, rows: list[dict[str, Any]]) -> Any:
-        """Return the statement that writes endings, over those that are there of the same sessions."""
+    def _upsert(self) -> Any:
+        """Return the statement that writes an ending, over that which is there of the same session."""
         others = row.ENDING[1:]
         if self._origin.dialect.name in ("mysql", "mariadb"):
-            replacing = mysql.insert(self.endings).values(rows)
+            replacing = mysql.insert(self.endings)
             return replacing.on_duplicate_key_update({name: replacing.inserted[name] for name in others})
         make = postgresql.insert if self._origin.dialect.name == "postgresql" else sqlite.insert
-        inserting = make(self.endings).values(rows)
+        inserting = make(self.endings)
         return inserting.on_conflict_do_update(
             index_elements=["sid"], set_={name: inserting.excluded[name] for name in others}
         )
