@@ -37,7 +37,7 @@ from flask import Flask, request, session
 from flask_idlesession import IdleSession, log_in, log_out
 
 app = Flask(__name__)
-app.config["SECRET_KEY"] = "k"
+app.config["SECRET_KEY"] = "of no use to anybody but a test, and long"
 for name, value in os.environ.items():
     if name.startswith("IDLESESSION_"):
         app.config[name] = value if name == "IDLESESSION_STORE" else float(value)
