@@ -427,6 +427,13 @@ class TestLabels:
         store.commit(record.info.sid, Change(holder=HOLDER, labels={"a": None}), now=NOW)
         assert not client.hexists(key, redis_form.LABELS)  # type: ignore[arg-type]
 
+    def test_they_do_not_keep_a_session_that_was_emptied(self, store: RedisStore, client: redis.Redis) -> None:
+        record = a_record(labels={"a": "1"})
+        store.create(record)
+        emptying = Change(holder=HOLDER, delta={"kept": None}, end_if_emptied=True)
+        assert store.commit(record.info.sid, emptying, now=NOW) is Outcome.EMPTIED
+        assert client.dbsize() == 0
+
     def test_what_is_pruned_is_told_with_them(self, store: RedisStore) -> None:
         record = a_record(labels={"a": "1"})
         store.create(record)
