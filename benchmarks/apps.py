@@ -102,11 +102,11 @@ def make_app(kind: str, at: Services | None = None) -> Flask:
     return app
 
 
-def make_app_on(store: Store | None = None, **config: object) -> Flask:
+def make_app_on(store: Store | None = None, *, clock: Callable[[], float] | None = None, **config: object) -> Flask:
     """Return an application that keeps its sessions in this store, or in what its config says."""
     app = make_app(FLOOR)
     app.config.update(config, SECRET_KEY=_KEY)
-    IdleSession(app, store=store)
+    IdleSession(app, store=store, **({} if clock is None else {"clock": clock}))
     return app
 
 
