@@ -1,7 +1,11 @@
 """What the tests share: the markers, hypothesis's settings, and servers that are started once a run."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +23,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    memory = Path("/dev/shm")
+    if config.option.basetemp is None and memory.is_dir() and shutil.disk_usage(memory).free > 2**30:
+        # Thousands of files are synced, which a busy disk takes its time for. To keep them, give --basetemp.
+        config.option.basetemp = tempfile.mkdtemp(prefix="idlesession-tests-", dir=memory)
+        config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
     config.addinivalue_line("markers", "needs(*flags): what a store must be able to do for this test of the contract")
 
 

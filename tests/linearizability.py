@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -537,7 +538,9 @@ def check_store(
     try:
         with ThreadPoolExecutor(threads) as pool:
             jobs = [pool.submit(job, store, worker=worker) for worker in range(threads)]
-            recorded = [receiver.recv() for receiver in pipes] + [job.result() for job in jobs]
+            told = [receiver.recv() for receiver in pipes]
+            assert not any(isinstance(each, str) for each in told), "\n".join(map(str, told))
+            recorded = told + [job.result() for job in jobs]
     finally:
         sys.setswitchinterval(interval)
         for child in children:
@@ -553,11 +556,15 @@ def check_store(
 
 
 def _work_apart(make_store: Callable[[], Store], sender: Any, job: Callable[[Store], list[list[Event]]]) -> None:
-    store = make_store()
+    """Send what was recorded, or else the traceback of what came between."""
     try:
-        sender.send(job(store))
-    finally:
-        store.close()
+        store = make_store()
+        try:
+            sender.send(job(store))
+        finally:
+            store.close()
+    except BaseException:
+        sender.send(traceback.format_exc())
 
 
 def _work(

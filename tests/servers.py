@@ -86,6 +86,7 @@ def mariadb() -> Iterator[Server]:
         command = [program, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
         command += [f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-grant-tables"]
         command += ["--skip-networking=0", "--innodb-flush-log-at-trx-commit=2", "--max-connections=200"]
+        command += ["--innodb-flush-method=nosync", "--innodb-doublewrite=0"]
         server = Server(command, f"mariadb+pymysql://idle@127.0.0.1:{port}/test", port=port, folder=folder)
         (data / "test").mkdir(exist_ok=True)
         shutil.chown(data / "test", **_names())
