@@ -55,11 +55,13 @@ class Services:
     redis: str | None = None
     sql: str | None = None
     missing: list[str] = field(default_factory=list)
+    #: The applications that use them.
+    apps: list[Flask] = field(default_factory=list)
 
 
 @contextmanager
 def services() -> Iterator[Services]:
-    """Run a Redis and a PostgreSQL server, where they are installed."""
+    """Run a Redis and a PostgreSQL server, where they are installed, for longer than what uses them."""
     with ExitStack() as stack:
         found = Services(stack.enter_context(a_folder()))
         for name, server in (("redis", redis_server), ("sql", postgresql)):
@@ -68,6 +70,9 @@ def services() -> Iterator[Services]:
             except Missing as reason:
                 found.missing.append(str(reason))
         yield found
+        for app in found.apps:
+            if "idlesession" in app.extensions:
+                app.extensions["idlesession"].manager.close()
 
 
 def make_app(kind: str, at: Services | None = None) -> Flask:
@@ -77,6 +82,8 @@ def make_app(kind: str, at: Services | None = None) -> Flask:
     if kind != FLOOR:
         app.secret_key = _KEY
     _INSTALL.get(kind, lambda app, at: None)(app, at)
+    if at is not None:
+        at.apps.append(app)
     numbers = count(1)
 
     @app.get("/start/<int:size>/<int:number>")

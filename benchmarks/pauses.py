@@ -201,7 +201,8 @@ def tables(results: Results) -> list[Table]:
     count = f"{results['sessions']:,}"
     note = (
         f"Milliseconds to an answer from when the request was due, {1000 * _APART:.0f} ms after the one before, in the "
-        f"{results['seconds']:g} s (or until all are forgotten) from when half of {count} sessions end. Medians of {results['rounds']} runs."
+        f"{results['seconds']:g} s (or until all are forgotten) from when half of {count} sessions end. "
+        f"Medians of {results['rounds']} runs."
     )
     more = (
         f"Milliseconds; the longest of {count}, on the processor and on the wall. Medians of {results['rounds']} runs."

@@ -60,7 +60,7 @@ _numbers = count()
 
 def measure(*, quick: bool) -> Results:
     """Measure the speed of all, then the room that a million sessions take."""
-    sessions, seconds, rounds = (500, 0.01, 3) if quick else (100_000, 0.15, 15)
+    sessions, seconds, rounds = (300, 0.01, 2) if quick else (100_000, 0.15, 15)
     with services() as at:
         found = {**in_memory(at.folder), **shared(at.folder, redis_url=at.redis, sql_url=at.sql)}
         with closing_all(found) as contenders:
@@ -163,7 +163,7 @@ def _time_together(works: list[Callable[[], None]]) -> float:
 
 def measure_room(*, quick: bool) -> list[dict[str, Any]]:
     """Return the bytes for each session, each kind in a process of its own."""
-    count = 30_000 if quick else 1_000_000
+    count = 20_000 if quick else 1_000_000
     rows = []
     for name in (PLAIN, INDEXED, DICT, SIMPLE_CACHE, CACHETOOLS):
         rows.append({"store": name, "bytes": in_fresh_process(room_of, name, count), "sessions": count})
