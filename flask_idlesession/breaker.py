@@ -17,6 +17,7 @@ from .record import Outcome
 from .record import Record
 from .record import SessionInfo
 from .store import Store
+from .store import Visited
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -44,6 +45,9 @@ class Breaker:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
         self.bounded = bool(getattr(store, "bounded", False))
+        if isinstance(store, Visited):
+            visit = store.visit
+            self.visit = lambda sid, **how: self._call(visit, sid, **how)
         self._clock = clock
         self._failures = 0
         self._failed_at = 0.0

@@ -5,12 +5,23 @@ from collections.abc import Sequence
 from typing import Protocol
 from typing import runtime_checkable
 
+from .errors import DecodeError
 from .ids import SessionId
 from .record import Change
 from .record import Ending
 from .record import Outcome
 from .record import Record
 from .record import SessionInfo
+
+
+class UnreadableRecord(DecodeError):
+    """There is a live session, and what is stored of it cannot be read: it was encrypted with a key that is not
+    there any more. ``info`` is what is known of it.
+    """
+
+    def __init__(self, message: str, *, info: SessionInfo) -> None:
+        super().__init__(message)
+        self.info = info
 
 
 @runtime_checkable
@@ -28,7 +39,7 @@ class Store(Protocol):
         also one that has expired and was not pruned yet."""
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
-        """Return a copy of the live record, or None."""
+        """Return a copy of the live record, or None. Raise :exc:`UnreadableRecord` if it is there in vain."""
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply ``change`` as :meth:`Record.judge` and :meth:`Record.apply` say, in one step.
@@ -65,3 +76,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files, connections and threads. Idempotent."""
+
+
+@runtime_checkable
+class Visited(Protocol):
+    """What a store may do besides, if that saves it a way to a server and back."""
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float) -> Record | None:
+        """Touch the session, and return its record as it is then; None, and no touch, if it is not live or
+        ``holder`` does not open it. A permanent session's ``refresh_by`` becomes the one given."""

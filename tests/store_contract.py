@@ -139,6 +139,8 @@ class StoreContract:
     prunes = True
     #: ``next_expiry`` tells to the instant; else it may say too early, or nothing.
     next_expiry_is_exact = False
+    #: It can touch a session and return it in one step.
+    visits = False
     #: Among so many sessions that end in one moment ``next_expiry`` and ``prune`` still find the first.
     crowd = 300
     #: How often each race is run: fewer times for a store behind a network.
@@ -756,6 +758,42 @@ class StoreContract:
         assert store.commit(record.info.sid, change, now=NOW) is DONE
         loaded = store.load(record.info.sid, now=NOW)
         assert loaded is not None and loaded.values == {"a": b""}
+
+    # Visits.
+
+    @pytest.mark.needs("visits")
+    def test_a_visit_touches_and_returns_what_is_there_then(self, store: Any) -> None:
+        record = a_record(user_id="ada", labels={"a": "1"}, values={"v": b"1", "w": b""})
+        store.create(record)
+        sid, later = record.info.sid, NOW + IDLE - 1
+        seen = replace(record, info=replace(record.info, last_seen_at=later))
+        assert store.visit(sid, holder=HOLDER, now=later, refresh_by=NOW + 7) == seen
+        assert store.load(sid, now=later) == seen
+        assert store.visit(sid, holder=HOLDER, now=NOW, refresh_by=NOW + 7) == seen, "The clock stepped back."
+        assert store.load(sid, now=later + IDLE) is None
+        assert store.visit(sid, holder=HOLDER, now=later + IDLE, refresh_by=NOW + 7) is None
+        assert store.visit(uuid4(), holder=HOLDER, now=NOW, refresh_by=NOW + 7) is None
+
+    @pytest.mark.needs("visits")
+    def test_a_visit_refreshes_a_permanent_session_and_makes_none_so(self, store: Any) -> None:
+        record = a_record(refresh_by=NOW + 30)
+        store.create(record)
+        visited = store.visit(record.info.sid, holder=HOLDER, now=NOW + 1, refresh_by=NOW + 40)
+        assert visited.info.refresh_by == NOW + 40
+        assert store.load(record.info.sid, now=NOW + 1) == visited
+
+    @pytest.mark.needs("visits")
+    def test_only_who_holds_the_secret_visits(self, store: Any) -> None:
+        record = a_record()
+        store.create(record)
+        sid = record.info.sid
+        assert store.visit(sid, holder=STRANGER, now=NOW + 1, refresh_by=inf) is None
+        assert store.load(sid, now=NOW + 1) == record
+        rotation = Rotation(secret_digest=SECOND, user_id=None, grace_ends_at=NOW + 10)
+        assert store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW) is DONE
+        assert store.visit(sid, holder=HOLDER, now=NOW + 9, refresh_by=inf) is not None
+        assert store.visit(sid, holder=HOLDER, now=NOW + 10, refresh_by=inf) is None
+        assert store.visit(sid, holder=SECOND, now=NOW + 10, refresh_by=inf) is not None
 
     # Labels.
 

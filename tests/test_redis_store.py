@@ -121,6 +121,7 @@ def sizes(*clients: redis.Redis) -> dict[str, int]:
 
 
 class TestRedis(StoreContract):
+    visits = True
     rounds = 15
 
     @pytest.fixture
@@ -130,6 +131,7 @@ class TestRedis(StoreContract):
 
 @pytest.mark.soak  # But for the client's answers it is the same as Redis above.
 class TestRedisByRESP3(StoreContract):
+    visits = True
     rounds = 3
 
     @pytest.fixture
@@ -140,6 +142,7 @@ class TestRedisByRESP3(StoreContract):
 
 
 class TestValkey(StoreContract):
+    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -151,6 +154,7 @@ class TestValkey(StoreContract):
 
 
 class TestCluster(StoreContract):
+    visits = True
     rounds = 5
 
     @pytest.fixture

@@ -66,16 +66,17 @@ class RedisStore:
             raise SessionExists(f"There is a session {record.info.sid} already.")
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
-        fields = self._fields(sid)
-        if not fields:
-            return None
-        if form.HEAD not in fields:
-            raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
-        stored = form.sid_in(fields[form.HEAD])
-        record = form.to_record(sid, fields)
-        if stored != sid.bytes:
+        record = self._to_record(sid, self._fields(sid))
+        return record if record is not None and record.info.is_live(now) else None
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float) -> Record | None:
+        """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not
+        open it. A permanent session is refreshed until ``refresh_by``. All of it is one round trip.
+        """
+        told = self._run(scripts.VISIT, self._keys(sid), form.DOUBLE.pack(now) + form.DOUBLE.pack(refresh_by), holder)
+        if type(told) is not list or len(told) % 2:
             raise self._crossed()
-        return record if record.info.is_live(now) else None
+        return self._to_record(sid, dict(zip(told[::2], told[1::2], strict=True)))
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
@@ -160,6 +161,17 @@ class RedisStore:
             self._drop_connections()
             raise StoreError("The answer was no session; the connection is dropped.") from error
         return fields  # type: ignore[no-any-return]
+
+    def _to_record(self, sid: SessionId, fields: dict[bytes, bytes]) -> Record | None:
+        if not fields:
+            return None
+        if form.HEAD not in fields:
+            raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
+        stored = form.sid_in(fields[form.HEAD])
+        record = form.to_record(sid, fields)
+        if stored != sid.bytes:
+            raise self._crossed()
+        return record
 
     def _infos(self) -> Iterator[SessionInfo]:
         for base in self._bases:

@@ -105,6 +105,22 @@ return 1
 """
 )
 
+# A head with new times, secrets or owner, and with it what depends on those.
+_WRITE = r"""
+local function write(key, s, now, expired, owned)
+  s.expires = math.min(s.seen + s.idle, s.lifetime, s.refresh)
+  local ttl, kept = ttl_of(s, now), redis.call('PTTL', key)
+  local stale = s.owner ~= owned or (ttl and kept < ttl - SLACK / 2) or (not ttl and kept ~= -1)
+  if stale or s.expires < expired then file(sid_of(key), s, ttl) end
+  if stale then own(sid_of(key), s, ttl) end
+  redis.call('HSET', key, HEAD, struct.pack(FORMAT, s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created,
+    s.former_ends, s.sid, s.marks, #s.secret, s.secret, #s.former, s.former) .. s.owner)
+  if stale and ttl then redis.call('PEXPIRE', key, ttl) end
+  if stale and not ttl then redis.call('PERSIST', key) end
+  if owned ~= '' and s.owner ~= owned then redis.call('SREM', set_of(owned), sid_of(key)) end
+end
+"""
+
 # What is left of the labels, then what the delta says; each name and each value follows its length.
 _RELABEL = r"""
 local function relabelled(labels, delta)
@@ -130,6 +146,7 @@ end
 COMMIT = Script(
     _COMMON
     + _KEEP
+    + _WRITE
     + _FORGET
     + _RELABEL
     + r"""
@@ -177,25 +194,37 @@ if rotates == 1 then
   if grace == grace then s.former, s.former_ends = s.secret, grace end
   s.secret, s.owner = ARGV[4], ARGV[5]
 end
-s.expires = math.min(s.seen + s.idle, s.lifetime, s.refresh)
 s.marks = mark .. string.sub(s.marks, 1, 32 - #mark)
-
-local ttl, kept = ttl_of(s, now), redis.call('PTTL', key)
-local stale = s.owner ~= owned or (ttl and kept < ttl - SLACK / 2) or (not ttl and kept ~= -1)
-if stale or s.expires < expired then file(sid_of(key), s, ttl) end
-if stale then own(sid_of(key), s, ttl) end
-redis.call('HSET', key, HEAD, struct.pack(FORMAT, s.version, s.seen, s.idle, s.lifetime, s.refresh, s.created,
-  s.former_ends, s.sid, s.marks, #s.secret, s.secret, #s.former, s.former) .. s.owner)
+write(key, s, now, expired, owned)
 if ARGV[6] ~= '' then
   local labels = relabelled(redis.call('HGET', key, LABELS) or '', ARGV[6])
   if labels ~= '' then redis.call('HSET', key, LABELS, labels) else redis.call('HDEL', key, LABELS) end
 end
 for i = at, from - 1, 1000 do redis.call('HSET', key, unpack(ARGV, i, math.min(i + 999, from - 1))) end
 for i = from, to, 1000 do redis.call('HDEL', key, unpack(ARGV, i, math.min(i + 999, to))) end
-if stale and ttl then redis.call('PEXPIRE', key, ttl) end
-if stale and not ttl then redis.call('PERSIST', key) end
-if owned ~= '' and s.owner ~= owned then redis.call('SREM', set_of(owned), sid_of(key)) end
 return DONE
+"""
+)
+
+# ARGV: now and the instant to refresh by, the holder's digest. It touches the session
+# and returns all of it, or nothing to whom it does not open.
+VISIT = Script(
+    _COMMON
+    + _KEEP
+    + _WRITE
+    + r"""
+local key, holder = KEYS[2], ARGV[2]
+local now, refresh = struct.unpack('<dd', ARGV[1])
+local head = redis.call('HGET', key, HEAD)
+if not head then return {} end
+local s = read(head)
+if now >= s.expires then return {} end
+if holder ~= s.secret and (now >= s.former_ends or holder ~= s.former) then return {} end
+local expired = s.expires
+s.seen = math.max(s.seen, now)
+if s.refresh < math.huge then s.refresh = refresh end
+write(key, s, now, expired, s.owner)
+return redis.call('HGETALL', key)
 """
 )
 
