@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 
 from .clock import Clock
@@ -18,6 +19,8 @@ from .pruner import Pruner
 from .record import Change
 from .record import Ending
 from .record import EndReason
+from .record import Labels
+from .record import NO_LABELS
 from .record import Outcome
 from .record import Record
 from .record import SessionInfo
@@ -25,6 +28,8 @@ from .signals import session_created
 from .signals import session_loaded
 from .signals import tell
 from .store import Store
+from .store import UnreadableRecord
+from .store import Visited
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -48,8 +53,11 @@ class Lifecycle:
         self.policy = policy
         self.codec = codec
         self.now = clock
+        #: Tells where the present request came from, as far as that is to be kept.
+        self.origin: Callable[[], Labels] = _nowhere
         self._sender = weakref.ref(sender)
         self._is_bounded = bool(getattr(store, "bounded", False))
+        self._visited = store if isinstance(store, Visited) else None
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
 
@@ -69,10 +77,43 @@ class Lifecycle:
     def reload(self, claim: Claim) -> Record | None:
         """Return the live record that the claim opens now, or None."""
         now = self.now()
-        record = self.store.load(claim.sid, now=now)
+        record = self.look_up(claim.sid, now=now)
         if record is None or self.pruner.has_condemned(claim.sid):
             return None
         return record if record.opens_to(claim.holder, now=now) else None
+
+    @property
+    def visits(self) -> bool:
+        """Whether the store touches and returns a session in one way to a server, and each request touches."""
+        return self._visited is not None and not self.policy.touch_interval
+
+    def visit(self, claim: Claim) -> Record | None:
+        """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
+        assert self._visited is not None
+        now = self.now()
+        self.pruner.prune_few(now=now)
+        refresh_by = self.policy.refreshed(now) if self.policy.refresh_each_request else None
+        record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
+        if record is None or self.pruner.has_condemned(claim.sid):
+            return None
+        tell(session_loaded, self.sender, info=record.info)
+        return record
+
+    def look_up(self, sid: SessionId, *, now: float) -> Record | None:
+        """Return the live record, or None. One that cannot be read is ended."""
+        try:
+            return self.store.load(sid, now=now)
+        except UnreadableRecord as error:
+            self.give_up(error.info, error)
+            return None
+
+    def look_up_info(self, sid: SessionId, *, now: float) -> SessionInfo | None:
+        """Return the info of the live record, of one that cannot be read too, or None."""
+        try:
+            record = self.store.load(sid, now=now)
+        except UnreadableRecord as error:
+            return error.info
+        return None if record is None else record.info
 
     def commit(self, claim: Claim, change: Change) -> Outcome:
         """Apply the change in one step."""
@@ -127,8 +168,11 @@ class Lifecycle:
         ending = self.store.ending(sid, now=now)
         if ending is not None:
             return ending
-        record = self.store.load(sid, now=_LONG_AGO)  # It may have expired and not been pruned yet.
-        if record is None or record.info.is_live(now):
+        info = self.look_up_info(sid, now=_LONG_AGO)  # It may have expired and not been pruned yet.
+        if info is None or info.is_live(now):
             return None
-        info = record.info
         return Ending(sid=sid, reason=info.expiry_reason, ended_at=info.expires_at, user_id=info.user_id)
+
+
+def _nowhere() -> Labels:
+    return NO_LABELS

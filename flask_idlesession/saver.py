@@ -9,6 +9,7 @@ from math import inf
 from math import isfinite
 
 from .concurrency import RESERVED
+from .errors import DecodeError
 from .errors import StoreError
 from .errors import TooManySessions
 from .ids import Claim
@@ -74,12 +75,14 @@ class Saver:
         left it is written now: the session was live when its user came, so the view may take its time.
         """
         try:
-            record = session.load()
+            record = self._arrive(session)
         except StoreError:
             return  # Whether the view needs its session is for the view to find out.
         now = self._lifecycle.now()
         session.seen_at = now
-        if record is None or session.claim is None or not self._policy.touches_at_once(record.info, now=now):
+        if record is None or session.claim is None or session.is_touched:
+            return
+        if not self._policy.touches_at_once(record.info, now=now):
             return
         seen = self._policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
@@ -89,6 +92,14 @@ class Saver:
             session.record = record.apply(touch, now=now)
         elif outcome is Outcome.GONE:
             session.adopt(None)
+
+    def _arrive(self, session: Session) -> Record | None:
+        """Return the session's record, touched where that is no way to a server more than to read it."""
+        if session.is_loaded or session.claim is None or not self._lifecycle.visits:
+            return session.load()
+        session.adopt(self._lifecycle.visit(session.claim))
+        session.is_touched = True
+        return session.record
 
     def save(self, session: Session, *, active: bool) -> Saved:
         """Store what a request did to its session, in one step; ``active``: the request is activity.
@@ -179,7 +190,7 @@ class Saver:
         change = self._change(session, record, now=now, active=active, rotated=rotated)
         if change == Change(holder=claim.holder):
             return Saved.KEPT
-        if change.is_touch and self._policy.may_wait(record.info, now=now):
+        if change.is_touch and (session.is_touched or self._policy.may_wait(record.info, now=now)):
             outcome = None
         elif change.is_touch:
             outcome = self._lifecycle.touch(claim, change, now=now)
@@ -263,7 +274,12 @@ class Saver:
         if interval is None or not active:
             return session.intents.rotate
         rotated_at = record.values.get(_ROTATED_AT)
-        since = record.info.created_at if rotated_at is None else self._lifecycle.codec.decode(rotated_at)
+        since = record.info.created_at
+        if rotated_at is not None:
+            try:
+                since = self._lifecycle.codec.decode(rotated_at)
+            except DecodeError:  # It was encrypted, and the keys were taken away.
+                return True
         return session.intents.rotate or now - since >= interval
 
     def _rotation(self, session: Session, info: SessionInfo, claim: Claim, *, now: float) -> Rotation:
@@ -303,10 +319,10 @@ class Saver:
         now = self._lifecycle.now()
         if now - self._logged_out.get(claim.sid, -inf) < self._policy.rotation_grace:
             return True
-        record = self._store.load(claim.sid, now=now)
-        if record is None:
+        info = self._lifecycle.look_up_info(claim.sid, now=now)
+        if info is None:
             return False
-        began_at = record.info.created_at if record.info.authenticated_at is None else record.info.authenticated_at
+        began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
         return began_at > now - self._policy.rotation_grace
 
     def _drop(self, session: Session, delta: Delta) -> Saved:
@@ -328,15 +344,16 @@ class Saver:
         """
         intents = session.intents
         user_id = intents.user_id or (None if info is None else info.user_id)
-        if user_id is None or not (session.origin or intents.user_id or intents.labels):
+        is_log_in = intents.user_id is not None
+        if user_id is None or not (is_log_in or session.seen_at is not None or intents.labels):
             return NO_LABELS
         known = NO_LABELS if info is None else info.labels
         labels: dict[str, str | float | None] = {}
-        for name, value in session.origin.items():
+        for name, value in self._lifecycle.origin().items() if is_log_in or session.seen_at is not None else ():
             labels[name] = value
             if f"first_{name}" not in known:
                 labels[f"first_{name}"] = value
-        if intents.user_id is not None:
+        if is_log_in:
             labels[AUTHENTICATED_AT] = now
         labels |= intents.labels or {}
         return {name: value for name, value in labels.items() if value != known.get(name)}

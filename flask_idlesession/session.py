@@ -84,10 +84,10 @@ class Session(SessionMixin):
         self.seen_at: float | None = None
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
         self.came_at = keeper.now()
+        #: Whether the activity of this request is noted in the store already.
+        self.is_touched = False
         #: Whether it has a token that its holder was not told yet.
         self.is_unsent = False
-        #: Where the request came from, as labels; empty where that is not to be kept.
-        self.origin: Labels = NO_LABELS
         self._shown = claim
         self.adopt(None)
         self._is_loaded = claim is None

@@ -82,6 +82,6 @@ class Store(Protocol):
 class Visited(Protocol):
     """What a store may do besides, if that saves it a way to a server and back."""
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float) -> Record | None:
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         """Touch the session, and return its record as it is then; None, and no touch, if it is not live or
-        ``holder`` does not open it. A permanent session's ``refresh_by`` becomes the one given."""
+        ``holder`` does not open it. A permanent session's ``refresh_by`` becomes the one given, if any."""

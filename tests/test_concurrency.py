@@ -557,7 +557,7 @@ def test_a_store_that_takes_no_id_at_all_is_an_error_and_no_endless_loop(manager
 
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
-    app.config.update(SECRET_KEY="k", **config)
+    app.config.update(SECRET_KEY="k" * 32, **config)
     IdleSession(app, clock=clock, store=MemoryStore())
 
     @app.get("/show")
@@ -697,7 +697,7 @@ def test_a_token_before_a_rotation_is_not_signed_anew_with_a_new_key(clock):
     client = app.test_client()
     client.get("/set/a/1")
     before = token_of(client)
-    app.config.update(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["k"])
+    app.config.update(SECRET_KEY="new" * 8, SECRET_KEY_FALLBACKS=["k" * 32])
     client.get("/rotate")
     late = bearer(app, before).get("/show")
     assert late.json == {"a": "1"} and "Set-Cookie" not in late.headers

@@ -82,7 +82,7 @@ def browsers(threads: int) -> Iterator[Browsers]:
 
 def make_app() -> Flask:
     app = Flask(__name__)
-    app.config.update(SECRET_KEY="k")
+    app.config.update(SECRET_KEY="k" * 32)
     IdleSession(app, store=MemoryStore())
     met = threading.Barrier(2)
 

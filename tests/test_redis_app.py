@@ -109,6 +109,23 @@ def test_a_request_that_reads_is_one_round_trip_and_no_write_within_the_touch_in
     assert difference(after, calls(watcher), _COUNTED) == {"hgetall": 1, "evalsha": 1}
 
 
+def test_a_request_that_reads_and_touches_is_one_round_trip(
+    site: Flask, watcher: redis.Redis, clock: FakeClock
+) -> None:
+    client = site.test_client()
+    client.get("/write")
+    client.get("/read")
+    before = settled(watcher)
+    for path in ("/read", "/ignore"):
+        for _ in range(20):
+            clock.advance(1)
+            assert client.get(path).status_code == 200
+    after = calls(watcher)
+    assert difference(before, after, {"evalsha", "eval"}) == {"evalsha": 40}
+    (info,) = site.extensions["idlesession"].manager.find()
+    assert info.last_seen_at == clock()
+
+
 def test_a_request_that_writes_is_two_round_trips_its_activity_included(
     site: Flask, watcher: redis.Redis, clock: FakeClock
 ) -> None:
@@ -119,7 +136,7 @@ def test_a_request_that_writes_is_two_round_trips_its_activity_included(
     for number in range(20):
         clock.advance(1)
         assert client.get("/write").text == str(number + 3)
-    assert difference(before, calls(watcher), _COUNTED) == {"hgetall": 20, "evalsha": 20}
+    assert difference(before, calls(watcher), _COUNTED) == {"hgetall": 20, "evalsha": 40}  # HGETALL within a script.
 
 
 def test_a_visitor_without_a_session_costs_nothing_and_a_new_session_one_round_trip(

@@ -28,7 +28,7 @@ from flask_idlesession import IdleSession, session_ended
 from flask_idlesession.cleaner import cleaner
 
 app = Flask(__name__)
-app.config.update(SECRET_KEY="a key", IDLESESSION_IDLE_TIMEOUT=0.2, IDLESESSION_CLEANUP_INTERVAL=0.2)
+app.config.update(SECRET_KEY="k" * 32, IDLESESSION_IDLE_TIMEOUT=0.2, IDLESESSION_CLEANUP_INTERVAL=0.2)
 IdleSession(app)
 ended = {}
 

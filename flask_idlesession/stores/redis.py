@@ -69,11 +69,11 @@ class RedisStore:
         record = self._to_record(sid, self._fields(sid))
         return record if record is not None and record.info.is_live(now) else None
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float) -> Record | None:
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not
-        open it. A permanent session is refreshed until ``refresh_by``. All of it is one round trip.
+        open it. A permanent session is refreshed until ``refresh_by``, if that is given. All of it is one round trip.
         """
-        told = self._run(scripts.VISIT, self._keys(sid), form.DOUBLE.pack(now) + form.DOUBLE.pack(refresh_by), holder)
+        told = self._run(scripts.VISIT, self._keys(sid), form.to_visit(now, refresh_by), holder)
         if type(told) is not list or len(told) % 2:
             raise self._crossed()
         return self._to_record(sid, dict(zip(told[::2], told[1::2], strict=True)))

@@ -44,6 +44,9 @@ _NEVER_SEEN = float("-inf")
 
 DOUBLE = Struct("<d")
 
+# Now, and refresh by.
+_VISIT = Struct("<dd")
+
 #: How long a label's name is, or its value; each follows its length. In a delta a value of no bytes removes.
 _LENGTH = Struct("<I")
 
@@ -166,6 +169,11 @@ def to_keep(endings: Sequence[Ending], *, until: float) -> bytes:
     """Return for how many milliseconds a server is to keep these at the least, counted from the first of them."""
     seconds = until - min(ending.ended_at for ending in endings)
     return b"%d" % (1000 * min(max(seconds, 0.0), _LONGEST))
+
+
+def to_visit(now: float, refresh_by: float | None) -> bytes:
+    """Return what the script that touches and returns a session is told of the time."""
+    return _VISIT.pack(now, _NOT_TOLD if refresh_by is None else refresh_by)
 
 
 def to_arguments(change: Change, *, now: float, mark: bytes) -> list[bytes]:

@@ -206,7 +206,7 @@ return DONE
 """
 )
 
-# ARGV: now and the instant to refresh by, the holder's digest. It touches the session
+# ARGV: now and the instant to refresh by (not a number: none is told), the holder's digest. It touches the session
 # and returns all of it, or nothing to whom it does not open.
 VISIT = Script(
     _COMMON
@@ -222,7 +222,7 @@ if now >= s.expires then return {} end
 if holder ~= s.secret and (now >= s.former_ends or holder ~= s.former) then return {} end
 local expired = s.expires
 s.seen = math.max(s.seen, now)
-if s.refresh < math.huge then s.refresh = refresh end
+if refresh == refresh and s.refresh < math.huge then s.refresh = refresh end
 write(key, s, now, expired, s.owner)
 return redis.call('HGETALL', key)
 """
