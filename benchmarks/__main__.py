@@ -101,6 +101,8 @@ def _illustrate(folder: Path, report: dict[str, Any]) -> None:
         _include(folder / f"{name}.inc", part.tables(results))
         for title, plot in part.plots(results).items():
             draw(plot, folder / f"{title}.svg")
+    if report["parts"].keys() != PARTS.keys():
+        return  # The targets and the machine are those of a run of all parts.
     _include(folder / "targets.inc", [to_table(targets(report["parts"]))])
     _include(folder / "machine.inc", [_machine_table(report["machine"])])
 
