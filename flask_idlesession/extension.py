@@ -26,6 +26,7 @@ from .settings import Settings
 from .store import Store
 from .stores import open_store
 from .stores.memory import MemoryStore
+from .stores.sealed import SealedStore
 from .strays import Strays
 
 _NAME = "idlesession"
@@ -120,8 +121,11 @@ class AppState:
                 f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
                 'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
             )
+        keys = settings.encryption_keys
+        sealed = SealedStore(store, keys) if keys else store
         manager = SessionManager(
-            store if isinstance(store, MemoryStore) else Breaker(store),
+            # An outage is answered before anything is encrypted for it.
+            sealed if isinstance(store, MemoryStore) else Breaker(sealed),
             policy=settings.policy,
             cleanup_interval=settings.cleanup_interval,
             codec=self._codec,

@@ -36,4 +36,5 @@ def examine(store: Store, *, now: float) -> Health:
     else:
         latency = time.perf_counter() - asked_at
     inner, down_for = (store.store, store.down_for) if isinstance(store, Breaker) else (store, 0.0)
+    inner = getattr(inner, "store", inner)  # Not what encrypts, but where it is kept.
     return Health(kind=type(inner).__name__, is_up=latency is not None, down_for=down_for, latency=latency)

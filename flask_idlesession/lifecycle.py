@@ -93,7 +93,11 @@ class Lifecycle:
         now = self.now()
         self.pruner.prune_few(now=now)
         refresh_by = self.policy.refreshed(now) if self.policy.refresh_each_request else None
-        record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
+        try:
+            record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
+        except UnreadableRecord as error:
+            self.give_up(error.info, error)
+            return None
         if record is None or self.pruner.has_condemned(claim.sid):
             return None
         tell(session_loaded, self.sender, info=record.info)

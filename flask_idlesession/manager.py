@@ -167,7 +167,7 @@ class SessionManager:
     def _find_record(self, sid: SessionId) -> Record:
         if not isinstance(sid, SessionId):
             raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}.")
-        record = self.store.load(sid, now=self.now())
+        record = self._lifecycle.look_up(sid, now=self.now())
         if record is None:
             raise SessionNotFound(f"There is no live session {sid}.")
         return record

@@ -56,8 +56,8 @@ class Revocation:
 
     def revoke(self, sid: SessionId, *, by: str | None = None) -> bool:
         """End the session; return whether there was one and this call ended it."""
-        record = self._store.load(sid, now=self._lifecycle.now())
-        return record is not None and self._lifecycle.end(record.info, EndReason.REVOKED, by=by)
+        info = self._lifecycle.look_up_info(sid, now=self._lifecycle.now())
+        return info is not None and self._lifecycle.end(info, EndReason.REVOKED, by=by)
 
     def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,14 @@ class Settings:
     journal: Path | None
     durability: str
     remember_lifetime: float
-    encryption_keys: tuple[bytes, ...]
+    encryption_keys: tuple[bytes, ...] = field(repr=False)
     login_view: str | None
     origin: str | None
     bind_address: str
     bind_agent: str
     token_header: str | None
     claims: str | None
-    claims_key: Any
+    claims_key: Any = field(repr=False)
     claims_lifetime: float
     keep_forms: int
     audit: bool

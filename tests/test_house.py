@@ -46,6 +46,7 @@ FLOORS = {
     "ids": 1,
     "codec": 1,
     "engine": 1,
+    "keyring": 1,
     "locks": 1,
     "signals": 1,
     "clock": 1,
