@@ -18,6 +18,7 @@ from flask import request
 from flask import session
 from flask import url_for
 
+from .binding import SUSPECT
 from .ids import SessionId
 from .manager import SessionManager
 from .policy import MINUTE
@@ -35,9 +36,6 @@ UserId = str | int | UUID
 
 #: The label that says how a user proved who they are, in the application's own words.
 LEVEL = "level"
-
-#: The label of a session whose user is to prove anew who they are, because it came from somewhere else.
-SUSPECT = "suspect"
 
 
 def log_in(

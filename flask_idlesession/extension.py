@@ -7,6 +7,7 @@ from typing import cast
 from flask import Flask
 from flask import got_request_exception
 
+from .binding import Binding
 from .breaker import Breaker
 from .clock import Clock
 from .clock import system_clock
@@ -20,6 +21,7 @@ from .interface import IdleSessionInterface
 from .interface import Runtime
 from .locks import ForkSafeLock
 from .manager import SessionManager
+from .origin import Origin
 from .peers import Peers
 from .settings import read_settings
 from .settings import Settings
@@ -134,6 +136,7 @@ class AppState:
         )
         if isinstance(store, HasClock):
             self._clock_check = ClockCheck(store, clock=self._clock)
+        _watch(manager, settings)
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         # With a journal an unknown token is of a session that expired while nothing ran.
@@ -153,3 +156,11 @@ class AppState:
             max_sessions=settings.max_sessions,
             max_bytes=settings.max_bytes,
         )
+
+
+def _watch(manager: SessionManager, settings: Settings) -> None:
+    """Have the manager note where users come from, and bind their sessions to that, as the settings say."""
+    origin = Origin(settings.origin)
+    address, agent = settings.bind_address, settings.bind_agent
+    is_bound = (address, agent) != ("off", "off")
+    manager.watch(origin, guard=Binding(manager, origin, address=address, agent=agent) if is_bound else None)

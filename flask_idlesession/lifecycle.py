@@ -33,6 +33,8 @@ from .store import Visited
 
 _logger = logging.getLogger("flask_idlesession")
 
+Guard = Callable[[Claim, Record], Record | None]
+
 #: How many ids are tried for a new session. The second is hardly ever needed, the third never.
 _ID_TRIES = 3
 
@@ -55,6 +57,8 @@ class Lifecycle:
         self.now = clock
         #: Tells where the present request came from, as far as that is to be kept.
         self.origin: Callable[[], Labels] = _nowhere
+        #: Judges the requests of users, and returns what their view may see.
+        self.guard: Guard | None = None
         self._sender = weakref.ref(sender)
         self._is_bounded = bool(getattr(store, "bounded", False))
         self._visited = store if isinstance(store, Visited) else None
@@ -69,10 +73,7 @@ class Lifecycle:
     def load(self, claim: Claim) -> Record | None:
         """Return the live record that the claim opens, or None: a request arrives with it."""
         self.pruner.prune_few(now=self.now())
-        record = self.reload(claim)
-        if record is not None:
-            tell(session_loaded, self.sender, info=record.info)
-        return record
+        return self._admit(claim, self.reload(claim))
 
     def reload(self, claim: Claim) -> Record | None:
         """Return the live record that the claim opens now, or None."""
@@ -98,9 +99,14 @@ class Lifecycle:
         except UnreadableRecord as error:
             self.give_up(error.info, error)
             return None
-        if record is None or self.pruner.has_condemned(claim.sid):
-            return None
-        tell(session_loaded, self.sender, info=record.info)
+        return self._admit(claim, None if self.pruner.has_condemned(claim.sid) else record)
+
+    def _admit(self, claim: Claim, record: Record | None) -> Record | None:
+        """Return what a request may see of what its claim opens."""
+        if record is not None and self.guard is not None and record.info.user_id is not None:
+            record = self.guard(claim, record)
+        if record is not None:
+            tell(session_loaded, self.sender, info=record.info)
         return record
 
     def look_up(self, sid: SessionId, *, now: float) -> Record | None:

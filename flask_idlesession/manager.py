@@ -1,5 +1,6 @@
 """Carries a session through its life, from creation to end: without HTTP, and without Flask."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from .errors import DecodeError
 from .errors import SessionNotFound
 from .ids import Claim
 from .ids import SessionId
+from .lifecycle import Guard
 from .lifecycle import Lifecycle
 from .policy import Policy
 from .policy import seconds
@@ -23,6 +25,7 @@ from .record import AUTHENTICATED_AT
 from .record import Change
 from .record import Delta
 from .record import EndReason
+from .record import Labels
 from .record import Outcome
 from .record import Record
 from .record import SessionInfo
@@ -102,6 +105,12 @@ class SessionManager:
     def open(self, claim: Claim | None) -> Session:
         """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
         return Session(self, claim)
+
+    def watch(self, origin: Callable[[], Labels], *, guard: Guard | None = None) -> None:
+        """Note of users' sessions where their requests come from, as ``origin`` tells; let ``guard`` judge each of
+        these requests, and return what its view may see of the session.
+        """
+        self._lifecycle.origin, self._lifecycle.guard = origin, guard
 
     @property
     def sender(self) -> object:

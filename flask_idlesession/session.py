@@ -28,7 +28,6 @@ from .keeper import Keeper
 from .policy import seconds
 from .record import Delta
 from .record import Ending
-from .record import Labels
 from .record import LONGEST_USER_ID
 from .record import merged
 from .record import NO_LABELS

@@ -160,6 +160,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings in ``config``. Raise :exc:`~flask_idlesession.ConfigError` for what is wrong."""
     _check_names(config)
     check_cookie(config)
+    _check_binding(config)
     got = {key: config.get(key, default) for key, (default, _) in KEYS.items()}
     return Settings(
         store=got["IDLESESSION_STORE"],
@@ -190,6 +191,15 @@ def _check_names(config: Mapping[str, Any]) -> None:
         if key.startswith(PREFIX) and key not in KEYS:
             near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
+
+
+def _check_binding(config: Mapping[str, Any]) -> None:
+    for key in ("IDLESESSION_BIND_ADDRESS", "IDLESESSION_BIND_AGENT"):
+        if config.get(key, "off") != "off" and config.get("IDLESESSION_ORIGIN", "truncated") is None:
+            raise ConfigError(
+                f"{key} is {config[key]!r}, but with IDLESESSION_ORIGIN = None nothing is kept to compare with; "
+                'set IDLESESSION_ORIGIN = "truncated", or leave the sessions unbound.'
+            )
 
 
 def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:

@@ -29,6 +29,18 @@ session_logged_in = _signals.signal("session-logged-in")
 #: else ended it, ``info.labels["ended_by"]`` says who.
 session_ended = _signals.signal("session-ended")
 
+#: A request showed the token of a user's session from elsewhere than before, and ``IDLESESSION_BIND_ADDRESS`` or
+#: ``IDLESESSION_BIND_AGENT`` is on: ``what`` is "address" or "agent", ``seen`` is what it was this time (as far as it
+#: is kept), ``reaction`` what is done about it.
+session_mismatched = _signals.signal("session-mismatched")
+
+#: A log-in was refused, because the user ``user_id`` has as many sessions as they may have. There is no ``info``.
+log_in_refused = _signals.signal("log-in-refused")
+
+#: Cookies came that are no tokens of this application, ``count`` of them since this was last told; once a minute at
+#: most. There is no ``info``.
+bad_tokens_seen = _signals.signal("bad-tokens-seen")
+
 
 def tell(signal: NamedSignal, sender: object, **what: Any) -> None:
     """Call every receiver, also when one of them raises.

@@ -16,6 +16,8 @@ FLOORS = {
     "extension": 6,
     "interface": 5,
     "accounts": 5,
+    "origin": 5,
+    "binding": 5,
     "activity": 5,
     "exclusive": 5,
     "settings": 5,
