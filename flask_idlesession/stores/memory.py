@@ -101,9 +101,9 @@ class MemoryStore:
         self._logged_in = Wheel()
         self._count = 0
         self._bytes = 0
-        # How sessions ended: two dicts, of which the older goes whole when the younger is full.
-        self._buried: dict[int, bytes] = {}
-        self._buried_before: dict[int, bytes] = {}
+        # How sessions ended: pairs of dicts, of which the older goes whole when the younger is full.
+        self._buried: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
+        self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
     def __len__(self) -> int:
@@ -199,14 +199,18 @@ class MemoryStore:
             return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        packed = {ending.sid.int: _pack_ending(ending, until) for ending in endings}
+        packed = [(ending.sid.int, _pack_ending(ending, until)) for ending in endings]
         with self._lock:
-            self._buried.update(packed)
-            if len(self._buried) >= _MAX_BURIED:
-                self._buried_before, self._buried = self._buried, {}
+            for key, grave in packed:
+                place = key % _SHARDS
+                young = self._buried[place]
+                young[key] = grave
+                if len(young) >= _MAX_BURIED // _SHARDS:
+                    self._buried_before[place], self._buried[place] = young, {}
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        packed = self._buried.get(sid.int) or self._buried_before.get(sid.int)
+        place = sid.int % _SHARDS
+        packed = self._buried[place].get(sid.int) or self._buried_before[place].get(sid.int)
         return None if packed is None else _unpack_ending(sid, packed, now)
 
     def close(self) -> None:
