@@ -32,6 +32,7 @@ from .exclusive import exclusive as exclusive
 from .extension import IdleSession as IdleSession
 from .ids import SessionId as SessionId
 from .manager import SessionManager as SessionManager
+from .origin import device_of as device_of
 from .policy import Policy as Policy
 from .record import Change as Change
 from .record import Ending as Ending

@@ -21,6 +21,8 @@ from flask import url_for
 from .binding import SUSPECT
 from .ids import SessionId
 from .manager import SessionManager
+from .origin import DEVICE
+from .origin import hinted_device
 from .policy import MINUTE
 from .policy import seconds
 from .record import NO_LABELS
@@ -242,8 +244,15 @@ def _bind(
         permanent=permanent,
         idle_timeout=idle_timeout,
         lifetime=lifetime,
-        labels={**labels, SUSPECT: None},
+        labels={**_device(), **labels, SUSPECT: None},
     )
+
+
+def _device() -> Mapping[str, str | None]:
+    """Return the label of what the browser says of itself, where that is to be kept."""
+    if not has_request_context() or _settings().origin is None:
+        return {}
+    return {DEVICE: hinted_device(request)}
 
 
 def _duration(value: float | timedelta | None, name: str) -> float | None:
