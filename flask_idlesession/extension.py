@@ -30,6 +30,7 @@ from .stores import open_store
 from .stores.memory import MemoryStore
 from .stores.sealed import SealedStore
 from .strays import Strays
+from .transport import HeaderTransport
 
 _NAME = "idlesession"
 
@@ -142,7 +143,8 @@ class AppState:
         # With a journal an unknown token is of a session that expired while nothing ran.
         is_forgetful = is_alone and type(store) is MemoryStore
         strays = Strays(store, began_at=manager.now()) if is_forgetful else None
-        return Runtime(settings, manager, peers, strays)
+        header = None if settings.token_header is None else HeaderTransport(settings.token_header)
+        return Runtime(settings, manager, peers, strays, header)
 
     def _open_memory(self, settings: Settings, folder: Path) -> Store:
         if settings.journal is None:

@@ -20,6 +20,7 @@ from .activity import is_activity
 from .codec import Codec
 from .config_values import check_secret_key
 from .errors import StoreError
+from .ids import Claim
 from .manager import SessionManager
 from .peers import Peers
 from .saver import Saved
@@ -27,6 +28,7 @@ from .session import Session
 from .settings import Settings
 from .strays import Strays
 from .tokens import Tokens
+from .transport import HeaderTransport
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -44,6 +46,8 @@ class Runtime:
     peers: Peers | None = None
     #: What came with tokens of sessions that are not here, where that is a sign of something.
     strays: Strays | None = None
+    #: The other place where a token may be, if there is one.
+    header: HeaderTransport | None = None
 
 
 class KeylessSession(NullSession):
@@ -86,7 +90,8 @@ class IdleSessionInterface(SessionInterface):
         manager = runtime.manager
         if runtime.peers is not None:
             runtime.peers.join(app.secret_key)
-        tokens, token = self._tokens_of(app), self._find_token(app, request)
+        tokens = self._tokens_of(app)
+        token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
         claim = None if token is None else tokens.read(token)
         if token is not None and claim is None:
             self._note_bad_token(app, manager.now())
@@ -127,11 +132,28 @@ class IdleSessionInterface(SessionInterface):
             saved = Saved.ENDED if session.intents.end else Saved.KEPT
         if session.accessed:
             response.vary.add("Cookie")
+        if runtime.header is not None:
+            self._tell_by_header(app, session, response, saved)
+            if runtime.header.is_used_now():
+                return
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
             response.vary.add("Cookie")
         elif saved is Saved.ISSUED or self._must_repeat(app, session, saved):
             self._set_cookie(app, session, response)
+
+    def _tell_by_header(self, app: Flask, session: Session, response: Response, saved: Saved) -> None:
+        """Do for a request that used the token header what else is done with cookies, but for keeping it longer."""
+        header = cast(HeaderTransport, self._runtime().header)
+        if session.accessed:
+            response.vary.add(header.name)
+        if not header.is_used_now():
+            return
+        if saved is Saved.ENDED:
+            header.tell(response, "")
+        elif saved is Saved.ISSUED or saved is Saved.KEPT and self._must_repeat(app, session, saved):
+            request.environ[self._issued_key] = True
+            header.tell(response, self._tokens_of(app).issue(cast(Claim, session.claim)))
 
     def _was_active(self, runtime: Runtime) -> bool:
         """Whether the present request is activity; one saved without having arrived (a test's session
@@ -192,6 +214,13 @@ class IdleSessionInterface(SessionInterface):
             return values[0]
         return "" if values else None
 
+    def _shown_token(self, app: Flask, request: Request) -> str | None:
+        """Return the token in the header, where the request uses that, else the one in the cookie."""
+        header = self._runtime().header
+        if header is not None and header.is_used(request):
+            return header.find(request)
+        return self._find_token(app, request)
+
     def _must_repeat(self, app: Flask, session: Session, saved: Saved) -> bool:
         """Whether to send the token that the session already had: to be kept longer, signed anew, or because
         it went into a response of this request that was thrown away.
@@ -213,7 +242,7 @@ class IdleSessionInterface(SessionInterface):
         """Whether the browser's token is signed with a fallback key, and must be signed anew."""
         if len(self._tokens_of(app).keys) == 1 or not has_request_context():
             return False
-        token = self._find_token(app, request)
+        token = self._shown_token(app, request)
         return bool(token) and not self._tokens_of(app).is_current(cast(str, token))
 
     def _note_bad_token(self, app: Flask, now: float) -> None:
@@ -222,9 +251,9 @@ class IdleSessionInterface(SessionInterface):
             self._quiet_until = now + _QUIET
             count, self._bad_tokens = self._bad_tokens, 0
             _logger.warning(
-                "Requests came with a cookie %r that is no token of this application (%d since the last such line): "
-                "garbage, signed with another key, or two cookies of one name. They were served without a session. "
-                "If another application shares this host, give each its own SESSION_COOKIE_NAME.",
+                "Requests came with a cookie %r or a token header that is no token of this application (%d since the "
+                "last such line): garbage, signed with another key, or two of one name. They were served without a "
+                "session. If another application shares this host, give each its own SESSION_COOKIE_NAME.",
                 self.get_cookie_name(app),
                 count,
             )

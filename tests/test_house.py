@@ -21,6 +21,7 @@ FLOORS = {
     "activity": 5,
     "exclusive": 5,
     "settings": 5,
+    "transport": 5,
     "config_values": 5,
     "cli": 5,
     "pages": 5,
