@@ -274,7 +274,7 @@ def _ask_to_log_in() -> None:
 def _outlive_revocation() -> None:
     """Let the request that revoked a user's sessions log that user in: it knows of it."""
     if has_request_context():
-        _session().came_at = _manager().now() + 1e-6
+        _session().came_at = _manager().arrival()
 
 
 def _actor() -> str | None:

@@ -23,6 +23,9 @@ class Keeper(Protocol):
     def now(self) -> float:
         """Return the present instant."""
 
+    def arrival(self) -> float:
+        """Return the instant of a request that comes now: after every revocation before it."""
+
     def load(self, claim: Claim) -> Record | None:
         """Return the live record that the claim opens, or None: a request arrives with it."""
 

@@ -87,7 +87,7 @@ class SessionManager:
         self.admit, self.note_arrival, self.save = self._saver.admit, self._saver.note_arrival, self._saver.save
         self.sessions_of, self.revoke = self._revocation.sessions_of, self._revocation.revoke
         self.revoke_user, self.revoke_all = self._revocation.revoke_user, self._revocation.revoke_all
-        self.revoke_where = self._revocation.revoke_where
+        self.revoke_where, self.arrival = self._revocation.revoke_where, self._revocation.arrival
 
     def __enter__(self) -> "SessionManager":
         return self

@@ -166,19 +166,6 @@ def is_same_browser(kept: str, agent: str | None) -> bool:
     return (before.family, before.platform) == (present.family, present.platform)
 
 
-def meets(kept: object, network: IPv4Network | IPv6Network) -> bool:
-    """Return whether an address that was kept is in the network; one that was truncated, whether it may be."""
-    if not isinstance(kept, str):
-        return False
-    try:
-        ours = ip_network(kept, strict=False)
-    except ValueError:
-        return False
-    if isinstance(network, IPv4Network):
-        return isinstance(ours, IPv4Network) and ours.overlaps(network)
-    return isinstance(ours, IPv6Network) and ours.overlaps(network)
-
-
 @lru_cache(_READY)
 def address_in(text: str | None) -> _Address | None:
     """Return an IP address; an IPv4 one that is written as IPv6 (``::ffff:192.0.2.1``) as IPv4. None for anything

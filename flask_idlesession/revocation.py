@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
-from ipaddress import ip_address
 from ipaddress import ip_network
+from ipaddress import IPv4Network
+from ipaddress import IPv6Network
 from uuid import UUID
 from uuid import uuid5
 
@@ -34,6 +35,9 @@ _EVERYBODY = uuid5(_NAMES, "everybody")
 #: Seconds for which a revocation is remembered: no request that began before it takes longer.
 _MEMORY = 3600.0
 
+#: Seconds between two instants that are told apart.
+_TICK = 1e-6
+
 #: Seconds after which whoever is logging in is taken for dead, and for which others wait for him.
 _TURN = 5.0
 
@@ -48,6 +52,13 @@ class Revocation:
         self._lifecycle = lifecycle
         self._store = lifecycle.store
         self._policy = lifecycle.policy
+        # When sessions were last revoked in this process. Its clock may stand still; what comes later is later.
+        self._revoked_at = 0.0
+
+    def arrival(self) -> float:
+        """Return the instant of a request that comes now: after every revocation that this process has seen."""
+        now = self._lifecycle.now()
+        return now if now > self._revoked_at else self._revoked_at + _TICK
 
     def sessions_of(self, user_id: str) -> list[SessionInfo]:
         """Return the user's live sessions, the one last seen first. O(that user's)."""
@@ -82,7 +93,7 @@ class Revocation:
         """End the sessions for which all of this holds; return how many.
 
         ``idle_for``: without activity for so many seconds at least. ``address``: last seen from this address or
-        network. ``labels``: with these labels, as ``idp_sid="…"`` for a back-channel log-out. Without
+        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as ``idp_sid="…"`` for a back-channel log-out. Without
         ``user_id`` all sessions are looked at.
         """
         if idle_for is None and address is None and user_id is None and not labels:
@@ -93,7 +104,7 @@ class Revocation:
             info
             for info in self._store.find(now=now, user_id=user_id)
             if (idle_for is None or now - info.last_seen_at >= idle_for)
-            and (network is None or _is_within(info.labels.get("address"), network))
+            and (network is None or _may_be_within(info.labels.get("address"), network))
             and all(info.labels.get(name) == value for name, value in labels.items())
         ]
         return self._end_all(chosen, keep=keep, by=by)
@@ -169,7 +180,7 @@ class Revocation:
         return True
 
     def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
-        now = self._lifecycle.now()
+        self._revoked_at = now = self.arrival()
         kept = None if keep is None else str(keep)
         ending = Ending(sid=marker, reason=EndReason.REVOKED, ended_at=now, user_id=user_id, by=kept)
         self._store.bury([ending], until=now + _MEMORY)
@@ -186,8 +197,9 @@ def _marker_of(user_id: str) -> SessionId:
     return uuid5(_NAMES, f"user {user_id}")
 
 
-def _is_within(address: object, network: object) -> bool:
+def _may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:
+    """Whether a session whose address was kept so, whole or truncated, may have come from the network."""
     try:
-        return ip_address(str(address)) in network  # type: ignore[operator]
+        return ip_network(str(kept), strict=False).overlaps(network)
     except ValueError:
         return False

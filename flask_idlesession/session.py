@@ -82,7 +82,7 @@ class Session(SessionMixin):
         #: When the request that carries this session counted as activity; None as long as it did not.
         self.seen_at: float | None = None
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
-        self.came_at = keeper.now()
+        self.came_at = keeper.arrival()
         #: Whether the activity of this request is noted in the store already.
         self.is_touched = False
         #: Whether it has a token that its holder was not told yet.
