@@ -166,12 +166,17 @@ def check_secret_key(secret_key: str | bytes) -> None:
 
 
 def check_cookie(config: Mapping[str, Any]) -> None:
-    """Refuse a prefixed cookie name that browsers would not accept with these settings (RFC 6265bis, 4.1.3)."""
-    name = config.get("SESSION_COOKIE_NAME", "session")
+    """Refuse a cookie that browsers would not accept with these settings (RFC 6265bis, 4.1.3 and 5.6)."""
+    name, is_secure = config.get("SESSION_COOKIE_NAME", "session"), bool(config.get("SESSION_COOKIE_SECURE"))
     prefix = name.lower()
+    if config.get("SESSION_COOKIE_SAMESITE") == "None" and not (is_secure or config.get("SESSION_COOKIE_PARTITIONED")):
+        raise ConfigError(
+            f"SESSION_COOKIE_SECURE is {config.get('SESSION_COOKIE_SECURE')!r}, but browsers accept a cookie with "
+            'SESSION_COOKIE_SAMESITE = "None" only with SESSION_COOKIE_SECURE = True; set that, or take "Lax".'
+        )
     if not prefix.startswith(("__host-", "__secure-", "__http-")):
         return
-    needs: dict[str, tuple[bool, Any]] = {"SESSION_COOKIE_SECURE": (bool(config.get("SESSION_COOKIE_SECURE")), True)}
+    needs: dict[str, tuple[bool, Any]] = {"SESSION_COOKIE_SECURE": (is_secure, True)}
     if prefix.startswith("__host-"):
         root = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
         needs["SESSION_COOKIE_PATH"] = (root == "/", "/")

@@ -203,6 +203,11 @@ def test_a_cookie_that_browsers_accept_is_taken(config: dict[str, Any]) -> None:
     read_settings(config)
 
 
+def test_a_cookie_for_all_sites_must_be_secure() -> None:
+    assert complaint({"SESSION_COOKIE_SAMESITE": "None"}).startswith("SESSION_COOKIE_SECURE is None, but browsers")
+    read_settings({"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": True})
+
+
 def test_the_prefixed_settings_of_a_whole_app_are_judged_together() -> None:
     app = Flask("app")
     app.config.update(SESSION_COOKIE_NAME="__Host-s", SESSION_COOKIE_SECURE=True)
