@@ -18,8 +18,12 @@ from .accounts import revoke_where as revoke_where
 from .accounts import sessions_of as sessions_of
 from .activity import passive as passive
 from .codec import Codec as Codec
+from .csrf import check_csrf as check_csrf
+from .csrf import csrf_protect as csrf_protect
+from .csrf import csrf_token as csrf_token
 from .errors import ConfigError as ConfigError
 from .errors import ConflictError as ConflictError
+from .errors import CsrfError as CsrfError
 from .errors import DecodeError as DecodeError
 from .errors import EncodeError as EncodeError
 from .errors import IdleSessionError as IdleSessionError

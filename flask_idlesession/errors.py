@@ -1,5 +1,6 @@
 """The errors that the package raises, each a kind of :class:`IdleSessionError`."""
 
+from werkzeug.exceptions import Forbidden
 from werkzeug.exceptions import ServiceUnavailable
 
 
@@ -29,6 +30,10 @@ class LeaseTimeout(ConflictError, TimeoutError):
 
 class TooManySessions(IdleSessionError):
     """The user has as many sessions as they may have, and the application refuses another."""
+
+
+class CsrfError(IdleSessionError, Forbidden):
+    """A request that would change something was sent by another site, or cannot show that it was not."""
 
 
 class StoreError(IdleSessionError, ServiceUnavailable):

@@ -14,6 +14,7 @@ from .clock import system_clock
 from .clock_check import ClockCheck
 from .clock_check import HasClock
 from .codec import Codec
+from .csrf import offer_csrf_token
 from .errors import ConfigError
 from .health import examine
 from .health import Health
@@ -69,6 +70,7 @@ class IdleSession:
         app.extensions[_NAME] = state
         app.session_interface = interface
         app.before_request(interface.note_arrival)
+        app.context_processor(offer_csrf_token)
         got_request_exception.connect(interface.note_failure, app)
 
 

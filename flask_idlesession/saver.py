@@ -8,6 +8,7 @@ from itertools import islice
 from math import inf
 from math import isfinite
 
+from . import csrf_tokens
 from .concurrency import RESERVED
 from .errors import DecodeError
 from .errors import StoreError
@@ -162,7 +163,8 @@ class Saver:
     def _save_new(self, session: Session) -> Saved | None:
         """Store a session that was not stored before; None if there is nothing to store."""
         intents = session.intents
-        values = {key: data for key, data in session.delta().items() if data is not None}
+        delta = session.delta() if intents.own is None else {**session.delta(), **intents.own}
+        values = {key: data for key, data in delta.items() if data is not None}
         if not values and intents.user_id is None:
             return None
         if intents.user_id is None and session.claim is not None and self._was_replaced(session.claim):
@@ -241,6 +243,10 @@ class Saver:
         emptied = bool(delta) and session.is_empty and record.info.user_id is None and session.intents.user_id is None
         if emptied or (rotated is not None and self._policy.rotation_interval is not None):
             delta[_ROTATED_AT] = None if emptied else self._lifecycle.codec.encode(now)
+        if session.intents.own is not None:
+            delta.update(session.intents.own)
+        if rotated is not None and csrf_tokens.FORMER in record.values:
+            delta[csrf_tokens.FORMER] = self._former_csrf_tokens(session, record)
         return Change(
             holder=session.claim.holder,
             last_seen_at=now if active or session.intents.user_id is not None else None,
@@ -251,6 +257,15 @@ class Saver:
             labels=self._label(session, record.info, now=now),
             end_if_emptied=emptied,
         )
+
+    def _former_csrf_tokens(self, session: Session, record: Record) -> bytes:
+        """Return what is kept of the CSRF tokens of before a rotation: those of open forms if nobody asked for it, and
+        none if somebody logged in, for somebody else may have planted the session.
+        """
+        intents, codec = session.intents, self._lifecycle.codec
+        if intents.user_id is not None or intents.rotate or session.claim is None:
+            return csrf_tokens.no_former(codec)
+        return csrf_tokens.with_former(record.values.get(csrf_tokens.FORMER), session.claim.secret, codec)
 
     def _refresh_by(self, session: Session, info: SessionInfo, *, now: float, active: bool, wrote: bool) -> float:
         """Return the instant by which the session must be refreshed, after this request."""

@@ -59,6 +59,8 @@ class Intents:
     labels: dict[str, str | float | None] | None = None
     #: What the session's next token will be, where that was needed before the session is saved.
     claim: Claim | None = None
+    #: Values of the package's own to set, or with None to remove, by reserved key.
+    own: dict[str, bytes | None] | None = None
 
 
 class Session(SessionMixin):
@@ -384,6 +386,18 @@ class Session(SessionMixin):
     def wrote(self, key: str) -> bool:
         """Return whether the view assigned or removed this key."""
         return key in self._suspects
+
+    def get_own(self, key: str) -> bytes | None:
+        """Return what the package keeps in this session under a reserved key, beside the view's values."""
+        own = self.intents.own
+        if own is not None and key in own:
+            return own[key]
+        return None if self.new or self.record is None else self.record.values.get(key)
+
+    def put_own(self, key: str, data: bytes | None) -> None:
+        """Keep something under a reserved key, or nothing any more. It is saved with the rest."""
+        if data != self.get_own(key):
+            self.intents.own = {**(self.intents.own or {}), key: data}
 
     @property
     def is_empty(self) -> bool:
