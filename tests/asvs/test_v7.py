@@ -11,9 +11,9 @@ import pytest
 from bank import Browser
 from bank import infos
 from bank import open_bank
+from flask import Flask
 from fleet import a_fleet
 from fleet import Kind
-from flask import Flask
 
 from flask_idlesession import ConfigError
 from flask_idlesession import session_loaded
