@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 from typing import Literal
 from typing import TypeVar
@@ -12,6 +13,7 @@ from flask import Request
 
 #: A script sends this header (with any value but 0) to say that no user asked for the request.
 PASSIVE_HEADER = "X-IdleSession-Passive"
+_PASSIVE = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 
 Activity = Literal["all", "navigation"] | Callable[[Request], bool]
 
@@ -33,12 +35,41 @@ def passive(view: _View) -> _View:
         def unread(): ...
     """
     setattr(view, _MARK, True)
+    Marks.made += 1
     return view
 
 
-def is_activity(request: Request, rule: Activity) -> bool:
+class Marks:
+    """Remembers which endpoints of an application are passive by a mark, or serve static files.
+
+    ``views`` is the application's own dict: a view that is put in another's place is looked at anew.
+    """
+
+    #: How many marks were made. One that is made late makes all that is remembered worthless.
+    made = 0
+
+    def __init__(self) -> None:
+        self.views: Mapping[str, Callable[..., Any]] = {}
+        self._known: dict[str, tuple[object, int, bool]] = {}
+
+    def hold(self, request: Request) -> bool:
+        """Return whether the request is for such an endpoint."""
+        endpoint = request.endpoint
+        if endpoint is None:
+            return False
+        view = self.views.get(endpoint)
+        known = self._known.get(endpoint)
+        if known is not None and known[0] is view and known[1] == Marks.made:
+            return known[2]
+        is_marked = _is_marked(request, endpoint, view)
+        if not hasattr(view, "view_class"):  # There it may depend on the method.
+            self._known[endpoint] = (view, Marks.made, is_marked)
+        return is_marked
+
+
+def is_activity(request: Request, rule: Activity, marks: Marks) -> bool:
     """Return whether the request counts as activity under ``IDLESESSION_ACTIVITY``."""
-    if request.headers.get(PASSIVE_HEADER, "0") != "0" or _is_marked(request):
+    if request.environ.get(_PASSIVE, "0") != "0" or marks.hold(request):
         return False
     if rule == "all":
         return True
@@ -52,14 +83,10 @@ def is_activity(request: Request, rule: Activity) -> bool:
         return False
 
 
-def _is_marked(request: Request) -> bool:
+def _is_marked(request: Request, endpoint: str, view: object) -> bool:
     """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""
-    endpoint = request.endpoint
-    if endpoint is None:
-        return False
     if endpoint.rpartition(".")[2] == "static":
         return True
-    view = current_app.view_functions.get(endpoint)
     view_class = getattr(view, "view_class", None)
     method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
     if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):

@@ -17,6 +17,7 @@ from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
 
 from .activity import is_activity
+from .activity import Marks
 from .codec import Codec
 from .config_values import check_secret_key
 from .errors import StoreError
@@ -71,11 +72,10 @@ class IdleSessionInterface(SessionInterface):
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
-        # Where a request keeps its session, whether it is activity, and whether it issued a token. The names
-        # are this interface's own: an application may be called with a copy of another one's environ.
-        self._session_key, self._active_key, self._issued_key = (
-            f"flask_idlesession.{what}.{id(self)}" for what in ("session", "active", "issued")
-        )
+        self._marks = Marks()
+        # Where a request keeps its session. The name is this interface's own: an application may be called
+        # with a copy of another one's environ.
+        self._session_key = f"flask_idlesession.session.{id(self)}"
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
         self.serializer = codec
 
@@ -84,13 +84,14 @@ class IdleSessionInterface(SessionInterface):
 
         Nothing is asked of the store yet.
         """
-        if not app.secret_key:
+        secret_key = app.secret_key
+        if not secret_key:
             return None
         runtime = self._runtime()
-        manager = runtime.manager
         if runtime.peers is not None:
-            runtime.peers.join(app.secret_key)
-        tokens = self._tokens_of(app)
+            runtime.peers.join(secret_key)
+        self._marks.views = app.view_functions
+        manager, tokens = runtime.manager, self._tokens_of(app)
         token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
         claim = None if token is None else tokens.read(token)
         if token is not None and claim is None:
@@ -101,14 +102,14 @@ class IdleSessionInterface(SessionInterface):
 
     def note_arrival(self) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
-        environ = request.environ
-        session = environ.get(self._session_key)
+        present: Request = request._get_current_object()  # type: ignore[attr-defined]  # The proxy costs each time.
+        session: Session | None = present.environ.get(self._session_key)
         if session is None or session.claim is None:
             return
         runtime = self._runtime()
-        environ[self._active_key] = active = is_activity(request, runtime.settings.activity)
-        if active:
-            claim = session.claim
+        claim = session.claim
+        session.is_active = is_activity(present, runtime.settings.activity, self._marks)
+        if session.is_active:
             runtime.manager.note_arrival(session)
             if session.record is None and runtime.strays is not None:
                 runtime.strays.note(claim.sid, now=runtime.manager.now())
@@ -125,20 +126,20 @@ class IdleSessionInterface(SessionInterface):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime = self._runtime()
         try:
-            saved = runtime.manager.save(session, active=self._was_active(runtime))
+            saved = runtime.manager.save(session, active=self._was_active(session, runtime))
         except StoreError as error:
             _answer_failure(app, response, error)
             # A log-out is one for this browser, whatever became of the store.
             saved = Saved.ENDED if session.intents.end else Saved.KEPT
         if session.accessed:
-            response.vary.add("Cookie")
+            _vary_by_cookie(response)
         if runtime.header is not None:
             self._tell_by_header(app, session, response, saved)
             if runtime.header.is_used_now():
                 return
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
-            response.vary.add("Cookie")
+            _vary_by_cookie(response)
         elif saved is Saved.ISSUED or self._must_repeat(app, session, saved):
             self._set_cookie(app, session, response)
 
@@ -152,29 +153,27 @@ class IdleSessionInterface(SessionInterface):
         if saved is Saved.ENDED:
             header.tell(response, "")
         elif saved is Saved.ISSUED or saved is Saved.KEPT and self._must_repeat(app, session, saved):
-            request.environ[self._issued_key] = True
+            session.was_sent = True
             header.tell(response, self._tokens_of(app).issue(cast(Claim, session.claim)))
 
-    def _was_active(self, runtime: Runtime) -> bool:
+    def _was_active(self, session: Session, runtime: Runtime) -> bool:
         """Whether the present request is activity; one saved without having arrived (a test's session
         transaction, a WebSocket's event) is asked now.
         """
-        if not has_request_context():
-            return True
-        active: bool | None = request.environ.get(self._active_key)
-        return is_activity(request, runtime.settings.activity) if active is None else active
+        if session.is_active is not None:
+            return session.is_active
+        return not has_request_context() or is_activity(request, runtime.settings.activity, self._marks)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None
-        if has_request_context():
-            request.environ[self._issued_key] = True
+        session.was_sent = True
         response.set_cookie(
             self.get_cookie_name(app),
             self._tokens_of(app).issue(session.claim),
             expires=self.get_expiration_time(app, session),
             **self._attributes(app),
         )
-        response.vary.add("Cookie")
+        _vary_by_cookie(response)
 
     def _attributes(self, app: Flask) -> dict[str, Any]:
         """The cookie's attributes, the same when it is set and when it is deleted: a browser does not
@@ -193,7 +192,10 @@ class IdleSessionInterface(SessionInterface):
 
     def _tokens_of(self, app: Flask) -> Tokens:
         """The signer for the application's present keys, which may be set after the extension."""
-        keys = (*(app.config.get("SECRET_KEY_FALLBACKS") or ()), app.secret_key)
+        keys = (app.secret_key,)
+        fallbacks = app.config.get("SECRET_KEY_FALLBACKS")
+        if fallbacks:
+            keys = (*fallbacks, *keys)
         if keys != self._tokens.keys:
             if not (app.debug or app.testing):
                 check_secret_key(cast(str | bytes, app.secret_key))
@@ -206,9 +208,12 @@ class IdleSessionInterface(SessionInterface):
         Of two cookies one was planted, from a sub-domain or another path, and nobody can tell which.
         """
         name = self.get_cookie_name(app)
-        header = request.environ.get("HTTP_COOKIE", "")
+        header: str = request.environ.get("HTTP_COOKIE", "")
         if name not in header:
             return None
+        plain = _plain_cookie(header, name)
+        if plain is not None:
+            return plain
         values = request.cookies.getlist(name)
         if len(values) == 1:
             return values[0]
@@ -227,7 +232,7 @@ class IdleSessionInterface(SessionInterface):
         """
         if session.record is None or session.claim is None or saved not in (Saved.KEPT, Saved.REFRESHED):
             return False
-        if has_request_context() and self._issued_key in request.environ:
+        if session.was_sent:
             return True
         if saved is Saved.KEPT and not self._is_stale(app):
             return False
@@ -240,7 +245,7 @@ class IdleSessionInterface(SessionInterface):
 
     def _is_stale(self, app: Flask) -> bool:
         """Whether the browser's token is signed with a fallback key, and must be signed anew."""
-        if len(self._tokens_of(app).keys) == 1 or not has_request_context():
+        if len(self._tokens.keys) == 1 or not has_request_context():
             return False
         token = self._shown_token(app, request)
         return bool(token) and not self._tokens_of(app).is_current(cast(str, token))
@@ -257,6 +262,28 @@ class IdleSessionInterface(SessionInterface):
                 self.get_cookie_name(app),
                 count,
             )
+
+
+def _plain_cookie(header: str, name: str) -> str | None:
+    """Return what Werkzeug finds, if the header has the name but once and all of it as browsers write it; else None."""
+    start = header.find(name)
+    end = start + len(name)
+    if start > 0 and header[start - 2 : start] != "; " or header[end : end + 1] != "=" or header.find(name, end) > 0:
+        return None
+    stop = header.find(";", end)
+    value = header[end + 1 :] if stop < 0 else header[end + 1 : stop]
+    is_plain = value.isascii() and value.isprintable() and '"' not in value and value.strip() == value
+    return value if is_plain else None
+
+
+def _vary_by_cookie(response: Response) -> None:
+    """Say that the response depends on the cookie. Werkzeug's ``vary`` costs as much as all else here, so it is
+    left to those responses that say something about it already."""
+    for name, _ in response.headers:
+        if name.lower() == "vary":
+            response.vary.add("Cookie")
+            return
+    response.headers.add("Vary", "Cookie")
 
 
 def _answer_failure(app: Flask, response: Response, error: StoreError) -> None:

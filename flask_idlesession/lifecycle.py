@@ -62,6 +62,8 @@ class Lifecycle:
         self._sender = weakref.ref(sender)
         self._is_bounded = bool(getattr(store, "bounded", False))
         self._visited = store if isinstance(store, Visited) else None
+        #: Whether the store touches and returns a session in one step, and each request touches.
+        self.visits = self._visited is not None and not policy.touch_interval
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
 
@@ -83,15 +85,9 @@ class Lifecycle:
             return None
         return record if record.opens_to(claim.holder, now=now) else None
 
-    @property
-    def visits(self) -> bool:
-        """Whether the store touches and returns a session in one way to a server, and each request touches."""
-        return self._visited is not None and not self.policy.touch_interval
-
-    def visit(self, claim: Claim) -> Record | None:
+    def visit(self, claim: Claim, *, now: float) -> Record | None:
         """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
         assert self._visited is not None
-        now = self.now()
         self.pruner.prune_few(now=now)
         refresh_by = self.policy.refreshed(now) if self.policy.refresh_each_request else None
         try:
@@ -103,9 +99,9 @@ class Lifecycle:
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""
-        if record is not None and self.guard is not None and record.info.user_id is not None:
+        if record is not None and self.guard is not None and record.has_user:
             record = self.guard(claim, record)
-        if record is not None:
+        if record is not None and session_loaded.receivers:
             tell(session_loaded, self.sender, info=record.info)
         return record
 

@@ -22,12 +22,13 @@ class ForkSafeLock:
     while you do.
     """
 
-    __slots__ = ("_lock", "acquire", "release", "__weakref__")
+    __slots__ = ("plain", "acquire", "release", "__weakref__")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.acquire = self._lock.acquire
-        self.release = self._lock.release
+        #: The lock itself, for what every request does: a ``with`` of this one calls nothing in Python.
+        self.plain = threading.Lock()
+        self.acquire = self.plain.acquire
+        self.release = self.plain.release
         with _registry:
             _all.add(self)
 

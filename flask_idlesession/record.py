@@ -168,6 +168,25 @@ class Record:
     former_digest: bytes = field(default=b"", repr=False)
     former_ends_at: float = 0.0
 
+    @property
+    def expires_at(self) -> float:
+        """The instant at which the session is over, if nothing more happens."""
+        return self.info.expires_at
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it also ends unless it is refreshed in time."""
+        return self.info.refresh_by < inf
+
+    @property
+    def has_user(self) -> bool:
+        """Whether it is a user's."""
+        return self.info.user_id is not None
+
+    def holding(self, values: Values) -> "Record":
+        """Return the same with other values."""
+        return replace(self, values=values)
+
     def opens_to(self, holder: bytes, *, now: float) -> bool:
         """Return whether whoever shows ``holder`` may read and write this session at ``now``."""
         return self._holds(holder) or self.is_former(holder, now=now)
@@ -178,7 +197,7 @@ class Record:
 
     def judge(self, change: Change, *, now: float) -> Outcome:
         """Return what a commit of ``change`` at ``now`` answers, before anything is written."""
-        if not self.info.is_live(now) or not self.opens_to(change.holder, now=now):
+        if now >= self.expires_at or not self.opens_to(change.holder, now=now):
             return Outcome.GONE
         if change.rotation is not None and change.rotation.grace_ends_at is not None and not self._holds(change.holder):
             return Outcome.CONFLICT

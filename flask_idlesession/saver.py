@@ -39,6 +39,9 @@ _logger = logging.getLogger("flask_idlesession")
 #: When the session last got a new secret, where that is done at intervals; absent until the first time.
 _ROTATED_AT = RESERVED + "rotated_at"
 
+#: Seconds for which the touch of a request's arrival is as good as one at its end.
+_BRIEF = 0.1
+
 #: With each log-out so many of those before are looked at, and forgotten if they are old enough.
 _FORGET_LOG_OUTS = 4
 
@@ -75,11 +78,11 @@ class Saver:
         The touch is usually left to :meth:`save`, which writes it with the rest. When little life is
         left it is written now: the session was live when its user came, so the view may take its time.
         """
+        now = self._lifecycle.now()
         try:
-            record = self._arrive(session)
+            record = self._arrive(session, now)
         except StoreError:
             return  # Whether the view needs its session is for the view to find out.
-        now = self._lifecycle.now()
         session.seen_at = now
         if record is None or session.claim is None or session.is_touched:
             return
@@ -94,11 +97,11 @@ class Saver:
         elif outcome is Outcome.GONE:
             session.adopt(None)
 
-    def _arrive(self, session: Session) -> Record | None:
+    def _arrive(self, session: Session, now: float) -> Record | None:
         """Return the session's record, touched where that is no way to a server more than to read it."""
         if session.is_loaded or session.claim is None or not self._lifecycle.visits:
             return session.load()
-        session.adopt(self._lifecycle.visit(session.claim))
+        session.adopt(self._lifecycle.visit(session.claim, now=now))
         session.is_touched = True
         return session.record
 
@@ -107,6 +110,8 @@ class Saver:
 
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
+        if session.is_unchanged and (not active or self._has_noted(session)):
+            return Saved.REFRESHED if active and self._is_refreshed(session.record) else Saved.KEPT
         if active and session.claim is not None:
             with suppress(StoreError):
                 session.load()
@@ -141,6 +146,23 @@ class Saver:
         return self._save_known(session, session.record, active=active)
 
     # The steps of save().
+
+    def _has_noted(self, session: Session) -> bool:
+        """Whether what there is to store of a request that asks for nothing is stored already."""
+        if session.claim is None:
+            return True
+        now, record = self._lifecycle.now(), session.record
+        if not self._is_touched(session, now) or self._policy.rotation_interval is not None:
+            return False
+        return record is None or not (record.has_user and self._label(session, record.info, now=now))
+
+    def _is_refreshed(self, record: Record | None) -> bool:
+        """Whether activity has moved the end of a permanent session."""
+        return record is not None and record.is_permanent and self._policy.refresh_each_request
+
+    def _is_touched(self, session: Session, now: float) -> bool:
+        """Whether the touch on arrival is enough: a view that took its time is activity once more."""
+        return session.is_touched and session.seen_at is not None and 0 <= now - session.seen_at < _BRIEF
 
     def _end_intended(self, session: Session) -> bool:
         """End the session that came with the request, if its view said so; return whether this did it: the
@@ -192,7 +214,7 @@ class Saver:
         change = self._change(session, record, now=now, active=active, rotated=rotated)
         if change == Change(holder=claim.holder):
             return Saved.KEPT
-        if change.is_touch and (session.is_touched or self._policy.may_wait(record.info, now=now)):
+        if change.is_touch and (self._is_touched(session, now) or self._policy.may_wait(record.info, now=now)):
             outcome = None
         elif change.is_touch:
             outcome = self._lifecycle.touch(claim, change, now=now)
@@ -216,7 +238,7 @@ class Saver:
             return self._finish_log_in(session, after, rotated)
         session.settle(after, claim)
         # A touch on arrival may have moved it already, by the very instant that the clock still shows.
-        is_refreshed = active and self._policy.refresh_each_request and isfinite(after.info.refresh_by)
+        is_refreshed = active and self._is_refreshed(after)
         return Saved.REFRESHED if is_refreshed or change.refresh_by is not None else Saved.KEPT
 
     def _finish_log_in(self, session: Session, record: Record, claim: Claim) -> Saved:

@@ -63,6 +63,14 @@ class Intents:
     own: dict[str, bytes | None] | None = None
 
 
+class _OwnIntents:
+    """Gives each session intents of its own when they are first looked at: most requests have none."""
+
+    def __get__(self, session: "Session", owner: type) -> Intents:
+        session.__dict__["intents"] = intents = Intents()
+        return intents
+
+
 class Session(SessionMixin):
     """A mutable mapping of str to values, stored under one key each.
 
@@ -72,33 +80,49 @@ class Session(SessionMixin):
     ``claim`` is the right to it.
     """
 
+    # Most requests leave these as they are, so they are the class's until one does not.
     accessed = False
     modified = False
+    record: Record | None = None
+    intents: Intents = _OwnIntents()  # type: ignore[assignment]
+    #: Whether its request is activity; None until that is known.
+    is_active: bool | None = None
+    #: When the request that carries this session counted as activity; None as long as it did not.
+    seen_at: float | None = None
+    #: Whether that is noted in the store already.
+    is_touched = False
+    #: Whether it has a token that its holder was not told yet.
+    is_unsent = False
+    #: Whether a response of this request got the token, which may have been thrown away.
+    was_sent = False
+    _is_exclusive = False
+    #: The keys that the view sees, with their values or _UNREAD; None until it looks.
+    _live: dict[str, Any] | None = None
+    _stored: Mapping[str, bytes]
+    _encoded: dict[str, bytes]
+    _suspects: dict[str, None]
 
     def __init__(self, keeper: Keeper, claim: Claim | None = None) -> None:
         self._keeper = keeper
-        self._is_loaded = False
-        self.claim = claim
-        self.record: Record | None = None
-        self.intents = Intents()
-        #: When the request that carries this session counted as activity; None as long as it did not.
-        self.seen_at: float | None = None
+        self.claim = self._shown = claim
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
         self.came_at = keeper.arrival()
-        #: Whether the activity of this request is noted in the store already.
-        self.is_touched = False
-        #: Whether it has a token that its holder was not told yet.
-        self.is_unsent = False
-        self._shown = claim
-        self.adopt(None)
         self._is_loaded = claim is None
-        self._is_exclusive = False
 
     # The mapping.
 
     def __getitem__(self, key: str) -> Any:
         value = self._look()[key]
         return self._read(key) if value is _UNREAD else value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        value = self._look().get(key, default)
+        if value is not _UNREAD:
+            return value
+        try:
+            return self._read(key)
+        except KeyError:
+            return default
 
     def __setitem__(self, key: str, value: Any) -> None:
         check_key(key)
@@ -165,6 +189,7 @@ class Session(SessionMixin):
             self._look()
         record, is_loaded = self.record, self._is_loaded
         self.adopt(None)
+        self._unfold()
         self.record = record
         self.intents = Intents(end=record is not None or not is_loaded)
         self.modified = True
@@ -250,7 +275,7 @@ class Session(SessionMixin):
         if self.record is None:
             return
         values = merged(self.record.values, delta)
-        self.record = replace(self.record, values=values)
+        self.record = self.record.holding(values)
         self._stored = {} if self.intents.end else visible(values)
 
     # What a session knows of itself.
@@ -380,12 +405,12 @@ class Session(SessionMixin):
 
     def peek(self, key: str) -> Any:
         """Return a value that the view assigned or read, without this being a look of the view's."""
-        value = self._live.get(key)
+        value = self._unfold().get(key)
         return self._read(key) if value is _UNREAD else value
 
     def wrote(self, key: str) -> bool:
         """Return whether the view assigned or removed this key."""
-        return key in self._suspects
+        return self._live is not None and key in self._suspects
 
     def get_own(self, key: str) -> bytes | None:
         """Return what the package keeps in this session under a reserved key, beside the view's values."""
@@ -402,7 +427,15 @@ class Session(SessionMixin):
     @property
     def is_empty(self) -> bool:
         """Whether no key is left."""
-        return not self._live
+        return not self._unfold()
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
+        if self.modified or self.is_unsent or (self._live is not None and self._suspects):
+            return False
+        intents = self.__dict__.get("intents")
+        return intents is None or intents == Intents()
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -411,6 +444,8 @@ class Session(SessionMixin):
         cannot be kept.
         """
         delta: dict[str, bytes | None] = {}
+        if self._live is None:
+            return delta
         for key in self._suspects:
             if key not in self._live:
                 if key in self._stored:
@@ -427,15 +462,14 @@ class Session(SessionMixin):
         """Show what ``record`` holds, in place of what there was."""
         self._is_loaded = True
         self.record = record
-        self._stored = {} if record is None else visible(record.values)
-        self._live: dict[str, Any] = dict.fromkeys(self._stored, _UNREAD)
-        self._encoded: dict[str, bytes] = {}
-        self._suspects: dict[str, None] = {}
+        self._live = None
 
     def settle(self, record: Record | None, claim: Claim | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
-        self.intents = Intents()
+        self.__dict__.pop("intents", None)
+        if self._live is None:
+            return
         self._stored = {} if record is None else visible(record.values)
         self._encoded = {}
         self._suspects = {
@@ -450,8 +484,19 @@ class Session(SessionMixin):
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
         self.accessed = True
+        if self._live is not None:
+            return self._live
         if not self._is_loaded:
             self.load()
+        return self._unfold()
+
+    def _unfold(self) -> dict[str, Any]:
+        """Return the live keys, which are laid out when they are first asked for."""
+        if self._live is None:
+            self._stored = {} if self.record is None else visible(self.record.values)
+            self._live = dict.fromkeys(self._stored, _UNREAD)
+            self._encoded = {}
+            self._suspects = {}
         return self._live
 
     def _read(self, key: str) -> Any:
@@ -462,7 +507,7 @@ class Session(SessionMixin):
                 self._keeper.abandon(self.claim, error)
             self.adopt(None)
             raise KeyError(key) from error
-        self._live[key] = value
+        self._unfold()[key] = value
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value
@@ -474,7 +519,7 @@ def check_key(key: object) -> None:
         raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
     if key.startswith(RESERVED):
         raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
-    if any("\ud800" <= letter <= "\udfff" for letter in key):
+    if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
         raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it.")
 
 

@@ -298,6 +298,28 @@ def test_static_files_are_passive_those_of_blueprints_too(clock: FakeClock, tmp_
     assert not prolongs(app, clock, "/static/missing.svg")
 
 
+def test_a_view_that_is_replaced_or_marked_after_its_first_request_is_looked_at_anew(
+    app: Flask, clock: FakeClock
+) -> None:
+    assert prolongs(app, clock, "/ignore")
+    app.view_functions["ignore"] = passive(lambda: "passive now")
+    assert not prolongs(app, clock, "/ignore")
+    app.view_functions["ignore"] = lambda: "and active again"
+    assert prolongs(app, clock, "/ignore")
+    passive(app.view_functions["ignore"])
+    assert not prolongs(app, clock, "/ignore")
+
+
+def test_a_view_in_two_blueprints_is_passive_in_the_one_that_is_marked(app: Flask, clock: FakeClock) -> None:
+    for name in ("one", "two"):
+        blueprint = Blueprint(name, __name__, url_prefix=f"/{name}")
+        blueprint.add_url_rule("/view", view_func=app.view_functions["ignore"], endpoint="view")
+        app.register_blueprint(passive(blueprint) if name == "two" else blueprint)
+    for _ in range(2):
+        assert prolongs(app, clock, "/one/view")
+        assert not prolongs(app, clock, "/two/view")
+
+
 # What passive requests may do.
 
 

@@ -1,5 +1,6 @@
 """When a response says something about the cookie, and what: never more than is new, never an old token."""
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +11,13 @@ from flask import request
 from flask import Response
 from flask import session
 from flask.testing import FlaskClient
+from werkzeug.http import parse_cookie
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.test import TestResponse
 
 from flask_idlesession import ConfigError
 from flask_idlesession import IdleSession
+from flask_idlesession import interface
 from flask_idlesession import log_in
 from flask_idlesession import log_out
 from flask_idlesession import passive
@@ -258,7 +261,10 @@ def test_a_removed_key_opens_nothing(app: Flask) -> None:
 def test_several_fallbacks_are_tried_and_a_deletion_needs_no_new_signature(app: Flask) -> None:
     client = app.test_client()
     client.get("/set/a/1")
-    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = b"the third key of all", ["second", "the first key of all", b"zeroth"]
+    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = (
+        b"the third key of all",
+        ["second", "the first key of all", b"zeroth"],
+    )
     assert client.get("/get/a").text == "1"
     (line,) = cookies(client.get("/out"))
     assert "Max-Age=0" in line
@@ -505,3 +511,54 @@ def test_two_clients_have_two_sessions(app: Flask) -> None:
         client.get(f"/set/a/{number}")
     assert [client.get("/get/a").text for client in clients] == ["0", "1", "2"]
     assert len(infos(app)) == 3
+
+
+# Short ways to what Werkzeug says.
+
+
+def test_a_cookie_that_is_plain_to_see_is_the_one_that_werkzeug_finds() -> None:
+    chance, found = random.Random(7), 0
+    pieces = ["session", "sessions", "xsession", "=", "=", "; ", ";", " ", '"', "\\073", "a", "Ã©", ",", "\t", "b=c"]
+    for _ in range(20_000):
+        header = "".join(chance.choices(pieces, k=chance.randrange(1, 9)))
+        plain = interface._plain_cookie(header, "session") if "session" in header else None
+        if plain is not None:
+            found += 1
+            assert parse_cookie(header).getlist("session") == [plain], header
+    assert found > 500
+
+
+@pytest.mark.parametrize("others", ["a=1; {}", "{}; a=1", "a=1; {}; b=2", '{}; a="x;y"', "sessions=1; {}", " {} ;a=1"])
+def test_a_token_is_found_among_other_cookies(app: Flask, others: str) -> None:
+    client = app.test_client()
+    client.get("/set/a/1")
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    header = others.format(f"session={cookie.value}")
+    plain = app.test_client(use_cookies=False)
+    assert plain.get("/get/a", headers={"Cookie": header}).text == "1"
+
+
+@pytest.mark.parametrize("said", ["Accept-Encoding", "Cookie", "cookie, Accept"])
+def test_what_a_view_said_of_its_response_is_kept(app: Flask, said: str) -> None:
+    @app.get("/varied")
+    def varied() -> Response:
+        session.get("a")
+        return Response("varied", headers={"vary": said})
+
+    vary = app.test_client().get("/varied").vary
+    assert vary.to_header().lower().split(", ").count("cookie") == 1
+    assert all(name in vary for name in said.split(", "))
+
+
+def test_a_slow_view_is_activity_once_more_when_it_ends(app: Flask, clock: FakeClock) -> None:
+    @app.get("/slow")
+    def slow() -> str:
+        clock.advance(1000)
+        return "done"
+
+    client = app.test_client()
+    client.get("/set/a/1")
+    client.get("/slow")
+    clock.advance(1799)
+    assert client.get("/get/a").text == "1"

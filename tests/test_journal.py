@@ -65,6 +65,7 @@ def touch(at: float) -> Change:
 
 class TestContract(StoreContract):
     crowd = 50
+    visits = True
     rounds = 5
 
     @pytest.fixture

@@ -1,9 +1,14 @@
 """The memory store: the contract, its bounds, and what it costs."""
 
+import copy
 import gc
+import pickle
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from math import inf
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from store_contract import a_record
@@ -23,6 +28,8 @@ from flask_idlesession.record import Rotation
 from flask_idlesession.record import SessionInfo
 from flask_idlesession.store import Store
 from flask_idlesession.stores.memory import MemoryStore
+from flask_idlesession.stores.packed import pack
+from flask_idlesession.stores.packed import PackedRecord
 
 SECOND = digest(b"the second secret")
 
@@ -30,6 +37,7 @@ SECOND = digest(b"the second secret")
 class TestContract(StoreContract):
     # The wheel looks at the first 64 of those that end in one sixteenth of a second.
     crowd = 50
+    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -38,6 +46,7 @@ class TestContract(StoreContract):
 
 class TestContractUnbounded(StoreContract):
     crowd = 50
+    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -335,3 +344,65 @@ def test_a_full_collection_is_not_slower_for_100_000_sessions() -> None:
 @pytest.mark.soak
 def test_a_full_collection_is_not_slower_for_1_000_000_sessions() -> None:
     check_collection(1_000_000, slower=1.5)
+
+
+# A record that is looked into when asked.
+
+
+def changes() -> list[Change]:
+    touch = Change(holder=HOLDER, last_seen_at=NOW + 5)
+    return [
+        touch,
+        Change(holder=HOLDER),
+        Change(holder=HOLDER, last_seen_at=NOW - 5),
+        Change(holder=HOLDER, last_seen_at=NOW + 500),
+        replace(touch, delta={"a": b"new", "b": None, "c": b"", "none": None}),
+        replace(touch, delta={"a": None, "b": None}),
+        replace(touch, idle_timeout=7.0, refresh_by=NOW + 70),
+        replace(touch, refresh_by=inf, labels={"x": 1, "y": None}),
+        replace(touch, rotation=Rotation(secret_digest=b"2" * 32, user_id="bob", grace_ends_at=NOW + 9)),
+    ]
+
+
+@pytest.mark.parametrize("change", changes())
+@pytest.mark.parametrize("user_id", [None, "ada"])
+@pytest.mark.parametrize("former", [{}, {"former_digest": b"f" * 32, "former_ends_at": NOW + 3}])
+def test_a_packed_record_changes_as_a_record_does(change: Change, user_id: str | None, former: dict[str, Any]) -> None:
+    plain = a_record(user_id=user_id, labels={"y": "z"}, values={"a": b"1", "b": b"2"}, refresh_by=NOW + 30)
+    plain = replace(plain, **former)
+    packed = PackedRecord(plain.info.sid, pack(plain))
+    assert (
+        packed == plain and plain == packed and packed.judge(change, now=NOW + 10) is plain.judge(change, now=NOW + 10)
+    )
+    after = packed.apply(change, now=NOW + 10)
+    assert after == plain.apply(change, now=NOW + 10)
+    for one, other in ((packed, plain), (after, plain.apply(change, now=NOW + 10))):
+        assert (one.expires_at, one.is_permanent, one.has_user) == (
+            other.expires_at,
+            other.is_permanent,
+            other.has_user,
+        )
+    assert pack(after) == pack(plain.apply(change, now=NOW + 10))
+
+
+def test_a_packed_record_can_be_copied_pickled_and_shown_and_tells_no_secret() -> None:
+    plain = a_record(user_id="ada", values={"a": b"value"})
+    packed = PackedRecord(plain.info.sid, pack(plain))
+    assert copy.deepcopy(packed) == pickle.loads(pickle.dumps(packed)) == packed == plain
+    assert packed != a_record() and packed != PackedRecord(uuid4(), pack(plain))
+    assert repr(packed) == repr(plain)
+    assert packed.holding({"b": b"2"}) == replace(plain, values={"b": b"2"})
+
+
+def test_a_visit_answers_as_a_touch_and_a_load() -> None:
+    for moment in (NOW - 3, NOW, NOW + 4, NOW + 9, NOW + 10):
+        for holder in (HOLDER, b"f" * 32, b"x" * 32):
+            one, other = MemoryStore(), MemoryStore()
+            record = replace(a_record(idle_timeout=10.0), former_digest=b"f" * 32, former_ends_at=NOW + 5)
+            one.create(record)
+            other.create(record)
+            visited = one.visit(record.info.sid, holder=holder, now=moment, refresh_by=None)
+            outcome = other.commit(record.info.sid, Change(holder=holder, last_seen_at=moment), now=moment)
+            assert (visited is not None) is (outcome is Outcome.DONE)
+            assert visited is None or visited == other.load(record.info.sid, now=moment)
+            assert one.load(record.info.sid, now=NOW) == other.load(record.info.sid, now=NOW)

@@ -22,6 +22,8 @@ class FailingStore(MemoryStore):
         if verb in self.failing:
             raise StoreError("database password hunter2 refused at db.internal")
 
+    visit = None  # Loading and touching fail one by one here.
+
     def create(self, record):
         self._check("create")
         super().create(record)

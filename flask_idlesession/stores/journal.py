@@ -100,6 +100,12 @@ class JournalStore(MemoryStore):
             self._note(sid.int, change)
         return outcome
 
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        record = super().visit(sid, holder=holder, now=now, refresh_by=refresh_by)
+        if record is not None:
+            self._journal.note_touch(sid.int)
+        return record
+
     def _note(self, key: int, change: Change) -> None:
         if change.rotation is not None:
             self._journal.note_turn(key)
@@ -107,7 +113,7 @@ class JournalStore(MemoryStore):
                 self._journal.settle()
             else:  # Nobody asked for it, so nobody is refused a page for it while the disk is bad.
                 self._settle_if_possible()
-        elif change.delta or change.idle_timeout is not None:
+        elif not change.is_touch:
             self._journal.note_change(key)
             if self._waits:
                 self._settle_if_possible()

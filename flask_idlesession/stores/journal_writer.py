@@ -21,7 +21,7 @@ from .journal_frames import Kind
 from .journal_frames import pieces
 from .journal_frames import Rows
 from .journal_replay import Shards
-from .memory import TOUCHED_SIZE
+from .packed import TOUCHED_SIZE
 
 _logger = logging.getLogger("flask_idlesession")
 

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from operator import add
 from struct import Struct
-from typing import NoReturn
 
-from .. import engine
 from ..errors import SessionExists
 from ..ids import SessionId
 from ..locks import ForkSafeLock
@@ -17,28 +15,22 @@ from ..locks import Lock
 from ..record import Change
 from ..record import Ending
 from ..record import EndReason
-from ..record import Labels
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
+from .packed import expiry
+from .packed import is_logged_in
+from .packed import is_permanent
+from .packed import pack
+from .packed import PackedRecord
+from .packed import seen_at
+from .packed import seen_by
+from .packed import touched
+from .packed import TOUCHED_SIZE
+from .packed import unpack_info
+from .packed import user_of
 from .wheel import Truth
 from .wheel import Wheel
-
-# One bytes object for each session: this head (the four times that make its end, when it was created,
-# its secret's digest, the length of what follows), the former digest and its end where there is one,
-# the user's id where there is one, the labels as one msgpack map after its length where there are any, then
-# the values as another.
-_HEAD = Struct("<ddddd32sBH")
-_TIMES = Struct("<dddd")
-#: So much of a packed record, from its front, is all that a touch changes.
-TOUCHED_SIZE = _TIMES.size
-_SEEN = Struct("<d")
-_MARKS = Struct("<BH")
-_MARKS_AT = _HEAD.size - _MARKS.size
-_FORMER = Struct("<32sd")
-
-_HAS_USER, _HAS_FORMER, _HAS_LABELS = 1, 2, 4
-_LABELS_SIZE = Struct("<H")
 
 #: A dict that grows is copied in one go: 256 small ones never stop the world for long.
 _SHARDS = 256
@@ -91,7 +83,8 @@ class MemoryStore:
     ) -> None:
         self.max_sessions = max_sessions
         self.max_bytes = max_bytes
-        self._lock: Lock = ForkSafeLock() if lock is None else lock
+        self._fork_safe = ForkSafeLock() if lock is None else lock
+        self._lock: Lock = getattr(self._fork_safe, "plain", self._fork_safe)
         self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
         # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for
         # a user with so many that going through them each time would take long.
@@ -117,7 +110,7 @@ class MemoryStore:
 
     def create(self, record: Record) -> None:
         key = record.info.sid.int
-        packed = _pack(record)
+        packed = pack(record)
         with self._lock:
             shard = self._shards[key % _SHARDS]
             if key in shard:
@@ -131,38 +124,33 @@ class MemoryStore:
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
         packed = self._shards[sid.int % _SHARDS].get(sid.int)
-        if packed is None or now >= _expiry(packed):
+        if packed is None or now >= expiry(packed):
             return None
-        return _unpack(sid, packed)
+        return PackedRecord(sid, packed)
 
-    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         key = sid.int
         with self._lock:
             shard = self._shards[key % _SHARDS]
             packed = shard.get(key)
             if packed is None:
+                return None
+            if is_permanent(packed):
+                touch = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
+                return self._commit(key, PackedRecord(sid, packed), touch, now)[1]
+            after = touched(packed, holder=holder, now=now)
+            if after is None:
+                return None
+            shard[key] = after
+        return PackedRecord(sid, after)
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        key = sid.int
+        with self._lock:
+            packed = self._shards[key % _SHARDS].get(key)
+            if packed is None:
                 return Outcome.GONE
-            record = _unpack(sid, packed)
-            outcome = record.judge(change, now=now)
-            if outcome is Outcome.EMPTIED:
-                self._forget(key)
-            if outcome is not Outcome.DONE:
-                return outcome
-            after = record.apply(change, now=now)
-            if change.delta or change.rotation is not None:
-                shard[key] = _pack(after)
-            else:
-                shard[key] = _pack_head(after) + packed[_values_at(packed) :]
-            self._bytes += len(shard[key]) - len(packed)
-            if after.info.expires_at < record.info.expires_at:
-                self._by_expiry.file(key, after.info.expires_at)
-                self._settle(self._by_expiry, self._expiry_of)
-            if after.info.user_id != record.info.user_id:
-                self._leave(key, record.info)
-                self._enter(key, after.info)
-            if change.delta:
-                self._make_room(now)
-            return outcome
+            return self._commit(key, PackedRecord(sid, packed), change, now)[0]
 
     def delete(self, sid: SessionId) -> bool:
         with self._lock:
@@ -240,6 +228,28 @@ class MemoryStore:
 
     # What follows is called with the lock held.
 
+    def _commit(self, key: int, record: PackedRecord, change: Change, now: float) -> tuple[Outcome, Record | None]:
+        """Do what :meth:`commit` promises; return the outcome, and if it is DONE the record after it."""
+        outcome = record.judge(change, now=now)
+        if outcome is Outcome.EMPTIED:
+            self._forget(key)
+        if outcome is not Outcome.DONE:
+            return outcome, None
+        after = record.apply(change, now=now)
+        before, packed = record.packed, pack(after)
+        self._shards[key % _SHARDS][key] = packed
+        self._bytes += len(packed) - len(before)
+        expires_at = expiry(packed)
+        if expires_at < expiry(before):
+            self._by_expiry.file(key, expires_at)
+            self._settle(self._by_expiry, self._expiry_of)
+        if change.rotation is not None and after.info.user_id != record.info.user_id:
+            self._leave(key, record.info)
+            self._enter(key, after.info)
+        if change.delta:
+            self._make_room(now)
+        return outcome, after
+
     def _take_up(self, shard: dict[int, bytes], keys: list[int], times: "array[float]") -> None:
         """Note some sessions of a shard in the wheels and under their users.
 
@@ -247,14 +257,14 @@ class MemoryStore:
         and to compute each one's place now would be most of the time that a start takes.
         """
         self._by_expiry.file_all(keys, _first_expiry(times))
-        logged_in = [key for key in keys if shard[key][_MARKS_AT] & _HAS_USER]
+        logged_in = [key for key in keys if is_logged_in(shard[key])]
         for key in logged_in:
-            user_id = _user_id(shard[key])
+            user_id = user_of(shard[key])
             # As _enter_user() does, which here would be half of the time that a start takes.
             if self._users[hash(user_id) % _SHARDS].setdefault(user_id, key) != key:
                 self._enter_user(key, user_id)
         if self.bounded:
-            anonymous = [key for key in keys if not _is_logged_in(shard[key])] if logged_in else keys.copy()
+            anonymous = [key for key in keys if not is_logged_in(shard[key])] if logged_in else keys.copy()
             self._logged_in.file_all(logged_in, min(times[0::4]))
             self._anonymous.file_all(anonymous, min(times[0::4]))
 
@@ -288,7 +298,7 @@ class MemoryStore:
         packed = self._shards[key % _SHARDS].pop(key, None)
         if packed is None:
             return None
-        info = _unpack_info(SessionId(int=key), packed)
+        info = unpack_info(SessionId(int=key), packed)
         self._count -= 1
         self._bytes -= len(packed) + _OVERHEAD
         self._leave(key, info)
@@ -338,7 +348,7 @@ class MemoryStore:
 
     def _expiry_of(self, key: int) -> float | None:
         packed = self._shards[key % _SHARDS].get(key)
-        return None if packed is None else _expiry(packed)
+        return None if packed is None else expiry(packed)
 
     def _order_of(self, info: SessionInfo) -> Wheel:
         return self._anonymous if info.user_id is None else self._logged_in
@@ -349,22 +359,22 @@ class MemoryStore:
 
         def seen(key: int) -> float | None:
             packed = self._shards[key % _SHARDS].get(key)
-            if packed is None or _is_logged_in(packed) is not logged_in:
+            if packed is None or is_logged_in(packed) is not logged_in:
                 return None
-            return _SEEN.unpack_from(packed)[0]  # type: ignore[no-any-return]
+            return seen_at(packed)
 
         return seen
 
 
 def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[SessionInfo]:
     for key, packed in pairs:
-        if packed is not None and now < _expiry(packed):
-            yield _unpack_info(SessionId(int=key), packed)
+        if packed is not None and now < expiry(packed):
+            yield unpack_info(SessionId(int=key), packed)
 
 
 def _times(shard: dict[int, bytes]) -> "array[float]":
     """Return the four times at the front of every record, one after the other."""
-    times = array("d", b"".join([packed[: _TIMES.size] for packed in shard.values()]))
+    times = array("d", b"".join([packed[:TOUCHED_SIZE] for packed in shard.values()]))
     if sys.byteorder == "big":  # pragma: no cover
         times.byteswap()
     return times
@@ -380,104 +390,11 @@ def _drop_expired(shard: dict[int, bytes], now: float) -> int:
     between two runs. Return how many were dropped."""
     before = len(shard)
     for key, packed in list(shard.items()):
-        if _SEEN.unpack_from(packed)[0] > now:
-            shard[key] = packed = _SEEN.pack(now) + packed[_SEEN.size :]
-        if _expiry(packed) <= now:
+        if seen_at(packed) > now:
+            shard[key] = packed = seen_by(packed, now)
+        if expiry(packed) <= now:
             del shard[key]
     return before - len(shard)
-
-
-def _pack(record: Record) -> bytes:
-    return _pack_head(record) + engine.pack(dict(record.values), _refuse)
-
-
-def _pack_head(record: Record) -> bytes:
-    info = record.info
-    marks, user, former, labels = 0, b"", b"", b""
-    if info.user_id is not None:
-        marks, user = _HAS_USER, info.user_id.encode()
-    if record.former_digest:
-        marks |= _HAS_FORMER
-        former = _FORMER.pack(record.former_digest, record.former_ends_at)
-    if info.labels:
-        marks |= _HAS_LABELS
-        packed = engine.pack(dict(info.labels), _refuse)
-        labels = _LABELS_SIZE.pack(len(packed)) + packed
-    head = _HEAD.pack(
-        info.last_seen_at,
-        info.idle_timeout,
-        info.lifetime_ends_at,
-        info.refresh_by,
-        info.created_at,
-        record.secret_digest,
-        marks,
-        len(user),
-    )
-    return head + former + user + labels
-
-
-def _unpack(sid: SessionId, packed: bytes) -> Record:
-    former_digest, former_ends_at = b"", 0.0
-    if packed[_MARKS_AT] & _HAS_FORMER:
-        former_digest, former_ends_at = _FORMER.unpack_from(packed, _HEAD.size)
-    return Record(
-        info=_unpack_info(sid, packed),
-        secret_digest=packed[_MARKS_AT - 32 : _MARKS_AT],
-        values=engine.unpack(packed[_values_at(packed) :], _refuse),
-        former_digest=former_digest,
-        former_ends_at=former_ends_at,
-    )
-
-
-def _unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
-    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, _ = _HEAD.unpack_from(packed)
-    return SessionInfo(
-        sid=sid,
-        user_id=_user_id(packed) if marks & _HAS_USER else None,
-        created_at=created_at,
-        last_seen_at=seen,
-        idle_timeout=idle_timeout,
-        lifetime_ends_at=lifetime_ends_at,
-        refresh_by=refresh_by,
-        labels=_labels(packed) if marks & _HAS_LABELS else {},
-    )
-
-
-def _labels(packed: bytes) -> Labels:
-    start = _labels_at(packed)
-    (size,) = _LABELS_SIZE.unpack_from(packed, start)
-    start += _LABELS_SIZE.size
-    return engine.unpack(packed[start : start + size], _refuse)  # type: ignore[no-any-return]
-
-
-def _labels_at(packed: bytes) -> int:
-    length: int
-    marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
-    return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
-
-
-def _values_at(packed: bytes) -> int:
-    """Where the head and what belongs to it ends."""
-    at = _labels_at(packed)
-    if packed[_MARKS_AT] & _HAS_LABELS:
-        at += _LABELS_SIZE.size + _LABELS_SIZE.unpack_from(packed, at)[0]
-    return at
-
-
-def _user_id(packed: bytes) -> str:
-    """The user of a session that has one."""
-    length = packed[_MARKS_AT + 1] | packed[_MARKS_AT + 2] << 8  # Not by _values_at(): a start asks a million times.
-    start = _HEAD.size + (_FORMER.size if packed[_MARKS_AT] & _HAS_FORMER else 0)
-    return packed[start : start + length].decode()
-
-
-def _is_logged_in(packed: bytes) -> bool:
-    return bool(packed[_MARKS_AT] & _HAS_USER)
-
-
-def _expiry(packed: bytes) -> float:
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _TIMES.unpack_from(packed)
-    return min(seen + idle_timeout, lifetime_ends_at, refresh_by)  # type: ignore[no-any-return]
 
 
 def _pack_ending(ending: Ending, until: float) -> bytes:
@@ -492,7 +409,3 @@ def _unpack_ending(sid: SessionId, packed: bytes, now: float) -> Ending | None:
     text = packed[_ENDING.size :]
     user_id, by = text[:length].decode() or None, text[length:].decode() or None
     return Ending(sid=sid, reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by)
-
-
-def _refuse(*what: object) -> NoReturn:
-    raise TypeError(f"A record's values are bytes by name, not {what!r}.")
