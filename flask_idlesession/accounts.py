@@ -19,6 +19,9 @@ from flask import session
 from flask import url_for
 
 from .binding import SUSPECT
+from .form_keeper import forget_sent_form
+from .form_keeper import keep_form
+from .form_keeper import settle_kept_form
 from .ids import SessionId
 from .manager import SessionManager
 from .origin import DEVICE
@@ -80,9 +83,12 @@ def reauthenticate(*, level: str | None = None) -> None:
     user_id = current_user_id()
     if user_id is None:
         raise PermissionError("reauthenticate() needs a user who is logged in; call log_in().")
-    info = _session().info
-    level = level or (None if info is None else cast(str | None, info.labels.get(LEVEL)))
-    _bind(user_id, {LEVEL: level})
+    info, lifetime = _session().info, None
+    if info is not None:
+        level = level or cast(str | None, info.labels.get(LEVEL))
+        if info.authenticated_at is not None:
+            lifetime = info.lifetime_ends_at - info.authenticated_at
+    _bind(user_id, {LEVEL: level}, lifetime=lifetime)
 
 
 def log_out() -> None:
@@ -129,7 +135,7 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         if authentication_age() is None:
             _ask_to_log_in()
-        return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
+        return _answer(view, *args, **kwargs)
 
     return guarded
 
@@ -153,7 +159,7 @@ def fresh_login_required(
             age = authentication_age()
             if age is None or age > allowed or (level is not None and authentication_level() != level):
                 _ask_to_log_in()
-            return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
+            return _answer(view, *args, **kwargs)
 
         return guarded
 
@@ -238,6 +244,8 @@ def _bind(
 ) -> None:
     if not isinstance(user_id, str | int | UUID) or isinstance(user_id, bool):
         raise TypeError(f"log_in() needs the user's id as a str, an int or a UUID, not {user_id!r}.")
+    if _settings().keep_forms:
+        settle_kept_form(str(user_id))
     _session().log_in(
         str(user_id),
         keep=keep,
@@ -261,6 +269,7 @@ def _duration(value: float | timedelta | None, name: str) -> float | None:
 
 def _ask_to_log_in() -> None:
     """Lead to the log-in page, or answer 401."""
+    keep_form()
     view = _settings().login_view
     if view is None:
         abort(401)
@@ -269,6 +278,14 @@ def _ask_to_log_in() -> None:
         wanted = "/" + request.full_path.rstrip("?").lstrip("/")
         target = target if "/" in view else url_for(view, next=wanted)
     abort(redirect(target, 303))
+
+
+def _answer(view: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Return what the view answers; it has taken the form then, if it was one that had been kept."""
+    answer = current_app.ensure_sync(view)(*args, **kwargs)
+    if _settings().keep_forms:
+        forget_sent_form()
+    return answer  # type: ignore[no-any-return]
 
 
 def _outlive_revocation() -> None:
