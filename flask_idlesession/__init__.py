@@ -34,6 +34,13 @@ from .errors import StoreError as StoreError
 from .errors import TooManySessions as TooManySessions
 from .exclusive import exclusive as exclusive
 from .extension import IdleSession as IdleSession
+from .form_keeper import forget_form as forget_form
+from .form_keeper import is_form_kept as is_form_kept
+from .form_keeper import kept_form as kept_form
+from .form_keeper import KeptForm as KeptForm
+from .form_keeper import never_kept as never_kept
+from .form_keeper import remember_form as remember_form
+from .form_keeper import remembered_form as remembered_form
 from .ids import SessionId as SessionId
 from .manager import SessionManager as SessionManager
 from .origin import device_of as device_of
@@ -46,10 +53,13 @@ from .record import Record as Record
 from .record import Rotation as Rotation
 from .record import SessionInfo as SessionInfo
 from .session import Session as Session
+from .signals import bad_tokens_seen as bad_tokens_seen
+from .signals import log_in_refused as log_in_refused
 from .signals import session_created as session_created
 from .signals import session_ended as session_ended
 from .signals import session_loaded as session_loaded
 from .signals import session_logged_in as session_logged_in
+from .signals import session_mismatched as session_mismatched
 from .signals import session_rotated as session_rotated
 from .store import Store as Store
 from .stores.memory import MemoryStore as MemoryStore

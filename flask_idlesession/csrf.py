@@ -41,7 +41,7 @@ def csrf_token() -> str:
     log-in is worth nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
     """
     ours = cast(Session, session)
-    claim = _coming_claim(ours)
+    claim = coming_claim(ours)
     if ours.get_own(FORMER) is None:
         ours.put_own(FORMER, no_former(_runtime().manager.codec))
     return token_of(claim.secret)
@@ -87,13 +87,13 @@ def _refuse_what_is_not_ours() -> None:
     header = _runtime().header
     if header is not None and header.is_used(request):
         return
-    if _is_cross_site():
+    if is_cross_site():
         raise CsrfError("The request was sent by another site.")
     if not check_csrf(request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD)):
         raise CsrfError("The request has no CSRF token, or that of another session; reload the page and try again.")
 
 
-def _is_cross_site() -> bool:
+def is_cross_site() -> bool:
     """Whether the browser says that the request comes from elsewhere.
 
     Sec-Fetch-Site knows best. An Origin counts where that is missing, as over plain HTTP: its host is compared, for
@@ -115,7 +115,7 @@ def _is_cross_site() -> bool:
     return host != ours.hostname or (port or default) != (ours.port or default)
 
 
-def _coming_claim(ours: Session) -> Claim:
+def coming_claim(ours: Session) -> Claim:
     """Return the claim that the session has once this response arrives."""
     intents = ours.intents
     if ours.new or ours.claim is None or ours.record is None:

@@ -20,6 +20,7 @@ from .health import examine
 from .health import Health
 from .interface import IdleSessionInterface
 from .interface import Runtime
+from .keyring import require_cryptography
 from .locks import ForkSafeLock
 from .manager import SessionManager
 from .origin import Origin
@@ -145,6 +146,8 @@ class AppState:
         # With a journal an unknown token is of a session that expired while nothing ran.
         is_forgetful = is_alone and type(store) is MemoryStore
         strays = Strays(store, began_at=manager.now()) if is_forgetful else None
+        if settings.keep_forms:
+            require_cryptography()
         header = None if settings.token_header is None else HeaderTransport(settings.token_header)
         return Runtime(settings, manager, peers, strays, header)
 

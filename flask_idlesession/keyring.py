@@ -61,6 +61,11 @@ class Keyring:
         return data[: -len(_PERIOD)]
 
 
+def require_cryptography() -> None:
+    """Raise :exc:`~flask_idlesession.ConfigError` if the package is missing that encryption needs."""
+    _import("cryptography.hazmat.primitives.ciphers.aead")
+
+
 def _derive(key: bytes, purpose: str, size: int) -> bytes:
     hashes = _import("cryptography.hazmat.primitives.hashes")
     hkdf = _import("cryptography.hazmat.primitives.kdf.hkdf").HKDF(

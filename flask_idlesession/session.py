@@ -34,6 +34,9 @@ from .record import NO_LABELS
 from .record import Record
 from .record import SessionInfo
 
+#: Where a session that a form began keeps the id of the one before, which had ended: it can say why still.
+AFTER = RESERVED + "after"
+
 
 class _Unread:
     """Stands for a value that is stored and was not decoded yet."""
@@ -386,7 +389,10 @@ class Session(SessionMixin):
         """How the session ended whose token this request shows: for the log-in page, to say why the user is no
         longer logged in. None where it did not end, or that is no longer known (after an hour).
         """
-        if self._shown is None or not self.new or self.intents.end:
+        if not self.new:
+            after = None if self.user_id is not None else self.get_own(AFTER)
+            return None if after is None else self._keeper.ending(SessionId(bytes=after))
+        if self._shown is None or self.intents.end:
             return None
         return self._keeper.ending(self._shown.sid)
 
