@@ -9,6 +9,7 @@ from .errors import StoreError
 from .record import Ending
 from .record import EndReason
 from .record import SessionInfo
+from .signals import ENDED_BY
 from .signals import session_ended
 from .signals import tell
 from .store import Store
@@ -48,7 +49,7 @@ class Endings:
         )
         for info, reason in ended:
             if by is not None:
-                info = replace(info, labels={**info.labels, "ended_by": by})
+                info = replace(info, labels={**info.labels, ENDED_BY: by})
             tell(session_ended, self._sender(), info=info, reason=reason)
 
     def _bury(self, buried: Sequence[Ending], *, until: float) -> None:

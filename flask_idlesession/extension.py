@@ -7,6 +7,7 @@ from typing import cast
 from flask import Flask
 from flask import got_request_exception
 
+from .audit import Audit
 from .binding import Binding
 from .breaker import Breaker
 from .clock import Clock
@@ -87,6 +88,7 @@ class AppState:
         self._store = store
         self._clock = clock
         self._runtime: Runtime | None = None
+        self._audit: Audit | None = None
         self._clock_check: ClockCheck | None = None
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
@@ -141,6 +143,7 @@ class AppState:
         if isinstance(store, HasClock):
             self._clock_check = ClockCheck(store, clock=self._clock)
         _watch(manager, settings)
+        self._audit = Audit(app, clock=self._clock) if settings.audit else None
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         # With a journal an unknown token is of a session that expired while nothing ran.

@@ -27,6 +27,8 @@ from .peers import Peers
 from .saver import Saved
 from .session import Session
 from .settings import Settings
+from .signals import bad_tokens_seen
+from .signals import tell
 from .strays import Strays
 from .tokens import Tokens
 from .transport import HeaderTransport
@@ -262,6 +264,7 @@ class IdleSessionInterface(SessionInterface):
                 self.get_cookie_name(app),
                 count,
             )
+            tell(bad_tokens_seen, app, count=count)
 
 
 def _plain_cookie(header: str, name: str) -> str | None:

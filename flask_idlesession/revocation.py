@@ -93,8 +93,8 @@ class Revocation:
         """End the sessions for which all of this holds; return how many.
 
         ``idle_for``: without activity for so many seconds at least. ``address``: last seen from this address or
-        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as ``idp_sid="…"`` for a back-channel log-out. Without
-        ``user_id`` all sessions are looked at.
+        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as
+        ``idp_sid="…"`` for a back-channel log-out. Without ``user_id`` all sessions are looked at.
         """
         if idle_for is None and address is None and user_id is None and not labels:
             raise TypeError("revoke_where() needs a criterion; to end every session call revoke_all().")

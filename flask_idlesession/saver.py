@@ -30,6 +30,8 @@ from .record import SessionInfo
 from .revocation import Revocation
 from .session import Intents
 from .session import Session
+from .signals import AGAIN
+from .signals import log_in_refused
 from .signals import session_logged_in
 from .signals import session_rotated
 from .signals import tell
@@ -137,6 +139,7 @@ class Saver:
                 self.save(session, active=True)
         except TooManySessions:
             session.intents = Intents(end=session.intents.end)
+            tell(log_in_refused, self._lifecycle.sender, user_id=user_id)
             raise
 
     def _save(self, session: Session, *, active: bool) -> Saved:
@@ -248,9 +251,12 @@ class Saver:
         is_log_in = session.intents.user_id is not None
         if is_log_in and self._revocation.overtook(record.info, came_at=session.came_at):
             return self._drop(session, {})
+        info = record.info
+        if is_log_in and session.record is not None and session.record.info.user_id == info.user_id:
+            info = replace(info, labels={**info.labels, AGAIN: 1})
         session.settle(record, claim)
         if is_log_in:
-            tell(session_logged_in, self._lifecycle.sender, info=record.info)
+            tell(session_logged_in, self._lifecycle.sender, info=info)
         return Saved.ISSUED
 
     def _change(

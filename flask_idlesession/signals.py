@@ -13,6 +13,10 @@ from blinker import Namespace
 _signals = Namespace()
 _logger = logging.getLogger("flask_idlesession")
 
+#: Labels that the info of a signal has, and no store: who ended the session, and that a user who was logged in showed
+#: anew who they are.
+ENDED_BY, AGAIN = "ended_by", "again"
+
 #: A session was stored for the first time.
 session_created = _signals.signal("session-created")
 
@@ -22,7 +26,7 @@ session_loaded = _signals.signal("session-loaded")
 #: A session got a new secret; the token that it had before is dead.
 session_rotated = _signals.signal("session-rotated")
 
-#: A user was bound to a session, or showed anew who they are.
+#: A user was bound to a session, or showed anew who they are; then ``info.labels["again"]`` is there.
 session_logged_in = _signals.signal("session-logged-in")
 
 #: A session is over; ``reason`` is an :class:`~flask_idlesession.EndReason`. Sent once for each session. Where somebody

@@ -16,6 +16,7 @@ FLOORS = {
     "extension": 6,
     "interface": 5,
     "accounts": 5,
+    "audit": 5,
     "origin": 5,
     "binding": 5,
     "activity": 5,
