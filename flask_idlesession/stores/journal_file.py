@@ -58,6 +58,7 @@ class Ownership:
         try:
             if not folder.exists():
                 folder.mkdir(mode=0o700, parents=True)
+            _check_folder(path)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = disk.open(f"{path}.lock", flags, 0o600)
         except OSError as error:
@@ -204,6 +205,13 @@ def open_existing(path: Path, *, disk: Disk = os) -> tuple[int, int] | None:
         os.close(fd)
         raise _refusal(path, *problem)
     return fd, status.st_size
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder in which others could put another file in the journal's place."""
+    mode = path.parent.stat().st_mode
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        raise _refusal(path, f"others may write the folder {path.parent}", f"say chmod go-w {path.parent}")
 
 
 def _find_problem(path: Path, status: os.stat_result) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ Instants are binary doubles, and so come back as they went.
 """
 
 from collections.abc import Sequence
+from struct import error as StructError
 from struct import Struct
 from typing import NoReturn
 
@@ -96,8 +97,10 @@ def to_labels(labels: LabelDelta) -> bytes:
 
 
 def to_infos(told: list[bytes]) -> list[SessionInfo]:
-    """Return the infos in heads, each of which is followed by its labels."""
-    return [_parse(head, labels, None)[0] for head, labels in zip(told[::2], told[1::2], strict=True)]
+    """Return the infos in heads, each of which is followed by its labels. Labels that cannot be read are left out: a
+    session that was spoilt is listed, and expires, like the others.
+    """
+    return [_parse(head, _labels_if_any(labels), None)[0] for head, labels in zip(told[::2], told[1::2], strict=True)]
 
 
 def sid_in(head: bytes) -> bytes:
@@ -107,7 +110,7 @@ def sid_in(head: bytes) -> bytes:
 
 def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
     """Return the record in the hash of session ``sid``, and take the head and the labels out of the hash."""
-    info, secret, former, former_ends_at = _parse(fields.pop(HEAD), fields.pop(LABELS, b""), sid)
+    info, secret, former, former_ends_at = _parse(fields.pop(HEAD), _to_labels(fields.pop(LABELS, b"")), sid)
     return Record(
         info=info,
         secret_digest=secret,
@@ -117,7 +120,7 @@ def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
     )
 
 
-def _parse(head: bytes, labels: bytes, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
+def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
     if len(head) < _FIXED.size + 2 or head[0] != _VERSION:
         raise StoreError("What is stored as the head of a session was written by nothing that this version knows.")
     _, seen, idle, lifetime, refresh, created, former_ends_at, stored, _ = _FIXED.unpack_from(head)
@@ -132,9 +135,25 @@ def _parse(head: bytes, labels: bytes, sid: SessionId | None) -> tuple[SessionIn
         idle_timeout=idle,
         lifetime_ends_at=lifetime,
         refresh_by=refresh,
-        labels=_parse_labels(labels) if labels else NO_LABELS,
+        labels=labels,
     )
     return info, head[start:end], head[end + 1 : former_end], former_ends_at
+
+
+def _labels_if_any(data: bytes) -> Labels:
+    try:
+        return _to_labels(data)
+    except StoreError:
+        return NO_LABELS
+
+
+def _to_labels(data: bytes) -> Labels:
+    if not data:
+        return NO_LABELS
+    try:
+        return _parse_labels(data)
+    except (StructError, ValueError, TypeError) as error:
+        raise StoreError("What is stored as the labels of a session is nothing that this store wrote.") from error
 
 
 def _parse_labels(data: bytes) -> Labels:

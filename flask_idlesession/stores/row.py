@@ -1,6 +1,7 @@
 """Turns a record, or how a session ended, into one row of an SQL table, and a row into what it was."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from random import random
 from typing import Any
 from typing import NoReturn
@@ -58,8 +59,29 @@ def to_row(record: Record) -> dict[str, Any]:
 
 
 def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
-    """Return the info in a row that begins with the columns of :data:`INFO`."""
-    _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by, labels = row[:8]
+    """Return the info in a row that begins with the columns of :data:`INFO`. Labels that cannot be read are left
+    out: a session that was spoilt is listed, and expires, like the others.
+    """
+    labels = NO_LABELS
+    with suppress(StoreError):
+        labels = _to_labels(sid, bytes(row[7]))
+    return _to_info(sid, row, labels)
+
+
+def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
+    """Return the record in a row that begins with the columns of :data:`RECORD`."""
+    secret_digest, former_digest, former_ends_at, data = row[8:12]
+    return Record(
+        info=_to_info(sid, row, _to_labels(sid, bytes(row[7]))),
+        secret_digest=bytes(secret_digest),
+        values=_to_values(sid, bytes(data)),
+        former_digest=bytes(former_digest),
+        former_ends_at=former_ends_at,
+    )
+
+
+def _to_info(sid: SessionId, row: Sequence[Any], labels: Labels) -> SessionInfo:
+    _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
     return SessionInfo(
         sid=sid,
         user_id=user_id,
@@ -68,19 +90,7 @@ def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
         idle_timeout=idle_timeout,
         lifetime_ends_at=lifetime_ends_at,
         refresh_by=refresh_by,
-        labels=_to_labels(sid, bytes(labels)) if labels else NO_LABELS,
-    )
-
-
-def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
-    """Return the record in a row that begins with the columns of :data:`RECORD`."""
-    secret_digest, former_digest, former_ends_at, data = row[8:12]
-    return Record(
-        info=to_info(sid, row),
-        secret_digest=bytes(secret_digest),
-        values=_to_values(sid, bytes(data)),
-        former_digest=bytes(former_digest),
-        former_ends_at=former_ends_at,
+        labels=labels,
     )
 
 
@@ -116,6 +126,8 @@ def is_time_to_trim(endings: Sequence[Ending]) -> bool:
 
 
 def _to_labels(sid: SessionId, data: bytes) -> Labels:
+    if not data:
+        return NO_LABELS
     labels = _unpack(sid, data, what="labels")
     if not all(isinstance(label, (str, int, float)) for label in labels.values()):
         raise StoreError(f"What is stored as the labels of session {sid} is not texts and numbers by name.")

@@ -232,12 +232,24 @@ def file_system_of(folder: Path, *, mounts: Path = Path("/proc/self/mounts")) ->
 _creation = ForkSafeLock()
 
 
+#: The files that SQLite plays back into the database when it opens it. Where all may make files (/tmp), anybody may
+#: have left one there.
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
 def _secure(path: Path) -> None:
-    """Create the file for its owner alone, or check that nobody else's was put in its place."""
+    """Create the file for its owner alone, or check that nobody else's was put in its place, or beside it."""
     if os.name != "posix":
         return
     with _creation, suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    _check_file(path)
+    for suffix in _BESIDE:
+        with suppress(FileNotFoundError):
+            _check_file(path.with_name(path.name + suffix))
+
+
+def _check_file(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise ConfigError(f"The session database {path} is a symbolic link, or no file; name the file itself.")
