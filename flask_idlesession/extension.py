@@ -10,6 +10,8 @@ from flask import got_request_exception
 from .audit import Audit
 from .binding import Binding
 from .breaker import Breaker
+from .claims import MoreClaims
+from .claims import open_claims
 from .clock import Clock
 from .clock import system_clock
 from .clock_check import ClockCheck
@@ -46,7 +48,9 @@ class IdleSession:
         IdleSession(app)
 
     ``store`` keeps the sessions (this process's memory by default); ``clock`` tells the time, for tests.
-    ``codec`` is where types of your own are registered. One object serves any number of applications.
+    ``codec`` is where types of your own are registered. ``claims`` is given a session's info and returns what its
+    JWT (``IDLESESSION_CLAIMS``) is to say besides, such as ``{"roles": [...]}``. One object serves any number of
+    applications.
     """
 
     def __init__(
@@ -56,10 +60,12 @@ class IdleSession:
         store: Store | None = None,
         codec: Codec | None = None,
         clock: Clock = system_clock,
+        claims: MoreClaims | None = None,
     ) -> None:
         self.codec = Codec() if codec is None else codec
         self._store = store
         self._clock = clock
+        self._claims = claims
         if app is not None:
             self.init_app(app)
 
@@ -67,7 +73,7 @@ class IdleSession:
         """Give the application these sessions. Its config is read at the first request."""
         if _NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
-        state = AppState(app, codec=self.codec, store=self._store, clock=self._clock)
+        state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
         interface = IdleSessionInterface(state.runtime, self.codec)
         app.extensions[_NAME] = state
         app.session_interface = interface
@@ -82,8 +88,11 @@ class AppState:
     It does not keep the application alive, and neither does anything in it.
     """
 
-    def __init__(self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock) -> None:
+    def __init__(
+        self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock, claims: MoreClaims | None
+    ) -> None:
         self._app = weakref.ref(app)
+        self._claims = claims
         self._codec = codec
         self._store = store
         self._clock = clock
@@ -152,7 +161,8 @@ class AppState:
         if settings.keep_forms:
             require_cryptography()
         header = None if settings.token_header is None else HeaderTransport(settings.token_header)
-        return Runtime(settings, manager, peers, strays, header)
+        claims = open_claims(settings, app.config, manager=manager, more=self._claims)
+        return Runtime(settings, manager, peers, strays, header, claims)
 
     def _open_memory(self, settings: Settings, folder: Path) -> Store:
         if settings.journal is None:

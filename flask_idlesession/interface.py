@@ -18,6 +18,7 @@ from flask.sessions import SessionMixin
 
 from .activity import is_activity
 from .activity import Marks
+from .claims import ClaimsCookie
 from .codec import Codec
 from .config_values import check_secret_key
 from .errors import StoreError
@@ -51,6 +52,8 @@ class Runtime:
     strays: Strays | None = None
     #: The other place where a token may be, if there is one.
     header: HeaderTransport | None = None
+    #: What is told to other services beside the token, if anything is.
+    claims: ClaimsCookie | None = None
 
 
 class KeylessSession(NullSession):
@@ -127,18 +130,23 @@ class IdleSessionInterface(SessionInterface):
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime = self._runtime()
+        claims = runtime.claims
         try:
             saved = runtime.manager.save(session, active=self._was_active(session, runtime))
         except StoreError as error:
             _answer_failure(app, response, error)
             # A log-out is one for this browser, whatever became of the store.
             saved = Saved.ENDED if session.intents.end else Saved.KEPT
+            claims = claims if saved is Saved.ENDED else None
         if session.accessed:
             _vary_by_cookie(response)
         if runtime.header is not None:
             self._tell_by_header(app, session, response, saved)
             if runtime.header.is_used_now():
                 return
+        if claims is not None:
+            active = self._was_active(session, runtime)
+            claims.tell(session, response, saved, active=active, attributes=self._attributes(app))
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
             _vary_by_cookie(response)

@@ -24,6 +24,7 @@ FLOORS = {
     "settings": 5,
     "transport": 5,
     "csrf": 5,
+    "claims": 5,
     "form_keeper": 5,
     "config_values": 5,
     "cli": 5,
