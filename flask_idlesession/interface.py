@@ -222,7 +222,7 @@ class IdleSessionInterface(SessionInterface):
         if name not in header:
             return None
         plain = _plain_cookie(header, name)
-        if plain is not None:
+        if plain is not None and self._tokens.is_well_formed(plain):
             return plain
         values = request.cookies.getlist(name)
         if len(values) == 1:
@@ -276,15 +276,14 @@ class IdleSessionInterface(SessionInterface):
 
 
 def _plain_cookie(header: str, name: str) -> str | None:
-    """Return what Werkzeug finds, if the header has the name but once and all of it as browsers write it; else None."""
+    """Return what Werkzeug finds, if the header has the name but once and as browsers write it, and a token is the
+    value; else anything."""
     start = header.find(name)
     end = start + len(name)
     if start > 0 and header[start - 2 : start] != "; " or header[end : end + 1] != "=" or header.find(name, end) > 0:
         return None
     stop = header.find(";", end)
-    value = header[end + 1 :] if stop < 0 else header[end + 1 : stop]
-    is_plain = value.isascii() and value.isprintable() and '"' not in value and value.strip() == value
-    return value if is_plain else None
+    return header[end + 1 :] if stop < 0 else header[end + 1 : stop]
 
 
 def _vary_by_cookie(response: Response) -> None:

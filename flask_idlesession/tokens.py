@@ -54,6 +54,10 @@ class Tokens:
         self._ready[token] = claim
         return claim
 
+    def is_well_formed(self, token: str) -> bool:
+        """Return whether it is spelled as a token; no other text is one."""
+        return token in self._ready or _GRAMMAR.fullmatch(token) is not None
+
     def is_current(self, token: str) -> bool:
         """Return whether a verified token is signed with the current key, not with a fallback."""
         if len(self._signers) == 1:
