@@ -50,6 +50,7 @@ PLAIN = "the-plain-text-that-nobody-may-read"
 class TestContractInMemory(StoreContract):
     crowd = 50
     rounds = 5
+    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -59,6 +60,7 @@ class TestContractInMemory(StoreContract):
 class TestContractInMemoryWithTwoKeys(StoreContract):
     crowd = 50
     rounds = 5
+    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -418,8 +420,15 @@ def test_a_journal_holds_no_plain_text_and_gives_sessions_back(tmp_path: Path) -
     app.extensions["idlesession"].manager.close()
 
 
+class SilentStore(FailingStore):
+    def visit(self, sid: SessionId, **how: Any) -> Record | None:
+        if self.is_off:
+            raise StoreError("nobody answers on port 6379")
+        return super().visit(sid, **how)
+
+
 def test_an_outage_is_one_with_encryption_too() -> None:
-    store = FailingStore()
+    store = SilentStore()
     app = Workers(store, FakeClock()).start([NEW])
     client = app.test_client()
     client.get("/put/x")
@@ -437,28 +446,22 @@ def test_what_others_ask_of_a_store_is_handed_on() -> None:
     store.create(a_record())
     assert len(store) == 1 and examine(store, now=NOW).kind == "MemoryStore"
     assert not SealedStore(MemoryStore(max_sessions=None, max_bytes=None), [NEW]).bounded
-    assert not SealedStore(FailingSQLite(), [NEW]).in_memory
-
-
-class VisitedStore(MemoryStore):
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float) -> Record | None:
-        self.commit(sid, Change(holder=holder, last_seen_at=now), now=now)
-        return self.load(sid, now=now)
+    assert not SealedStore(NoStore(), [NEW]).in_memory
 
 
 def test_a_visit_opens_what_it_returns_where_the_other_store_can_be_visited() -> None:
-    inner = VisitedStore()
+    inner = MemoryStore()
     record = a_sealed_record(inner, NEW, labels={"agent": "x"})
     how = {"holder": HOLDER, "now": NOW + 1, "refresh_by": NOW}
     visited = Breaker(SealedStore(inner, [NEW])).visit(record.info.sid, **how)
     assert visited.values == record.values and visited.info == replace(record.info, last_seen_at=NOW + 1)
     with pytest.raises(UnreadableRecord):
         SealedStore(inner, [OLD]).visit(record.info.sid, **how)
-    assert not hasattr(SealedStore(MemoryStore(), [NEW]), "visit")
+    assert not hasattr(SealedStore(NoStore(), [NEW]), "visit")
 
 
-class FailingSQLite:
-    """A store that is not in memory."""
+class NoStore:
+    """Has nothing that a store may have besides."""
 
 
 def test_a_failing_store_is_a_store_error_still() -> None:

@@ -19,6 +19,7 @@ from ..record import LabelDelta
 from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
+from ..record import Values
 from ..store import Store
 from ..store import UnreadableRecord
 from ..store import Visited
@@ -62,7 +63,7 @@ class SealedStore:
         sid = record.info.sid
         labels = {name: self._seal_label(sid, name, label) for name, label in record.info.labels.items()}
         values = {key: self._seal(sid, key, data) for key, data in record.values.items()}
-        self.store.create(replace(record, info=replace(record.info, labels=labels), values=values))
+        self.store.create(_with(record, replace(record.info, labels=labels), values))
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
         return self._open_record(self.store.load(sid, now=now))
@@ -118,7 +119,7 @@ class SealedStore:
             if stored is None:
                 return Outcome.GONE
             values = {**stored.values, **self._open_expected(sid, stored.values, change.expect)}
-            outcome = replace(stored, values=values).judge(change, now=now)
+            outcome = _with(stored, stored.info, values).judge(change, now=now)
             if outcome is not Outcome.DONE and outcome is not Outcome.EMPTIED:
                 return outcome
             expect = {key: stored.values.get(key) for key in change.expect}
@@ -137,7 +138,7 @@ class SealedStore:
         except DecodeError as error:
             info = self._open_labels(record.info, self._open_label_or_none)
             raise UnreadableRecord(str(error), info=info) from error
-        return replace(record, info=info, values=values)
+        return _with(record, info, values)
 
     def _open_expected(self, sid: SessionId, values: Mapping[str, bytes], expect: Delta) -> dict[str, bytes]:
         opened = {}
@@ -191,6 +192,16 @@ class SealedStore:
             return self._open_label(sid, name, label)
         except DecodeError:
             return None
+
+
+def _with(record: Record, info: SessionInfo, values: Values) -> Record:
+    return Record(
+        info=info,
+        secret_digest=record.secret_digest,
+        values=values,
+        former_digest=record.former_digest,
+        former_ends_at=record.former_ends_at,
+    )
 
 
 def _decode_base64(label: str) -> bytes:
