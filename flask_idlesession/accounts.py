@@ -28,6 +28,7 @@ from .origin import DEVICE
 from .origin import hinted_device
 from .policy import MINUTE
 from .policy import seconds
+from .record import AUTHENTICATED_AT
 from .record import NO_LABELS
 from .record import SessionInfo
 from .session import Session
@@ -91,6 +92,13 @@ def reauthenticate(*, level: str | None = None) -> None:
     _bind(user_id, {LEVEL: level}, lifetime=lifetime)
 
 
+def resume(user_id: UserId) -> None:
+    """Bind a user whom something that the browser keeps has named, and who proved nothing: as :func:`log_in` does,
+    but they do not count as fresh.
+    """
+    _bind(user_id, {AUTHENTICATED_AT: None})
+
+
 def log_out() -> None:
     """End the session of this request. Nothing brings it back: no other request, no copied cookie."""
     session.clear()
@@ -107,16 +115,15 @@ def is_authenticated() -> bool:
 
 
 def authentication_age() -> float | None:
-    """Return how many seconds ago the user last proved who they are; None where nobody is logged in, or where
-    the session has come from somewhere else since and its user is to prove it anew.
+    """Return how many seconds ago the user last proved who they are; None where nobody is logged in, or did so by
+    what the browser remembers, or where the session has come from somewhere else since and its user is to prove it
+    anew.
     """
     ours = _session()
-    if ours.user_id is None:
-        return None
     if ours.intents.user_id is not None:
-        return 0.0
+        return None if AUTHENTICATED_AT in (ours.intents.labels or {}) else 0.0
     info = ours.info
-    if info is None or info.authenticated_at is None or SUSPECT in info.labels:
+    if ours.user_id is None or info is None or info.authenticated_at is None or SUSPECT in info.labels:
         return None
     return max(_manager().now() - info.authenticated_at, 0.0)
 
@@ -133,7 +140,7 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(view)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if authentication_age() is None:
+        if current_user_id() is None or _is_suspect():
             _ask_to_log_in()
         return _answer(view, *args, **kwargs)
 
@@ -261,6 +268,12 @@ def _device() -> Mapping[str, str | None]:
     if not has_request_context() or _settings().origin is None:
         return {}
     return {DEVICE: hinted_device(request)}
+
+
+def _is_suspect() -> bool:
+    """Whether the session has come from somewhere else since its user last proved who they are."""
+    ours = _session()
+    return ours.intents.user_id is None and ours.info is not None and SUSPECT in ours.info.labels
 
 
 def _duration(value: float | timedelta | None, name: str) -> float | None:

@@ -1,5 +1,6 @@
 """Puts the parts together for an application: the one module that knows them all."""
 
+import sys
 import weakref
 from pathlib import Path
 from typing import cast
@@ -76,6 +77,7 @@ class IdleSession:
         state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
         interface = IdleSessionInterface(state.runtime, self.codec)
         app.extensions[_NAME] = state
+        state.follow_flask_login(app)
         app.session_interface = interface
         app.before_request(interface.note_arrival)
         app.context_processor(offer_csrf_token)
@@ -98,6 +100,7 @@ class AppState:
         self._clock = clock
         self._runtime: Runtime | None = None
         self._audit: Audit | None = None
+        self._flask_login: object = None
         self._clock_check: ClockCheck | None = None
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
@@ -123,6 +126,15 @@ class AppState:
                 if self._runtime is None:
                     self._runtime = self._start()
         return self._runtime
+
+    def follow_flask_login(self, app: Flask) -> None:
+        """Do with the session what Flask-Login does with the user, where the application has imported it."""
+        if "flask_login" in sys.modules:
+            from .flask_login_signals import FlaskLogin
+            from .flask_login_signals import follow_ids
+
+            self._flask_login = self._flask_login or FlaskLogin(app)
+            follow_ids(app)
 
     def _start(self) -> Runtime:
         app = cast(Flask, self._app())
@@ -153,6 +165,7 @@ class AppState:
             self._clock_check = ClockCheck(store, clock=self._clock)
         _watch(manager, settings)
         self._audit = Audit(app, clock=self._clock) if settings.audit else None
+        self.follow_flask_login(app)
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         # With a journal an unknown token is of a session that expired while nothing ran.

@@ -17,6 +17,7 @@ FLOORS = {
     "interface": 5,
     "accounts": 5,
     "audit": 5,
+    "flask_login_signals": 5,
     "origin": 5,
     "binding": 5,
     "activity": 5,
