@@ -120,9 +120,12 @@ class Lease:
         return ends_at <= self._keeper.now()
 
 
-def visible(values: Values) -> dict[str, bytes]:
+def visible(values: Values) -> Values:
     """Return the values that are the view's, without the package's own."""
-    return {key: data for key, data in values.items() if not key.startswith(RESERVED)}
+    for key in values:
+        if key.startswith(RESERVED):
+            return {key: data for key, data in values.items() if not key.startswith(RESERVED)}
+    return values
 
 
 def _load(keeper: Keeper, claim: Claim) -> Record:

@@ -36,6 +36,9 @@ from .transport import HeaderTransport
 
 _logger = logging.getLogger("flask_idlesession")
 
+#: How many Cookie headers, and of which length, are known again at once. The others are parsed.
+_MAX_KNOWN, _LONGEST_KNOWN = 4096, 512
+
 #: Seconds between two log lines about cookies that are no tokens: a flood of them must not fill the log.
 _QUIET = 60.0
 
@@ -78,6 +81,9 @@ class IdleSessionInterface(SessionInterface):
         self._bad_tokens = 0
         self._quiet_until = 0.0
         self._marks = Marks()
+        # What the cookies of those who came last claim, by the whole header.
+        self._known: dict[str, Claim] = {}
+        self._known_name = ""
         # Where a request keeps its session. The name is this interface's own: an application may be called
         # with a copy of another one's environ.
         self._session_key = f"flask_idlesession.session.{id(self)}"
@@ -96,14 +102,29 @@ class IdleSessionInterface(SessionInterface):
         if runtime.peers is not None:
             runtime.peers.join(secret_key)
         self._marks.views = app.view_functions
-        manager, tokens = runtime.manager, self._tokens_of(app)
-        token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
-        claim = None if token is None else tokens.read(token)
-        if token is not None and claim is None:
-            self._note_bad_token(app, manager.now())
-        session = manager.open(claim)
-        request.environ[self._session_key] = session
+        tokens, name, environ = self._tokens_of(app, secret_key), self.get_cookie_name(app), request.environ
+        if name != self._known_name:
+            self._known_name, self._known = name, {}
+        claim = self._known.get(environ.get("HTTP_COOKIE", "")) if runtime.header is None else None
+        if claim is None:
+            claim = self._find_claim(app, request, tokens)
+        environ[self._session_key] = session = runtime.manager.open(claim)
         return session
+
+    def _find_claim(self, app: Flask, request: Request, tokens: Tokens) -> Claim | None:
+        """Return what the token claims that the request shows; None without one that is this application's."""
+        runtime = self._runtime()
+        token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
+        if token is None:
+            return None
+        claim, header = tokens.read(token), request.environ.get("HTTP_COOKIE", "")
+        if claim is None:
+            self._note_bad_token(app, runtime.manager.now())
+        elif runtime.header is None and len(header) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[header] = claim
+        return claim
 
     def note_arrival(self) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
@@ -147,6 +168,8 @@ class IdleSessionInterface(SessionInterface):
         if claims is not None:
             active = self._was_active(session, runtime)
             claims.tell(session, response, saved, active=active, attributes=self._attributes(app))
+        if saved is Saved.KEPT and not session.was_sent and len(self._tokens.keys) == 1:
+            return
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
             _vary_by_cookie(response)
@@ -200,9 +223,9 @@ class IdleSessionInterface(SessionInterface):
             attributes["partitioned"] = self.get_cookie_partitioned(app)
         return attributes
 
-    def _tokens_of(self, app: Flask) -> Tokens:
+    def _tokens_of(self, app: Flask, secret_key: str | bytes | None = None) -> Tokens:
         """The signer for the application's present keys, which may be set after the extension."""
-        keys = (app.secret_key,)
+        keys = (secret_key or app.secret_key,)
         fallbacks = app.config.get("SECRET_KEY_FALLBACKS")
         if fallbacks:
             keys = (*fallbacks, *keys)
@@ -210,6 +233,7 @@ class IdleSessionInterface(SessionInterface):
             if not (app.debug or app.testing):
                 check_secret_key(cast(str | bytes, app.secret_key))
             self._tokens = Tokens(cast(tuple[str | bytes, ...], keys))
+            self._known = {}
         return self._tokens
 
     def _find_token(self, app: Flask, request: Request) -> str | None:

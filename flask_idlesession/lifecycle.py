@@ -95,7 +95,11 @@ class Lifecycle:
         except UnreadableRecord as error:
             self.give_up(error.info, error)
             return None
-        return self._admit(claim, None if self.pruner.has_condemned(claim.sid) else record)
+        if record is None or self.pruner.has_condemned(claim.sid):
+            return None
+        if not self._is_bounded:  # Where it is, it is this process's own, which noted the session when it began.
+            self.pruner.note(record.expires_at)
+        return self._admit(claim, record)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""

@@ -152,6 +152,11 @@ class Change:
     end_if_emptied: bool = False
 
     @property
+    def shortens(self) -> bool:
+        """Whether the session may end earlier by it than before."""
+        return self.idle_timeout is not None or self.refresh_by is not None or self.rotation is not None
+
+    @property
     def is_touch(self) -> bool:
         """Whether nothing is lost but a little life if this change is."""
         return not self.delta and not self.labels and self.rotation is None and self.idle_timeout is None

@@ -77,35 +77,32 @@ class Saver:
     def note_arrival(self, session: Session) -> None:
         """Count an arriving request as activity, before its view runs.
 
-        The touch is usually left to :meth:`save`, which writes it with the rest. When little life is
-        left it is written now: the session was live when its user came, so the view may take its time.
+        Where the store can load and touch in one step, that is done now. Else the touch is usually left to
+        :meth:`save`, which writes it with the rest; when little life is left it is written now: the session was
+        live when its user came, so the view may take its time.
         """
-        now = self._lifecycle.now()
+        now, claim = session.came_at, session.claim
         try:
-            record = self._arrive(session, now)
+            if claim is not None and not session.is_loaded and self._lifecycle.visits:
+                session.adopt(self._lifecycle.visit(claim, now=now))
+                session.is_touched, session.seen_at = True, now
+                return
+            record = session.load()
         except StoreError:
             return  # Whether the view needs its session is for the view to find out.
         session.seen_at = now
-        if record is None or session.claim is None or session.is_touched:
+        if record is None or claim is None or session.is_touched:
             return
         if not self._policy.touches_at_once(record.info, now=now):
             return
         seen = self._policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
-        touch = Change(holder=session.claim.holder, last_seen_at=now, refresh_by=refresh_by)
-        outcome = self._lifecycle.touch(session.claim, touch, now=now)
+        touch = Change(holder=claim.holder, last_seen_at=now, refresh_by=refresh_by)
+        outcome = self._lifecycle.touch(claim, touch, now=now)
         if outcome is Outcome.DONE:
             session.record = record.apply(touch, now=now)
         elif outcome is Outcome.GONE:
             session.adopt(None)
-
-    def _arrive(self, session: Session, now: float) -> Record | None:
-        """Return the session's record, touched where that is no way to a server more than to read it."""
-        if session.is_loaded or session.claim is None or not self._lifecycle.visits:
-            return session.load()
-        session.adopt(self._lifecycle.visit(session.claim, now=now))
-        session.is_touched = True
-        return session.record
 
     def save(self, session: Session, *, active: bool) -> Saved:
         """Store what a request did to its session, in one step; ``active``: the request is activity.
@@ -119,6 +116,8 @@ class Saver:
                 session.load()
         if not session.is_loaded:
             return Saved.KEPT
+        if self._is_plain(session, active=active):
+            return self._save_values(session)
         saved = self._save(session, active=active)
         if saved is Saved.ISSUED:
             session.is_unsent = True
@@ -158,6 +157,29 @@ class Saver:
         if not self._is_touched(session, now) or self._policy.rotation_interval is not None:
             return False
         return record is None or not (record.has_user and self._label(session, record.info, now=now))
+
+    def _is_plain(self, session: Session, *, active: bool) -> bool:
+        """Whether all there is to store of a request is what some keys of its session hold now."""
+        record = session.record
+        return (
+            record is not None
+            and session.asks_for_values
+            and not record.is_permanent
+            and not session.wrote("_permanent")
+            and not session.is_empty
+            and (not active or self._has_noted(session))
+        )
+
+    def _save_values(self, session: Session) -> Saved:
+        """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""
+        claim, record, delta = session.claim, session.record, session.delta()
+        if not delta or claim is None or record is None:
+            return Saved.KEPT
+        change, now = Change(holder=claim.holder, delta=delta), self._lifecycle.now()
+        if self._store.commit(claim.sid, change, now=now) is not Outcome.DONE:
+            return self._drop(session, delta)
+        session.settle(record.apply(change, now=now), claim)
+        return Saved.KEPT
 
     def _is_refreshed(self, record: Record | None) -> bool:
         """Whether activity has moved the end of a permanent session."""
@@ -235,7 +257,7 @@ class Saver:
         if outcome is not Outcome.DONE:
             return self._drop(session, change.delta)
         after = record.apply(change, now=now)
-        self._lifecycle.pruner.note(after.info.expires_at)
+        self._lifecycle.pruner.note(after.expires_at)
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
             return self._finish_log_in(session, after, rotated)

@@ -101,6 +101,8 @@ class Session(SessionMixin):
     _is_exclusive = False
     #: The keys that the view sees, with their values or _UNREAD; None until it looks.
     _live: dict[str, Any] | None = None
+    #: The same where all of it was saved: whoever looks again gets the same objects.
+    _saved: dict[str, Any] | None = None
     _stored: Mapping[str, bytes]
     _encoded: dict[str, bytes]
     _suspects: dict[str, None]
@@ -416,7 +418,10 @@ class Session(SessionMixin):
 
     def wrote(self, key: str) -> bool:
         """Return whether the view assigned or removed this key."""
-        return self._live is not None and key in self._suspects
+        if self._live is None and self._saved is None:
+            return False
+        self._unfold()
+        return key in self._suspects
 
     def get_own(self, key: str) -> bytes | None:
         """Return what the package keeps in this session under a reserved key, beside the view's values."""
@@ -438,10 +443,14 @@ class Session(SessionMixin):
     @property
     def is_unchanged(self) -> bool:
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
-        if self.modified or self.is_unsent or (self._live is not None and self._suspects):
+        if self.modified or self.is_unsent or self._saved is not None or (self._live is not None and self._suspects):
             return False
-        intents = self.__dict__.get("intents")
-        return intents is None or intents == Intents()
+        return "intents" not in self.__dict__ or self.intents == Intents()
+
+    @property
+    def asks_for_values(self) -> bool:
+        """Whether nothing is asked for but what the values are, and nothing is left to tell."""
+        return not self.is_unsent and ("intents" not in self.__dict__ or self.intents == Intents())
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -450,16 +459,17 @@ class Session(SessionMixin):
         cannot be kept.
         """
         delta: dict[str, bytes | None] = {}
-        if self._live is None:
+        if self._live is None and self._saved is None:
             return delta
+        live = self._unfold()
         for key in self._suspects:
-            if key not in self._live:
+            if key not in live:
                 if key in self._stored:
                     delta[key] = None
                 continue
             data = self._encoded.get(key)
             if data is None:
-                data = self._keeper.codec.encode(self._live[key], path=f"session[{key!r}]")
+                data = self._keeper.codec.encode(live[key], path=f"session[{key!r}]")
             if data != self._stored.get(key):
                 delta[key] = data
         return delta
@@ -468,19 +478,14 @@ class Session(SessionMixin):
         """Show what ``record`` holds, in place of what there was."""
         self._is_loaded = True
         self.record = record
-        self._live = None
+        self._live = self._saved = None
 
     def settle(self, record: Record | None, claim: Claim | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
         self.__dict__.pop("intents", None)
-        if self._live is None:
-            return
-        self._stored = {} if record is None else visible(record.values)
-        self._encoded = {}
-        self._suspects = {
-            key: None for key, value in self._live.items() if value is not _UNREAD and type(value) not in ATOMS
-        }
+        if self._live is not None:
+            self._saved, self._live = self._live, None
 
     def forget_changes(self) -> None:
         """Take back all that the view did and that was not saved yet, but for a log-out: that is final."""
@@ -500,9 +505,15 @@ class Session(SessionMixin):
         """Return the live keys, which are laid out when they are first asked for."""
         if self._live is None:
             self._stored = {} if self.record is None else visible(self.record.values)
-            self._live = dict.fromkeys(self._stored, _UNREAD)
             self._encoded = {}
             self._suspects = {}
+            if self._saved is None:
+                self._live = dict.fromkeys(self._stored, _UNREAD)
+            else:
+                self._live, self._saved = self._saved, None
+                for key, value in self._live.items():
+                    if value is not _UNREAD and type(value) not in ATOMS:
+                        self._suspects[key] = None
         return self._live
 
     def _read(self, key: str) -> Any:

@@ -526,7 +526,7 @@ def test_a_cookie_that_is_plain_to_see_is_the_one_that_werkzeug_finds() -> None:
         if plain is not None and re.fullmatch(r"[A-Za-z0-9_.-]*", plain):
             found += 1
             assert parse_cookie(header).getlist("session") == [plain], header
-    assert found > 500
+    assert found > 30
 
 
 @pytest.mark.parametrize("others", ["a=1; {}", "{}; a=1", "a=1; {}; b=2", '{}; a="x;y"', "sessions=1; {}", " {} ;a=1"])

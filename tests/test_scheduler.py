@@ -492,6 +492,10 @@ class TouchesLate(Spoiled):
     def commit(self, sid: UUID, change: Any, *, now: float) -> Outcome:
         return Outcome.DONE if change.is_touch else self.store.commit(sid, change, now=now)
 
+    def visit(self, sid: UUID, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        record = self.store.load(sid, now=now)
+        return record if record is not None and record.opens_to(holder, now=now) else None
+
 
 FAULTS = {
     Revives: log_out_is_final,

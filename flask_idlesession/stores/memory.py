@@ -239,8 +239,7 @@ class MemoryStore:
         before, packed = record.packed, pack(after)
         self._shards[key % _SHARDS][key] = packed
         self._bytes += len(packed) - len(before)
-        expires_at = expiry(packed)
-        if expires_at < expiry(before):
+        if change.shortens and (expires_at := expiry(packed)) < expiry(before):
             self._by_expiry.file(key, expires_at)
             self._settle(self._by_expiry, self._expiry_of)
         if change.rotation is not None and after.info.user_id != record.info.user_id:

@@ -1,6 +1,6 @@
 """Packs a record into one bytes object, which the garbage collector skips, and looks into it only when asked."""
 
-import hmac
+from hmac import compare_digest as _equal
 from math import inf
 from struct import Struct
 from typing import Any
@@ -11,6 +11,7 @@ from ..ids import SessionId
 from ..record import Change
 from ..record import Labels
 from ..record import merged
+from ..record import Outcome
 from ..record import Record
 from ..record import SessionInfo
 from ..record import Values
@@ -41,7 +42,7 @@ class PackedRecord(Record):
     __slots__ = ("_sid", "packed", "_info", "_values")
     __hash__ = None  # type: ignore[assignment]
     # A frozen dataclass makes each assignment a call; here only __init__ and what is kept of a look assign.
-    __setattr__ = object.__setattr__
+    __setattr__, __delattr__ = object.__setattr__, object.__delattr__
 
     _info: SessionInfo | None
     _values: Values | None
@@ -90,24 +91,23 @@ class PackedRecord(Record):
     def holding(self, values: Values) -> Record:
         return self._plain(values)
 
+    def judge(self, change: Change, *, now: float) -> Outcome:
+        """As :meth:`Record.judge`; most changes have but a holder to be judged by."""
+        if change.expect or change.rotation is not None or change.end_if_emptied:
+            return super().judge(change, now=now)
+        return Outcome.DONE if _opens(self.packed, change.holder, now) else Outcome.GONE
+
     def apply(self, change: Change, *, now: float) -> Record:
-        """As :meth:`Record.apply`; what most changes are is done on the packed record."""
+        """As :meth:`Record.apply`; most changes are made on the packed record."""
         if change.rotation is not None or change.labels:
             return super().apply(change, now=now)
         packed = self.packed
-        seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
-        if change.last_seen_at is not None:
-            seen = max(seen, min(change.last_seen_at, now))
-        if change.idle_timeout is not None:
-            idle_timeout = change.idle_timeout
-        if change.refresh_by is not None:
-            refresh_by = change.refresh_by
-        times = _pack_times(seen, idle_timeout, lifetime_ends_at, refresh_by)
+        if change.last_seen_at is not None or change.shortens:
+            packed = _times_after(packed, change, now) + packed[TOUCHED_SIZE:]
         if not change.delta:
-            return PackedRecord(self._sid, times + packed[TOUCHED_SIZE:])
+            return PackedRecord(self._sid, packed)
         values = merged(self.values, change.delta)
-        middle = packed[TOUCHED_SIZE : _values_at(packed)]
-        after = PackedRecord(self._sid, times + middle + engine.pack(values, _refuse))
+        after = PackedRecord(self._sid, packed[: _values_at(packed)] + engine.pack(values, _refuse))
         after._values = values
         return after
 
@@ -142,14 +142,32 @@ def pack(record: Record) -> bytes:
 
 def touched(packed: bytes, *, holder: bytes, now: float) -> bytes | None:
     """Return the record after a touch at ``now``; None where it is not live, or does not open to ``holder``."""
+    if not _opens(packed, holder, now):
+        return None
+    return seen_by(packed, now) if now > seen_at(packed) else packed
+
+
+def _opens(packed: bytes, holder: bytes, now: float) -> bool:
+    """Whether the session is live, and whoever shows ``holder`` may read and write it."""
     seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
     if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
-        return None
-    if not hmac.compare_digest(packed[_DIGEST_AT:_MARKS_AT], holder):
-        former_digest, former_ends_at = _unpack_former(packed)
-        if now >= former_ends_at or not hmac.compare_digest(former_digest, holder):
-            return None
-    return seen_by(packed, now) if now > seen else packed
+        return False
+    if _equal(packed[_DIGEST_AT:_MARKS_AT], holder):
+        return True
+    former_digest, former_ends_at = _unpack_former(packed)
+    return now < former_ends_at and _equal(former_digest, holder)
+
+
+def _times_after(packed: bytes, change: Change, now: float) -> bytes:
+    """Return the times at the front of the record as :meth:`Record.apply` moves them."""
+    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
+    if change.last_seen_at is not None:
+        seen = max(seen, min(change.last_seen_at, now))
+    if change.idle_timeout is not None:
+        idle_timeout = change.idle_timeout
+    if change.refresh_by is not None:
+        refresh_by = change.refresh_by
+    return _pack_times(seen, idle_timeout, lifetime_ends_at, refresh_by)
 
 
 def is_permanent(packed: bytes) -> bool:
@@ -249,6 +267,8 @@ def _labels_at(packed: bytes) -> int:
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
+    if not packed[_MARKS_AT]:
+        return _HEAD.size
     at = _labels_at(packed)
     if packed[_MARKS_AT] & _HAS_LABELS:
         at += _LABELS_SIZE.size + _LABELS_SIZE.unpack_from(packed, at)[0]
