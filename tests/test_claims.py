@@ -317,6 +317,21 @@ def test_a_log_in_that_was_not_stored_brings_none(clock: FakeClock) -> None:
     assert answer.status_code == 503 and "Set-Cookie" not in answer.headers
 
 
+def test_a_log_in_that_was_not_stored_in_a_session_that_is_there_brings_none(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    client = make_app(clock, store=store).test_client()
+    client.get("/put/x")
+
+    def fail(*args: Any, **how: Any) -> Any:
+        raise StoreError("nobody answers")
+
+    monkeypatch.setattr(store, "commit", fail)
+    answer = client.get("/in/ada")
+    assert answer.status_code == 503 and not set_cookies(answer)
+
+
 def test_a_log_out_that_was_not_stored_takes_it_away_all_the_same(clock: FakeClock) -> None:
     store = SwitchedStore()
     client = make_app(clock, store=store).test_client()

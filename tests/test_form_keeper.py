@@ -209,6 +209,13 @@ def test_another_user_who_logged_in_past_the_functions_here_does_not_see_it(app:
     assert client.get("/kept").json == {} and client.get("/login").text == "None False"
 
 
+def test_it_is_gone_when_somebody_else_logs_in_and_nobody_asked_for_it(app: Flask, clock: FakeClock) -> None:
+    app.add_url_rule("/just-in/<user>", "just-in", lambda user: log_in(user) or "in")
+    client = late_post(app, clock)
+    client.get("/just-in/eve")
+    assert client.get("/login").text == "None False"
+
+
 def test_after_a_log_out_it_is_gone(app: Flask, clock: FakeClock) -> None:
     client = late_post(app, clock)
     client.get("/in/ada")

@@ -287,6 +287,13 @@ def test_an_expected_value_that_does_not_open_is_a_conflict(inner: MemoryStore) 
     assert SealedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
 
 
+def test_an_expected_value_that_is_plain_text_is_a_conflict(inner: MemoryStore) -> None:
+    record = a_record(values={"a": b"1"})
+    inner.create(record)
+    change = Change(holder=HOLDER, delta={"a": b"2"}, expect={"a": b"1"})
+    assert SealedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
+
+
 def test_what_is_encrypted_never_reads_as_a_value_without_keys() -> None:
     sealed = Keyring([NEW], purpose="values").seal(b"\xa5plain", b"")
     with pytest.raises(DecodeError):
