@@ -392,6 +392,17 @@ def test_a_store_that_fails_to_note_a_suspicion_is_a_failing_store() -> None:
     assert thief.get("/members").status_code == 401
 
 
+def test_a_session_that_ends_while_it_is_suspected_is_no_longer_seen() -> None:
+    class Racing(MemoryStore):
+        def commit(self, sid: Any, change: Any, *, now: float) -> Any:
+            if "suspect" in change.labels:
+                self.delete(sid)
+            return super().commit(sid, change, now=now)
+
+    thief = logged_in(make_app(Racing(), bind_address="reauthenticate")).thief(address=AWAY)
+    assert thief.get("/who").text == "None"
+
+
 def test_a_test_may_open_a_session_outside_of_a_request() -> None:
     browser = logged_in(make_app(bind_address="end"), address="127.0.0.1", agent="")
     with browser.client.session_transaction() as opened:
