@@ -39,6 +39,7 @@ from flask_idlesession.settings import read_settings
 from flask_idlesession.store import Store
 from flask_idlesession.store import UnreadableRecord
 from flask_idlesession.stores.memory import MemoryStore
+from flask_idlesession.stores.redis import RedisStore
 from flask_idlesession.stores.sealed import SealedStore
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
@@ -74,6 +75,18 @@ class TestContractInSQLite(StoreContract):
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], Store]:
         return lambda: SealedStore(SQLiteStore(tmp_path / "sessions.db"), [NEW])
+
+
+@pytest.mark.soak  # It shows of Redis what memory shows too: that what is compared there are bytes.
+class TestContractInRedis(StoreContract):
+    visits = True
+    rounds = 5
+
+    @pytest.fixture
+    def make_store(self, redis_server: Any) -> Iterator[Callable[[], Store]]:
+        with closing(redis_server.client(socket_timeout=5)) as client:
+            client.flushall()
+            yield lambda: SealedStore(RedisStore(client), [NEW, OLD])
 
 
 class Turning:
