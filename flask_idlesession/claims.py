@@ -21,6 +21,7 @@ from flask import request
 from flask import Response
 
 from .config_values import check_cookie
+from .config_values import Unshown
 from .errors import ConfigError
 from .errors import StoreError
 from .manager import SessionManager
@@ -143,6 +144,7 @@ def open_claims(
     settings: Settings, config: Mapping[str, Any], *, manager: SessionManager, more: MoreClaims | None
 ) -> ClaimsCookie | None:
     """Return the cookie that the settings ask for, if they do."""
+    config = Unshown(config)
     name, key = settings.claims, settings.claims_key
     if name is None:
         return None
@@ -150,7 +152,7 @@ def open_claims(
         raise ConfigError(
             f'IDLESESSION_CLAIMS is {name!r}; it must be the name of a cookie of its own, such as "claims".'
         )
-    check_cookie({**config, "SESSION_COOKIE_NAME": name})
+    check_cookie(Unshown({**config, "SESSION_COOKIE_NAME": name}))
     if key is not None and key == config.get("SECRET_KEY"):
         raise ConfigError(
             "IDLESESSION_CLAIMS_KEY is the SECRET_KEY, which other services must not have; it must be a key of its own."

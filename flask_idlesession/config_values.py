@@ -63,6 +63,20 @@ _KNOWN_SECRETS = frozenset(
 )
 
 
+class Unshown(dict[str, Any]):
+    """Config that a traceback with its locals does not show: there are keys in it."""
+
+    def __repr__(self) -> str:
+        return "<config>"
+
+
+class Key(bytes):
+    """A key that a traceback with its locals does not show."""
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+
 def in_cookie(got: Mapping[str, Any], key: str) -> float:
     """Return a duration that a browser would keep a cookie for."""
     duration = seconds(got[key], name=key)
@@ -137,19 +151,19 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
     """Return keys of 32 bytes or more each; no message shows any of them."""
     if value is None:
         return ()
-    keys = [value] if isinstance(value, str | bytes) else value
-    if not isinstance(keys, list | tuple) or not all(isinstance(key, str | bytes) for key in keys) or not keys:
+    value = [value] if isinstance(value, str | bytes) else value
+    if not isinstance(value, list | tuple) or not all(isinstance(key, str | bytes) for key in value) or not value:
         raise ConfigError(
             "IDLESESSION_ENCRYPTION_KEYS must be a list of keys (bytes or text), the one that encrypts first, or None."
         )
-    packed = tuple(key.encode() if isinstance(key, str) else key for key in keys)
-    for number, key in enumerate(packed, 1):
+    value = keys = tuple(Key(key.encode() if isinstance(key, str) else key) for key in value)
+    for number, key in enumerate(keys, 1):
         if len(key) < _KEY_SIZE:
             raise ConfigError(
                 f"Key {number} of IDLESESSION_ENCRYPTION_KEYS has {len(key)} bytes; it must have {_KEY_SIZE} or more. "
                 "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
-    return packed
+    return keys
 
 
 def check_secret_key(secret_key: str | bytes) -> None:

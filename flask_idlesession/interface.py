@@ -95,10 +95,9 @@ class IdleSessionInterface(SessionInterface):
 
         Nothing is asked of the store yet.
         """
-        secret_key = app.secret_key
-        if not secret_key:
+        if not app.secret_key:
             return None
-        runtime = self._runtime()
+        runtime, secret_key = self._runtime(), app.secret_key
         if runtime.peers is not None:
             runtime.peers.join(secret_key)
         self._marks.views = app.view_functions

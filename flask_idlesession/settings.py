@@ -19,6 +19,7 @@ from .config_values import read_flag
 from .config_values import read_interval
 from .config_values import read_journal
 from .config_values import read_text
+from .config_values import Unshown
 from .errors import ConfigError
 from .policy import Policy
 from .policy import PRESETS
@@ -134,7 +135,7 @@ KEYS: dict[str, tuple[Any, str]] = {
 class Settings:
     """What an application's config says, checked."""
 
-    store: Any
+    store: Any = field(repr=False)  # Its URL may have a password in it.
     policy: Policy
     activity: Activity
     cleanup_interval: float
@@ -158,10 +159,11 @@ class Settings:
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings in ``config``. Raise :exc:`~flask_idlesession.ConfigError` for what is wrong."""
+    config = Unshown(config)
+    got = Unshown((key, config.get(key, default)) for key, (default, _) in KEYS.items())
     _check_names(config)
     check_cookie(config)
     _check_binding(config)
-    got = {key: config.get(key, default) for key, (default, _) in KEYS.items()}
     return Settings(
         store=got["IDLESESSION_STORE"],
         policy=_read_policy(config, got),
@@ -209,7 +211,7 @@ def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
         lifetime=lifetime,
         anonymous_idle_timeout=_optional(got, "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT"),
         permanent_lifetime=in_cookie(
-            {"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}, "PERMANENT_SESSION_LIFETIME"
+            Unshown({"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}), "PERMANENT_SESSION_LIFETIME"
         ),
         refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
         rotation_interval=_optional(got, "IDLESESSION_ROTATION_INTERVAL"),
@@ -225,12 +227,9 @@ def _read_timeouts(config: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[f
     preset = got["IDLESESSION_PRESET"]
     if preset is not None:
         one_of(got, "IDLESESSION_PRESET", *PRESETS)
-        got = {
-            **got,
-            "IDLESESSION_IDLE_TIMEOUT": PRESETS[preset][0],
-            "IDLESESSION_LIFETIME": PRESETS[preset][1],
-            **config,
-        }
+        idle_timeout, lifetime = PRESETS[preset]
+        rule = {"IDLESESSION_IDLE_TIMEOUT": idle_timeout, "IDLESESSION_LIFETIME": lifetime}
+        got = Unshown({**got, **rule, **config})
     lifetime = in_cookie(got, "IDLESESSION_LIFETIME")
     idle_timeout = in_cookie(got, "IDLESESSION_IDLE_TIMEOUT")
     if idle_timeout > lifetime:
