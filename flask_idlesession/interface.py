@@ -39,6 +39,9 @@ _logger = logging.getLogger("flask_idlesession")
 #: How many Cookie headers, and of which length, are known again at once. The others are parsed.
 _MAX_KNOWN, _LONGEST_KNOWN = 4096, 512
 
+#: Python 3.11 calls a function each time a member is named, and nearly every request ends with this one.
+_KEPT = Saved.KEPT
+
 #: Seconds between two log lines about cookies that are no tokens: a flood of them must not fill the log.
 _QUIET = 60.0
 
@@ -167,7 +170,7 @@ class IdleSessionInterface(SessionInterface):
         if claims is not None:
             active = self._was_active(session, runtime)
             claims.tell(session, response, saved, active=active, attributes=self._attributes(app))
-        if saved is Saved.KEPT and not session.was_sent and len(self._tokens.keys) == 1:
+        if saved is _KEPT and not session.was_sent and len(self._tokens.keys) == 1:
             return
         if saved is Saved.ENDED:
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))

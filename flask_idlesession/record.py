@@ -152,6 +152,20 @@ class Change:
     end_if_emptied: bool = False
 
     @property
+    def is_plain_touch(self) -> bool:
+        """Whether nothing but activity is noted by it, whatever the session is."""
+        return not (
+            self.delta
+            or self.last_seen_at is None
+            or self.expect
+            or self.labels
+            or self.rotation is not None
+            or self.refresh_by is not None
+            or self.idle_timeout is not None
+            or self.end_if_emptied
+        )
+
+    @property
     def shortens(self) -> bool:
         """Whether the session may end earlier by it than before."""
         return self.idle_timeout is not None or self.refresh_by is not None or self.rotation is not None

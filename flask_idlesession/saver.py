@@ -63,6 +63,10 @@ class Saved(Enum):
     GONE = "gone"
 
 
+#: Python 3.11 calls a function each time a member is named, and nearly every request ends with these.
+_KEPT, _DONE = Saved.KEPT, Outcome.DONE
+
+
 class Saver:
     """Saves sessions on one store."""
 
@@ -110,12 +114,12 @@ class Saver:
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
         if session.is_unchanged and (not active or self._has_noted(session)):
-            return Saved.REFRESHED if active and self._is_refreshed(session.record) else Saved.KEPT
+            return Saved.REFRESHED if active and self._is_refreshed(session.record) else _KEPT
         if active and session.claim is not None:
             with suppress(StoreError):
                 session.load()
         if not session.is_loaded:
-            return Saved.KEPT
+            return _KEPT
         if self._is_plain(session, active=active):
             return self._save_values(session)
         saved = self._save(session, active=active)
@@ -174,12 +178,12 @@ class Saver:
         """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""
         claim, record, delta = session.claim, session.record, session.delta()
         if not delta or claim is None or record is None:
-            return Saved.KEPT
+            return _KEPT
         change, now = Change(holder=claim.holder, delta=delta), self._lifecycle.now()
-        if self._store.commit(claim.sid, change, now=now) is not Outcome.DONE:
+        if self._store.commit(claim.sid, change, now=now) is not _DONE:
             return self._drop(session, delta)
         session.settle(record.apply(change, now=now), claim)
-        return Saved.KEPT
+        return _KEPT
 
     def _is_refreshed(self, record: Record | None) -> bool:
         """Whether activity has moved the end of a permanent session."""

@@ -406,3 +406,21 @@ def test_a_visit_answers_as_a_touch_and_a_load() -> None:
             assert (visited is not None) is (outcome is Outcome.DONE)
             assert visited is None or visited == other.load(record.info.sid, now=moment)
             assert one.load(record.info.sid, now=NOW) == other.load(record.info.sid, now=NOW)
+
+
+@pytest.mark.parametrize("seen", [NOW - 5, NOW, NOW + 3, NOW + 50])
+def test_a_touch_is_committed_as_any_change_is(seen: float) -> None:
+    for holder, now in (
+        (HOLDER, NOW + 4),
+        (b"f" * 32, NOW + 4),
+        (b"f" * 32, NOW + 6),
+        (b"x" * 32, NOW),
+        (HOLDER, NOW + 10),
+    ):
+        store, change = MemoryStore(), Change(holder=holder, last_seen_at=seen)
+        record = replace(a_record(idle_timeout=10.0), former_digest=b"f" * 32, former_ends_at=NOW + 5)
+        store.create(record)
+        outcome = record.judge(change, now=now)
+        assert store.commit(record.info.sid, change, now=now) is outcome
+        after = record.apply(change, now=now) if outcome is Outcome.DONE else record
+        assert store.load(record.info.sid, now=NOW) == after

@@ -60,6 +60,9 @@ _MAX_BURIED = 50_000
 _ENDING = Struct("<ddBH")
 _REASONS = tuple(EndReason)
 
+#: Python 3.11 calls a function each time a member is named.
+_DONE, _GONE, _EMPTIED = Outcome.DONE, Outcome.GONE, Outcome.EMPTIED
+
 
 class MemoryStore:
     """The store of one process: nothing is shared with another, and nothing outlives it.
@@ -138,7 +141,7 @@ class MemoryStore:
             if is_permanent(packed):
                 touch = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
                 return self._commit(key, PackedRecord(sid, packed), touch, now)[1]
-            after = touched(packed, holder=holder, now=now)
+            after = touched(packed, holder, now, now)
             if after is None:
                 return None
             shard[key] = after
@@ -146,10 +149,18 @@ class MemoryStore:
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         key = sid.int
+        shard = self._shards[key % _SHARDS]
         with self._lock:
-            packed = self._shards[key % _SHARDS].get(key)
+            packed = shard.get(key)
             if packed is None:
-                return Outcome.GONE
+                return _GONE
+            if change.is_plain_touch:
+                seen_at = change.last_seen_at
+                after = touched(packed, change.holder, now, now if seen_at is None or seen_at > now else seen_at)
+                if after is None:
+                    return _GONE
+                shard[key] = after
+                return _DONE
             return self._commit(key, PackedRecord(sid, packed), change, now)[0]
 
     def delete(self, sid: SessionId) -> bool:
@@ -231,9 +242,9 @@ class MemoryStore:
     def _commit(self, key: int, record: PackedRecord, change: Change, now: float) -> tuple[Outcome, Record | None]:
         """Do what :meth:`commit` promises; return the outcome, and if it is DONE the record after it."""
         outcome = record.judge(change, now=now)
-        if outcome is Outcome.EMPTIED:
+        if outcome is _EMPTIED:
             self._forget(key)
-        if outcome is not Outcome.DONE:
+        if outcome is not _DONE:
             return outcome, None
         after = record.apply(change, now=now)
         before, packed = record.packed, pack(after)

@@ -36,6 +36,10 @@ _LABELS_SIZE = Struct("<H")
 _unpack_times, _pack_times, _pack_seen = _TIMES.unpack_from, _TIMES.pack, _SEEN.pack
 
 
+#: Python 3.11 calls a function each time a member is named.
+_DONE, _GONE = Outcome.DONE, Outcome.GONE
+
+
 class PackedRecord(Record):
     """A record that is unpacked as far as somebody looks."""
 
@@ -95,7 +99,7 @@ class PackedRecord(Record):
         """As :meth:`Record.judge`; most changes have but a holder to be judged by."""
         if change.expect or change.rotation is not None or change.end_if_emptied:
             return super().judge(change, now=now)
-        return Outcome.DONE if _opens(self.packed, change.holder, now) else Outcome.GONE
+        return _DONE if _opens(self.packed, change.holder, now) else _GONE
 
     def apply(self, change: Change, *, now: float) -> Record:
         """As :meth:`Record.apply`; most changes are made on the packed record."""
@@ -140,11 +144,14 @@ def pack(record: Record) -> bytes:
     return _pack_head(record) + engine.pack(dict(record.values), _refuse)
 
 
-def touched(packed: bytes, *, holder: bytes, now: float) -> bytes | None:
-    """Return the record after a touch at ``now``; None where it is not live, or does not open to ``holder``."""
-    if not _opens(packed, holder, now):
+def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes | None:
+    """Return the record after activity at ``seen_at``; None where it is not live, or does not open to ``holder``."""
+    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
+    if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
         return None
-    return seen_by(packed, now) if now > seen_at(packed) else packed
+    if not _equal(packed[_DIGEST_AT:_MARKS_AT], holder) and not _opens(packed, holder, now):
+        return None
+    return _pack_seen(seen_at) + packed[_SEEN.size :] if seen_at > seen else packed
 
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
