@@ -76,6 +76,9 @@ _SPOKEN = {
     "Mobile Safari": "Safari",
 }
 
+#: What is called so is a browser of which no more is known.
+_UNKNOWN = "A browser"
+
 _Address = IPv4Address | IPv6Address
 
 
@@ -87,7 +90,7 @@ class Browser(NamedTuple):
     platform: str
 
     def __str__(self) -> str:
-        name = f"{self.family} {self.version}".strip() or "A browser"
+        name = f"{self.family} {self.version}".strip() or _UNKNOWN
         return f"{name} on {self.platform}" if self.platform else name
 
 
@@ -162,8 +165,8 @@ def is_same_browser(kept: str, agent: str | None) -> bool:
     """Return whether a user agent is of the same family and platform as one that was kept, whole or truncated. The
     version does not count: browsers are updated while they run.
     """
-    before, present = browser_in(kept), browser_in((agent or "")[:_LONGEST])
-    return (before.family, before.platform) == (present.family, present.platform)
+    present = browser_in((agent or "")[:_LONGEST])._replace(version="")
+    return present in (_truncated_browser(kept)._replace(version=""), browser_in(kept)._replace(version=""))
 
 
 @lru_cache(_READY)
@@ -180,27 +183,26 @@ def address_in(text: str | None) -> _Address | None:
 
 @lru_cache(_READY)
 def browser_in(agent: str) -> Browser:
-    """Return what a user agent says, whole or as it was kept truncated."""
-    name, between, platform = agent.partition(" on ")
-    if between and platform in {known for known, _ in _PLATFORMS}:
-        family, _, version = name.rpartition(" ")
-        return Browser(family, version, platform) if version.isdecimal() else Browser(_unnamed(name), "", platform)
+    """Return what a user agent says, as it came or was kept whole."""
     platform = next((name for name, pattern in _PLATFORMS if pattern.search(agent)), "")
     for family, pattern in _BROWSERS:
         found = pattern.search(agent)
         if found:
             return Browser(family, found[1][:9], platform)
     program = _PROGRAM.match(agent)
-    if program is None or program[1] == "Mozilla" or agent == _UNKNOWN:
+    if program is None or program[1] == "Mozilla":
         return Browser("", "", platform)
     return Browser(program[1], (program[2] or "")[:9], platform)
 
 
-_UNKNOWN = str(Browser("", "", ""))
-
-
-def _unnamed(name: str) -> str:
-    return "" if name == _UNKNOWN else name
+@lru_cache(_READY)
+def _truncated_browser(kept: str) -> Browser:
+    """Return what a user agent said that was kept truncated: the reverse of ``str``."""
+    name, _, platform = kept.partition(" on ")
+    family, _, version = name.rpartition(" ")
+    if not family or not version.isdecimal():
+        family, version = "" if name == _UNKNOWN else name, ""
+    return Browser(family, version, platform)
 
 
 @lru_cache(_READY)
@@ -242,7 +244,7 @@ def _is_grease(brand: str) -> bool:
 
 
 def _plain_device(agent: str) -> str:
-    browser = browser_in(agent)
+    browser = browser_in(agent) if "/" in agent else _truncated_browser(agent)
     return str(browser._replace(version=""))
 
 
