@@ -110,8 +110,9 @@ class Origin:
         """Return the labels of the present request; none where there is no request."""
         if self.kept is None or not has_request_context():
             return NO_LABELS
-        address = self._keep_address(request.remote_addr)
-        agent = self._keep_agent(request.environ.get("HTTP_USER_AGENT", "")[:_LONGEST])
+        present: Request = request._get_current_object()  # type: ignore[attr-defined]
+        address = self._keep_address(present.remote_addr)
+        agent = self._keep_agent(present.environ.get("HTTP_USER_AGENT", "")[:_LONGEST])
         labels = {}
         if address:
             labels[ADDRESS] = address
