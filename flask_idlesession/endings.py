@@ -11,7 +11,7 @@ from .record import EndReason
 from .record import SessionInfo
 from .signals import ENDED_BY
 from .signals import session_ended
-from .signals import tell
+from .signals import tell_all
 from .store import Store
 
 _logger = logging.getLogger("flask_idlesession")
@@ -39,18 +39,18 @@ class Endings:
 
     def tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
         """Tell that these sessions are over: they are in the store no more."""
-        ended = [(info, reason) for info, reason in ended if TURN not in info.labels]
-        self._bury(
-            [
-                Ending(sid=info.sid, reason=reason, ended_at=min(now, info.expires_at), user_id=info.user_id, by=by)
-                for info, reason in ended
-            ],
-            until=now + REMEMBERED,
+        buried = [
+            Ending(sid=info.sid, reason=reason, ended_at=min(now, info.expires_at), user_id=info.user_id, by=by)
+            for info, reason in ended
+            if TURN not in info.labels
+        ]
+        self._bury(buried, until=now + REMEMBERED)
+        told = (
+            {"info": info if by is None else _ended_by(info, by), "reason": reason}
+            for info, reason in ended
+            if TURN not in info.labels
         )
-        for info, reason in ended:
-            if by is not None:
-                info = replace(info, labels={**info.labels, ENDED_BY: by})
-            tell(session_ended, self._sender(), info=info, reason=reason)
+        tell_all(session_ended, self._sender(), told)
 
     def _bury(self, buried: Sequence[Ending], *, until: float) -> None:
         try:
@@ -58,3 +58,7 @@ class Endings:
                 self._store.bury(buried, until=until)
         except StoreError as error:  # They are over all the same; only the reason is lost.
             _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)
+
+
+def _ended_by(info: SessionInfo, by: str) -> SessionInfo:
+    return replace(info, labels={**info.labels, ENDED_BY: by})

@@ -5,6 +5,8 @@ sender is the Flask app, or the :class:`~flask_idlesession.SessionManager` where
 """
 
 import logging
+from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from blinker import NamedSignal
@@ -52,10 +54,20 @@ def tell(signal: NamedSignal, sender: object, **what: Any) -> None:
     What a receiver raises is logged and goes no further: an application's mistake in a log-out hook must
     not keep the session alive (CVE-2021-34428 was that), nor stop the cleaner.
     """
-    if not signal.receivers:
+    if signal.receivers:
+        tell_all(signal, sender, [what])
+
+
+def tell_all(signal: NamedSignal, sender: object, told: Iterable[Mapping[str, Any]]) -> None:
+    """Call every receiver once for each of ``told``, as :func:`tell` does."""
+    receivers = list(signal.receivers_for(sender)) if signal.receivers else ()
+    if not receivers:
         return
-    for receiver in signal.receivers_for(sender):
-        try:
-            receiver(sender, **what)
-        except Exception:
-            _logger.exception("A receiver of the signal %r raised; the session goes its way all the same.", signal.name)
+    for what in told:
+        for receiver in receivers:
+            try:
+                receiver(sender, **what)
+            except Exception:
+                _logger.exception(
+                    "A receiver of the signal %r raised; the session goes its way all the same.", signal.name
+                )
