@@ -111,13 +111,11 @@ def sid_in(head: bytes) -> bytes:
 def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
     """Return the record in the hash of session ``sid``, and take the head and the labels out of the hash."""
     info, secret, former, former_ends_at = _parse(fields.pop(HEAD), _to_labels(fields.pop(LABELS, b"")), sid)
-    return Record(
-        info=info,
-        secret_digest=secret,
-        values={field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()},
-        former_digest=former,
-        former_ends_at=former_ends_at,
-    )
+    try:
+        values = {field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()}
+    except ValueError as error:
+        raise StoreError(f"What is stored as the values of session {sid} is not bytes by name.") from error
+    return Record(info=info, secret_digest=secret, values=values, former_digest=former, former_ends_at=former_ends_at)
 
 
 def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
@@ -126,10 +124,14 @@ def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionI
     _, seen, idle, lifetime, refresh, created, former_ends_at, stored, _ = _FIXED.unpack_from(head)
     start = _FIXED.size + 1
     end = start + head[start - 1]
-    former_end = end + 1 + head[end]
+    try:
+        former_end = end + 1 + head[end]
+        user_id = _user_of(head[former_end:])
+    except (IndexError, ValueError) as error:
+        raise StoreError("What is stored as the head of a session is nothing that this store wrote.") from error
     info = SessionInfo(
         sid=SessionId(bytes=stored) if sid is None else sid,
-        user_id=_user_of(head[former_end:]),
+        user_id=user_id,
         created_at=created,
         last_seen_at=seen,
         idle_timeout=idle,
