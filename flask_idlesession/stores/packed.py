@@ -26,11 +26,12 @@ TOUCHED_SIZE = _TIMES.size
 _SEEN = Struct("<d")
 _REFRESH_AT, _NEVER = 24, _SEEN.pack(inf)
 _MARKS = Struct("<BH")
-_MARKS_AT = _HEAD.size - _MARKS.size
-_DIGEST_AT = _MARKS_AT - 32
+#: Where the marks are, for what looks at a million records: there a call is too much.
+MARKS_AT = _HEAD.size - _MARKS.size
+_DIGEST_AT = MARKS_AT - 32
 _FORMER = Struct("<32sd")
 
-_HAS_USER, _HAS_FORMER, _HAS_LABELS = 1, 2, 4
+HAS_USER, _HAS_FORMER, _HAS_LABELS = 1, 2, 4
 _LABELS_SIZE = Struct("<H")
 
 _unpack_times, _pack_times, _pack_seen = _TIMES.unpack_from, _TIMES.pack, _SEEN.pack
@@ -70,7 +71,7 @@ class PackedRecord(Record):
 
     @property
     def secret_digest(self) -> bytes:
-        return self.packed[_DIGEST_AT:_MARKS_AT]
+        return self.packed[_DIGEST_AT:MARKS_AT]
 
     @property
     def former_digest(self) -> bytes:
@@ -149,7 +150,7 @@ def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes |
     seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
     if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
         return None
-    if not _equal(packed[_DIGEST_AT:_MARKS_AT], holder) and not _opens(packed, holder, now):
+    if not _equal(packed[_DIGEST_AT:MARKS_AT], holder) and not _opens(packed, holder, now):
         return None
     return _pack_seen(seen_at) + packed[_SEEN.size :] if seen_at > seen else packed
 
@@ -159,7 +160,7 @@ def _opens(packed: bytes, holder: bytes, now: float) -> bool:
     seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
     if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
         return False
-    if _equal(packed[_DIGEST_AT:_MARKS_AT], holder):
+    if _equal(packed[_DIGEST_AT:MARKS_AT], holder):
         return True
     former_digest, former_ends_at = _unpack_former(packed)
     return now < former_ends_at and _equal(former_digest, holder)
@@ -200,13 +201,13 @@ def expiry(packed: bytes) -> float:
 
 def is_logged_in(packed: bytes) -> bool:
     """Whether the session has a user."""
-    return bool(packed[_MARKS_AT] & _HAS_USER)
+    return bool(packed[MARKS_AT] & HAS_USER)
 
 
 def user_of(packed: bytes) -> str:
     """The user of a session that has one."""
-    length = packed[_MARKS_AT + 1] | packed[_MARKS_AT + 2] << 8  # Not by _values_at(): a start asks a million times.
-    start = _HEAD.size + (_FORMER.size if packed[_MARKS_AT] & _HAS_FORMER else 0)
+    length = packed[MARKS_AT + 1] | packed[MARKS_AT + 2] << 8  # Not by _values_at(): a start asks a million times.
+    start = _HEAD.size + (_FORMER.size if packed[MARKS_AT] & _HAS_FORMER else 0)
     return packed[start : start + length].decode()
 
 
@@ -215,7 +216,7 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
     seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, _ = _HEAD.unpack_from(packed)
     return SessionInfo(
         sid=sid,
-        user_id=user_of(packed) if marks & _HAS_USER else None,
+        user_id=user_of(packed) if marks & HAS_USER else None,
         created_at=created_at,
         last_seen_at=seen,
         idle_timeout=idle_timeout,
@@ -229,7 +230,7 @@ def _pack_head(record: Record) -> bytes:
     info = record.info
     marks, user, former, labels = 0, b"", b"", b""
     if info.user_id is not None:
-        marks, user = _HAS_USER, info.user_id.encode()
+        marks, user = HAS_USER, info.user_id.encode()
     if record.former_digest:
         marks |= _HAS_FORMER
         former = _FORMER.pack(record.former_digest, record.former_ends_at)
@@ -256,7 +257,7 @@ def _unpack_values(packed: bytes) -> Values:
 
 def _unpack_former(packed: bytes) -> tuple[bytes, float]:
     """Return the former digest and when its grace ends."""
-    return _FORMER.unpack_from(packed, _HEAD.size) if packed[_MARKS_AT] & _HAS_FORMER else (b"", 0.0)
+    return _FORMER.unpack_from(packed, _HEAD.size) if packed[MARKS_AT] & _HAS_FORMER else (b"", 0.0)
 
 
 def _labels(packed: bytes) -> Labels:
@@ -268,16 +269,16 @@ def _labels(packed: bytes) -> Labels:
 
 def _labels_at(packed: bytes) -> int:
     length: int
-    marks, length = _MARKS.unpack_from(packed, _MARKS_AT)
+    marks, length = _MARKS.unpack_from(packed, MARKS_AT)
     return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
 
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
-    if not packed[_MARKS_AT]:
+    if not packed[MARKS_AT]:
         return _HEAD.size
     at = _labels_at(packed)
-    if packed[_MARKS_AT] & _HAS_LABELS:
+    if packed[MARKS_AT] & _HAS_LABELS:
         at += _LABELS_SIZE.size + _LABELS_SIZE.unpack_from(packed, at)[0]
     return at
 

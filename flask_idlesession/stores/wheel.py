@@ -51,10 +51,10 @@ class Wheel:
         if instant < inf:
             self._append(floor(instant * _FINENESS), key.to_bytes(_WIDTH))
 
-    def file_all(self, keys: list[int], instant: float) -> None:
-        """Remember that the turn of none of ``keys`` comes before ``instant``."""
+    def file_all(self, keys: bytes, instant: float) -> None:
+        """Remember that the turn of none of the keys, as :func:`pack_keys` made them, comes before ``instant``."""
         if keys and instant < inf:
-            self._append(floor(instant * _FINENESS), _pack(keys))
+            self._append(floor(instant * _FINENESS), keys)
 
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
         """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
@@ -154,10 +154,11 @@ class Wheel:
         """Put keys that were just taken back at the front of their slot."""
         if slot in self._slots:
             self._filed += len(keys)
-            self._slots[slot][:0] = _pack(keys)
+            self._slots[slot][:0] = pack_keys(keys)
         else:
-            self._append(slot, _pack(keys))
+            self._append(slot, pack_keys(keys))
 
 
-def _pack(keys: list[int]) -> bytes:
+def pack_keys(keys: list[int]) -> bytes:
+    """Return the keys as a wheel keeps them."""
     return b"".join([key.to_bytes(_WIDTH) for key in keys])
