@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from .errors import ConflictError
+from .errors import DecodeError
 from .errors import LeaseTimeout
 from .errors import SessionNotFound
 from .ids import Claim
@@ -116,7 +117,10 @@ class Lease:
     def _is_free(self, held: bytes | None) -> bool:
         if held is None:
             return True
-        ends_at: float = self._keeper.codec.decode(held)[1]
+        try:
+            ends_at: float = self._keeper.codec.decode(held)[1]
+        except DecodeError:  # It was encrypted, and the keys were taken away: its holder is gone with them.
+            return True
         return ends_at <= self._keeper.now()
 
 

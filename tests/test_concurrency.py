@@ -14,6 +14,7 @@ from flask import Flask
 from flask import session
 from flask.testing import FlaskClient
 
+from flask_idlesession import Change
 from flask_idlesession import ConflictError
 from flask_idlesession import exclusive
 from flask_idlesession import IdleSession
@@ -272,6 +273,14 @@ def test_a_holder_that_died_loses_the_right_when_its_lease_ends(manager, clock):
         heir["a"] = 1
     with pytest.raises(ConflictError, match="alone with session .* for 30 seconds only"):
         dead.__exit__(None, None, None)
+    assert held(manager, claim) == {"kept": 1, "a": 1}
+
+
+def test_a_lease_that_cannot_be_read_any_more_is_nobodys(manager):
+    claim = begin(manager)
+    manager.commit(claim, Change(holder=claim.holder, delta={RESERVED + "lease": b"\xc1"}))
+    with manager.open(claim).exclusive(timeout=1) as alone:
+        alone["a"] = 1
     assert held(manager, claim) == {"kept": 1, "a": 1}
 
 
