@@ -28,7 +28,8 @@ from flask import Flask, session
 from flask_idlesession import IdleSession, exclusive
 
 app = Flask(__name__)
-app.config.update(SECRET_KEY="k" * 32, **{key: value for key, value in os.environ.items() if key.startswith("IDLESESSION_")})
+app.config.update({key: value for key, value in os.environ.items() if key.startswith("IDLESESSION_")})
+app.config.update(SECRET_KEY="k" * 32)
 IdleSession(app)
 
 @app.get("/set/<key>")
