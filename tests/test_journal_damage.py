@@ -258,3 +258,12 @@ def test_a_block_that_cannot_be_read_is_as_good_as_zeros(
     store = JournalStore(path, now=NOW, disk=BadBlock())
     assert {info.sid for info in store.find(now=NOW)} <= written.live.keys()
     store.close()
+
+
+def test_without_a_guard_no_stretch_that_is_cut_out_brings_back_who_was_logged_out(
+    read: Reader, written: Written
+) -> None:
+    for start in range(PREAMBLE, len(written.data), 211):
+        for size in (230, 300, 1000):
+            data = written.data[:GUARD_AT] + bytes(PREAMBLE - GUARD_AT) + written.data[PREAMBLE:start]
+            read(data + written.data[start + size :], exactly=False)

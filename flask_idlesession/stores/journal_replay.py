@@ -79,7 +79,8 @@ class Replay:
 
     def _apply(self, frame: Frame) -> None:
         if frame.previous_end > self._last_end:
-            if frame.previous_end <= self._guard.synced or self._guard.last_end > self._last_end:
+            is_promised = frame.previous_end <= self._guard.synced or not self._has_guard
+            if is_promised or self._guard.last_end > self._last_end:
                 self._distrust()
             self._last_end = frame.previous_end
         if is_ending(frame.kind) and frame.is_complete:
