@@ -66,6 +66,8 @@ from flask_idlesession.stores import journal_file
 from flask_idlesession.stores import redis_form
 from flask_idlesession.stores import row
 from flask_idlesession.stores.journal import JournalStore
+from flask_idlesession.stores.journal_frames import GUARD_AT
+from flask_idlesession.stores.journal_frames import PREAMBLE
 from flask_idlesession.testing import FakeClock
 from flask_idlesession.tokens import Tokens
 
@@ -176,7 +178,7 @@ def test_no_text_but_the_token_that_was_issued_is_taken_for_one(token: str) -> N
         assert (claim.sid, claim.secret) == (CLAIM.sid, CLAIM.secret)
 
 
-@tried_with(sid=st.binary(min_size=16, max_size=16), secret=st.binary(min_size=32, max_size=32), other=texts)
+@tried_with(sid=st.binary(min_size=16, max_size=16), secret=st.binary(min_size=32, max_size=32), other=st.text())
 def test_a_token_says_what_was_put_in_under_its_own_keys_alone(sid: bytes, secret: bytes, other: str) -> None:
     claim = Claim(UUID(bytes=sid), secret)
     token = Tokens([KEY]).issue(claim)
@@ -385,6 +387,15 @@ def a_journal() -> tuple[bytes, frozenset[UUID], frozenset[UUID], frozenset[UUID
     return data, frozenset(live), frozenset(ended), frozenset(turned)
 
 
+def is_older_copy(data: bytes) -> bool:
+    """Return whether it lost its last frames, and the guard that would betray it: nothing tells that from a copy of
+    an earlier time, as docs/journal.rst says.
+    """
+    whole = a_journal()[0]
+    has_guard = any(data[at : at + 32] == whole[at : at + 32] for at in (GUARD_AT, (GUARD_AT + PREAMBLE) // 2))
+    return not has_guard and len(data) < len(whole) and whole[PREAMBLE:].startswith(data[PREAMBLE:])
+
+
 def no_sync(*_: object, **__: object) -> None:
     """What becomes of the bytes is what is tried here, not the disk."""
 
@@ -411,6 +422,8 @@ def test_no_damage_to_a_journal_brings_back_what_had_ended(data: bytes) -> None:
             return
         with closing(store):
             found = {info.sid: store.load(info.sid, now=NOW) for info in store.find(now=NOW)}
+    if is_older_copy(data):
+        return
     note(f"{len(found)} of {len(live)} came back")
     assert not found.keys() - live, "What ended, or never was, is back."
     for sid in found.keys() & turned:
