@@ -26,9 +26,12 @@ from flask import session
 
 from flask_idlesession import Change
 from flask_idlesession import ConfigError
+from flask_idlesession import csrf_token
 from flask_idlesession import IdleSession
+from flask_idlesession import kept_form
 from flask_idlesession import log_in
 from flask_idlesession import log_out
+from flask_idlesession import login_required
 from flask_idlesession import reauthenticate
 from flask_idlesession import revoke_others
 from flask_idlesession import session_loaded
@@ -44,6 +47,7 @@ from flask_idlesession.tokens import Tokens
 
 PACKAGE = Path(__file__).parent.parent / "flask_idlesession"
 KEY = "zkfJ9-the-key-of-the-scan-Qx7"
+CLAIMS_KEY = "of the claims, which others verify"
 PREFIX = "scanned:"
 
 #: A Cookie header, where a server's environ or a request is shown. That it stands there is no leak.
@@ -79,7 +83,7 @@ class Scan:
         """Return where which piece of a secret stands."""
         wanted = {piece for token in self.tokens for piece in pieces(urlsafe_b64decode(token.partition(".")[0])[16:])}
         wanted |= {token.partition(".")[2].encode()[:20] for token in self.tokens}  # The signature.
-        wanted |= {KEY.encode()}
+        wanted |= {KEY.encode(), CLAIMS_KEY.encode()}
         return {(where, piece) for where, what in self.left.items() for piece in wanted if piece in what}
 
 
@@ -118,7 +122,8 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY=KEY, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_ORIGIN="full")
     app.config.update(IDLESESSION_ACTIVITY=lambda request: "bad" not in request.args or 1 / 0)
-    app.config.update(IDLESESSION_TOKEN_HEADER="X-Session")
+    app.config.update(IDLESESSION_TOKEN_HEADER="X-Session", IDLESESSION_KEEP_FORMS=10_000)
+    app.config.update(IDLESESSION_CLAIMS="claims", IDLESESSION_CLAIMS_KEY=CLAIMS_KEY)
     IdleSession(app, clock=clock, store=store)
 
     def enter(user: str) -> str:
@@ -156,9 +161,12 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
         ("/read", lambda: f"{dict(session)} {session.ended!r}"),  # type: ignore[attr-defined]
         ("/write", lambda: session.update(a=[1]) or "written"),
         ("/others", lambda: str(revoke_others())),
+        ("/form", csrf_token),
         ("/mine", lambda: repr(sessions_of(session.user_id))),  # type: ignore[attr-defined]
     ):
         app.add_url_rule(rule, rule, view)
+
+    app.add_url_rule("/letter", "letter", login_required(lambda: repr(kept_form())), methods=["GET", "POST"])
 
     @app.errorhandler(StoreError)
     def store_failed(error: StoreError) -> Any:
@@ -175,12 +183,12 @@ class Visitor:
         self.client, self.scan, self.by_header = app.test_client(use_cookies=False), scan, by_header
         self.token = ""
 
-    def ask(self, path: str, token: str | None = None) -> int:
+    def ask(self, path: str, token: str | None = None, **how: Any) -> int:
         token = self.token if token is None else token
         headers = {"X-Session": token} if self.by_header else {"Cookie": f"session={token}"} if token else {}
-        response = self.client.get(path, headers={"User-Agent": "scan/1", **headers})
+        response = self.client.open(path, headers={"User-Agent": "scan/1", **headers}, **how)
         for name, value in response.headers:
-            if name not in ("Set-Cookie", "X-IdleSession-Token"):
+            if name not in ("Set-Cookie", "X-IdleSession-Token") or value.startswith("claims="):
                 self.scan.leave(f"the header {name}", value)
             elif value and "session=;" not in value:
                 self.token = value.partition(";")[0].removeprefix("session=")
@@ -218,7 +226,10 @@ def live_through(app: Flask, scan: Scan, clock: FakeClock, break_store: Callable
             visitor.ask("/read")
             visitor.ask("/in/ada")
             clock.advance(101)
+            assert visitor.ask("/letter", method="POST", data={"text": "Dear Ada", "password": "hunter2"}) == 401
             visitor.ask("/write")
+            visitor.ask("/in/ada")
+            assert visitor.ask("/form") == 200 and visitor.ask("/letter") == 200
         visitor = Visitor(app, scan)
         visitor.ask("/in/ada")
         break_store()
@@ -285,7 +296,15 @@ def scan() -> Scan:
 
 def assert_clean(scan: Scan, *kinds: str) -> None:
     assert len(scan.tokens) > 10
-    for kind in ("the body", "the header", "the log", "a traceback with locals", "a traceback in the log", *kinds):
+    for kind in (
+        "the body",
+        "the header",
+        "the log flask_idlesession",
+        "the log flask_idlesession.audit",
+        "a traceback with locals",
+        "a traceback in the log",
+        *kinds,
+    ):
         assert any(where.startswith(kind) for where in scan.left), kind
     leaks = scan.leaks()
     assert not leaks, sorted({where for where, _ in leaks})
@@ -357,6 +376,7 @@ MAY_HOLD = {
     "_fingerprint",
     "open_claims",
     "read_settings",
+    "token_of",
     "_plain_cookie",
     "_signer",
     "check_secret_key",
@@ -384,7 +404,18 @@ def test_only_a_few_functions_ever_hold_a_token(scan: Scan, clock: FakeClock, tm
         try:
             for by_header in (False, True):
                 visitor = Visitor(app, scan, by_header=by_header)
-                for path in ("/write", "/in/ada", "/rotate", "/again", "/mine", "/others", "/read", "/fail", "/out"):
+                for path in (
+                    "/write",
+                    "/in/ada",
+                    "/rotate",
+                    "/again",
+                    "/form",
+                    "/mine",
+                    "/others",
+                    "/read",
+                    "/fail",
+                    "/out",
+                ):
                     visitor.ask(path)
         finally:
             sys.settrace(None)

@@ -11,6 +11,8 @@ from flask import session
 from werkzeug.test import TestResponse
 
 from flask_idlesession import authentication_age
+from flask_idlesession import csrf_protect
+from flask_idlesession import csrf_token
 from flask_idlesession import current_user_id
 from flask_idlesession import device_of
 from flask_idlesession import fresh_login_required
@@ -152,6 +154,15 @@ def _add_accounts(app: Flask) -> None:
     @fresh_login_required(max_age=60, level="passkey")
     def wire() -> str:
         return "wired"
+
+    @app.get("/form")
+    def form() -> str:
+        return csrf_token()
+
+    @app.post("/pay")
+    @csrf_protect
+    def pay() -> str:
+        return "paid"
 
     @app.get("/ended")
     def ended() -> str:

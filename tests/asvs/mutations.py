@@ -169,6 +169,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     ),
     ("test_5_1_no_cookie_stands_in", _NO_IDLENESS),
     ("test_5_1_there_is_no_way_back", _NO_SECURE),
+    ("test_5_1_a_post_carries", ("csrf.py", "    if not check_csrf(", "    if False and not check_csrf(")),
     ("test_5_1_1_the_cookie_is_secure", _NO_HTTPONLY),
     (
         "test_5_1_1_the_cookie_is_opaque",

@@ -109,6 +109,17 @@ def test_5_1_there_is_no_way_back_to_plain_http(app: Flask) -> None:
     assert "; Secure" in issued.headers["Set-Cookie"]  # Which a browser does not take over http.
 
 
+def test_5_1_a_post_carries_a_value_that_is_bound_to_its_session(app: Flask) -> None:
+    browser, mallory = Browser(app), Browser(app).enter("mallory")
+    planted = browser.get("/form").text
+    browser.enter()
+    mine, theirs = browser.get("/form").text, mallory.get("/form").text
+    assert len({planted, mine, theirs}) == 3
+    for wrong in (None, "", planted, theirs):
+        assert browser.post("/pay", data={"csrf_token": wrong} if wrong is not None else {}).status_code == 403
+    assert browser.post("/pay", data={"csrf_token": mine}).text == "paid"
+
+
 # 5.1.1: browser cookies.
 
 

@@ -1,5 +1,6 @@
 """OWASP ASVS 5.0, chapter V7, Session Management: one test for each item, from outside, named by its number."""
 
+import logging
 import random
 import re
 import threading
@@ -280,7 +281,10 @@ def test_7_4_4_one_post_logs_out_and_a_get_does_not(app: Flask) -> None:
     assert (browser.token, browser.who) == ("", "None")
 
 
-def test_7_4_5_an_administrator_ends_one_users_or_all_sessions(app: Flask, clock: FakeClock) -> None:
+def test_7_4_5_an_administrator_ends_one_users_or_all_sessions_and_the_audit_says_so(
+    app: Flask, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "flask_idlesession.audit")
     ada, grace, anonymous = Browser(app).enter(), Browser(app).enter("grace"), Browser(app)
     anonymous.post("/cart/tea")
     clock.advance(1)
@@ -288,6 +292,9 @@ def test_7_4_5_an_administrator_ends_one_users_or_all_sessions(app: Flask, clock
     assert [browser.who for browser in (ada, grace)] == ["None", "grace"]
     Browser(app).post("/everybody/out")
     assert (grace.who, anonymous.get("/peek").text) == ("None", "empty")
+    told = [record.audit for record in caplog.records if record.name == "flask_idlesession.audit"]
+    ends = [(entry.get("user"), entry["by"]) for entry in told if entry["event"] == "revoked"]
+    assert sorted(ends, key=str) == [(user, "the administrator") for user in ("ada", "grace", None)]
     assert grace.get("/ended").text == "revoked by the administrator"
 
 
