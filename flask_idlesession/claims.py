@@ -21,6 +21,7 @@ from flask import request
 from flask import Response
 
 from .config_values import check_cookie
+from .config_values import hidden
 from .config_values import Unshown
 from .errors import ConfigError
 from .errors import StoreError
@@ -153,7 +154,7 @@ def open_claims(
             f'IDLESESSION_CLAIMS is {name!r}; it must be the name of a cookie of its own, such as "claims".'
         )
     check_cookie(Unshown({**config, "SESSION_COOKIE_NAME": name}))
-    if key is not None and key == config.get("SECRET_KEY"):
+    if key is not None and key == hidden(config.get("SECRET_KEY")):
         raise ConfigError(
             "IDLESESSION_CLAIMS_KEY is the SECRET_KEY, which other services must not have; it must be a key of its own."
         )

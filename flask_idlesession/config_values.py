@@ -76,6 +76,13 @@ class Key(bytes):
     def __repr__(self) -> str:
         return "<key>"
 
+    __str__ = __repr__
+
+
+def hidden(key: Any) -> Any:
+    """Return a key as bytes that are not shown; what is no key as it is."""
+    return Key(key.encode() if isinstance(key, str) else key) if isinstance(key, str | bytes) else key
+
 
 def in_cookie(got: Mapping[str, Any], key: str) -> float:
     """Return a duration that a browser would keep a cookie for."""
@@ -156,7 +163,7 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
         raise ConfigError(
             "IDLESESSION_ENCRYPTION_KEYS must be a list of keys (bytes or text), the one that encrypts first, or None."
         )
-    value = keys = tuple(Key(key.encode() if isinstance(key, str) else key) for key in value)
+    value = keys = tuple(map(hidden, value))
     for number, key in enumerate(keys, 1):
         if len(key) < _KEY_SIZE:
             raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from .activity import Activity
 from .config_values import check_cookie
+from .config_values import hidden
 from .config_values import in_cookie
 from .config_values import one_of
 from .config_values import read_activity
@@ -181,7 +182,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         bind_agent=one_of(got, "IDLESESSION_BIND_AGENT", *REACTIONS),
         token_header=read_text(got, "IDLESESSION_TOKEN_HEADER"),
         claims=read_text(got, "IDLESESSION_CLAIMS"),
-        claims_key=got["IDLESESSION_CLAIMS_KEY"],
+        claims_key=hidden(got["IDLESESSION_CLAIMS_KEY"]),
         claims_lifetime=in_cookie(got, "IDLESESSION_CLAIMS_LIFETIME"),
         keep_forms=read_bound(got, "IDLESESSION_KEEP_FORMS", least=0) or 0,
         audit=read_flag(got, "IDLESESSION_AUDIT"),
