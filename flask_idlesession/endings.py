@@ -39,17 +39,10 @@ class Endings:
 
     def tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
         """Tell that these sessions are over: they are in the store no more."""
-        buried = [
-            Ending(sid=info.sid, reason=reason, ended_at=min(now, info.expires_at), user_id=info.user_id, by=by)
-            for info, reason in ended
-            if TURN not in info.labels
-        ]
+        ended = [pair for pair in ended if TURN not in pair[0].labels]
+        buried = [Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by) for info, reason in ended]
         self._bury(buried, until=now + REMEMBERED)
-        told = (
-            {"info": info if by is None else _ended_by(info, by), "reason": reason}
-            for info, reason in ended
-            if TURN not in info.labels
-        )
+        told = ({"info": info if by is None else _ended_by(info, by), "reason": reason} for info, reason in ended)
         tell_all(session_ended, self._sender(), told)
 
     def _bury(self, buried: Sequence[Ending], *, until: float) -> None:

@@ -30,6 +30,8 @@ _LONG_SLICE = 0.005
 #: The cleaner lets what expires in this part of its interval come together in one pass.
 _GATHER = 1 / 8
 
+_EVICTED = EndReason.EVICTED
+
 
 class Pruner:
     """Prunes one store, and tells each session's end.
@@ -163,4 +165,4 @@ class Pruner:
 
 
 def _reason(info: SessionInfo, now: float) -> EndReason:
-    return EndReason.EVICTED if info.is_live(now) else info.expiry_reason
+    return _EVICTED if info.is_live(now) else info.expiry_reason

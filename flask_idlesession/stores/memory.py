@@ -351,7 +351,8 @@ class MemoryStore:
                 del users[info.user_id]
         if self.bounded:
             wheel = self._order_of(info)
-            self._settle(wheel, self._seen_in(wheel))
+            if len(wheel) > 2 * self._count + 1024:  # As _settle() asks; here most of its cost would be to be called.
+                self._settle(wheel, self._seen_in(wheel))
 
     def _settle(self, wheel: Wheel, truth: Truth) -> None:
         """Keep the entries of forgotten sessions from outnumbering the others."""
@@ -414,8 +415,11 @@ def _drop_expired(shard: dict[int, bytes], now: float) -> int:
 
 
 def _pack_ending(ending: Ending, until: float) -> bytes:
-    user, by = (ending.user_id or "").encode(), (ending.by or "").encode()
-    return _ENDING.pack(ending.ended_at, until, _REASONS.index(ending.reason), len(user)) + user + by
+    _, reason, ended_at, user_id, by = ending
+    if user_id is None and by is None:
+        return _ENDING.pack(ended_at, until, _REASONS.index(reason), 0)
+    user = (user_id or "").encode()
+    return _ENDING.pack(ended_at, until, _REASONS.index(reason), len(user)) + user + (by or "").encode()
 
 
 def _unpack_ending(sid: SessionId, packed: bytes, now: float) -> Ending | None:
