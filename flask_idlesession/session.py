@@ -22,6 +22,7 @@ from .concurrency import visible
 from .errors import DecodeError
 from .errors import IdleSessionError
 from .errors import StoreError
+from .errors import TooManySessions
 from .ids import Claim
 from .ids import SessionId
 from .keeper import Keeper
@@ -367,12 +368,13 @@ class Session(SessionMixin):
         The token of before opens nothing any more, so one that an attacker planted is worth nothing
         (session fixation; OWASP ASVS 5.0, 7.2.4). ``keep``: whether what the session holds is kept; of what
         another user's session holds nothing is: that one ends. ``permanent``: the browser keeps the cookie when it is
-        closed. ``idle_timeout`` and ``lifetime`` in seconds are
-        for this session alone, and ``labels`` are noted of it. Where a user may have so many sessions only, the
-        log-in is done at once; raise :exc:`~flask_idlesession.TooManySessions` if it is refused.
+        closed. ``idle_timeout`` and ``lifetime`` in seconds are for this session alone, and ``labels`` are noted of
+        it. Where a user may have so many sessions only, the log-in is done at once; raise
+        :exc:`~flask_idlesession.TooManySessions`, and leave who was logged in, if it is refused.
         """
         check_user_id(user_id)
-        if self.user_id not in (None, user_id):
+        switches = self.user_id not in (None, user_id)
+        if switches:
             self.clear()
         elif not keep:
             for key in list(self):
@@ -384,7 +386,13 @@ class Session(SessionMixin):
         if idle_timeout is not None:
             intents.idle_timeout = idle_timeout
         self.modified = True
-        self._keeper.admit(self)
+        try:
+            self._keeper.admit(self)
+        except TooManySessions:
+            if switches:
+                self.adopt(self.record)
+                self.intents = Intents()
+            raise
 
     @property
     def ended(self) -> Ending | None:
