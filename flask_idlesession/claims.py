@@ -39,7 +39,7 @@ MoreClaims = Callable[[SessionInfo], Mapping[str, Any]]
 #: Bytes that a key for HS256 must have (RFC 7518, 3.2), and bits one for RS256 (3.3).
 _LEAST_BYTES, _LEAST_BITS = 32, 2048
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
@@ -149,7 +149,7 @@ def open_claims(
     name, key = settings.claims, settings.claims_key
     if name is None:
         return None
-    if name == config.get("SESSION_COOKIE_NAME", "session") or not _NAME.fullmatch(name):
+    if name == config.get("SESSION_COOKIE_NAME", "session") or not re.fullmatch(_NAME, name):
         raise ConfigError(
             f'IDLESESSION_CLAIMS is {name!r}; it must be the name of a cookie of its own, such as "claims".'
         )

@@ -16,8 +16,6 @@ from typing import Any
 from typing import NoReturn
 from typing import Protocol
 from uuid import UUID
-from zoneinfo import ZoneInfo
-from zoneinfo import ZoneInfoNotFoundError
 
 from markupsafe import Markup
 
@@ -128,7 +126,7 @@ class Codec:
 
         try:
             return engine.unpack(data, restore)
-        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError) as error:
             cause = causes[0] if causes else error
             if isinstance(cause, DecodeError | RecursionError | MemoryError):
                 raise cause from None
@@ -262,6 +260,8 @@ def _text(data: bytes) -> str:
 
 def _zoned(value: datetime | time) -> list[Any]:
     """The ISO form has the offset; the zone's name goes beside it, for arithmetic across its changes."""
+    from zoneinfo import ZoneInfo  # Here: it takes four milliseconds to import, and few sessions hold times.
+
     iso = datetime.isoformat(value) if isinstance(value, datetime) else time.isoformat(value)
     zone = value.tzinfo.key if isinstance(value.tzinfo, ZoneInfo) else None
     return [iso, value.fold, zone] if zone or value.fold else [iso]
@@ -269,6 +269,9 @@ def _zoned(value: datetime | time) -> list[Any]:
 
 def _to_zoned(value: Any, fold: int = 0, zone: str | None = None) -> Any:
     if zone is not None:
+        from zoneinfo import ZoneInfo
+        from zoneinfo import ZoneInfoNotFoundError
+
         with suppress(ZoneInfoNotFoundError):  # Without time-zone data the offset still names the instant.
             value = value.replace(tzinfo=ZoneInfo(zone))
     return value.replace(fold=fold)

@@ -2,29 +2,22 @@
 
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from flask import got_request_exception
 
 from .audit import Audit
-from .binding import Binding
-from .breaker import Breaker
-from .claims import MoreClaims
-from .claims import open_claims
 from .clock import Clock
 from .clock import system_clock
-from .clock_check import ClockCheck
-from .clock_check import HasClock
 from .codec import Codec
 from .csrf import offer_csrf_token
 from .errors import ConfigError
-from .health import examine
-from .health import Health
 from .interface import IdleSessionInterface
 from .interface import Runtime
-from .keyring import require_cryptography
 from .locks import ForkSafeLock
 from .manager import SessionManager
 from .origin import Origin
@@ -34,9 +27,14 @@ from .settings import Settings
 from .store import Store
 from .stores import open_store
 from .stores.memory import MemoryStore
-from .stores.sealed import SealedStore
 from .strays import Strays
-from .transport import HeaderTransport
+
+if TYPE_CHECKING:
+    from .claims import MoreClaims
+    from .clock_check import ClockCheck
+    from .health import Health
+
+# What only some applications use is imported where it is used: it would be a quarter of the import's time.
 
 _NAME = "idlesession"
 
@@ -61,7 +59,7 @@ class IdleSession:
         store: Store | None = None,
         codec: Codec | None = None,
         clock: Clock = system_clock,
-        claims: MoreClaims | None = None,
+        claims: "MoreClaims | None" = None,
     ) -> None:
         self.codec = Codec() if codec is None else codec
         self._store = store
@@ -91,7 +89,7 @@ class AppState:
     """
 
     def __init__(
-        self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock, claims: MoreClaims | None
+        self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock, claims: "MoreClaims | None"
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
@@ -114,8 +112,10 @@ class AppState:
         """The application's session manager."""
         return self.runtime().manager
 
-    def health(self) -> Health:
+    def health(self) -> "Health":
         """Ask the store once, as a request does, and return how that went. An outage is an answer, no error."""
+        from .health import examine
+
         manager = self.manager
         return examine(manager.store, now=manager.now())
 
@@ -150,19 +150,15 @@ class AppState:
                 f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
                 'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
             )
-        keys = settings.encryption_keys
-        sealed = SealedStore(store, keys) if keys else store
         manager = SessionManager(
-            # An outage is answered before anything is encrypted for it.
-            sealed if isinstance(store, MemoryStore) else Breaker(sealed),
+            _protected(store, settings),
             policy=settings.policy,
             cleanup_interval=settings.cleanup_interval,
             codec=self._codec,
             clock=self._clock,
             sender=app,
         )
-        if isinstance(store, HasClock):
-            self._clock_check = ClockCheck(store, clock=self._clock)
+        self._clock_check = self._check_clock(store)
         _watch(manager, settings)
         self._audit = Audit(app, clock=self._clock) if settings.audit else None
         self.follow_flask_login(app)
@@ -171,11 +167,32 @@ class AppState:
         # With a journal an unknown token is of a session that expired while nothing ran.
         is_forgetful = is_alone and type(store) is MemoryStore
         strays = Strays(store, began_at=manager.now()) if is_forgetful else None
+        return self._with_options(Runtime(settings, manager, peers, strays), app)
+
+    def _with_options(self, runtime: Runtime, app: Flask) -> Runtime:
+        settings = runtime.settings
         if settings.keep_forms:
+            from .keyring import require_cryptography
+
             require_cryptography()
-        header = None if settings.token_header is None else HeaderTransport(settings.token_header)
-        claims = open_claims(settings, app.config, manager=manager, more=self._claims)
-        return Runtime(settings, manager, peers, strays, header, claims)
+        if settings.token_header is not None:
+            from .transport import HeaderTransport
+
+            runtime = replace(runtime, header=HeaderTransport(settings.token_header))
+        if settings.claims is not None:
+            from .claims import open_claims
+
+            claims = open_claims(settings, app.config, manager=runtime.manager, more=self._claims)
+            runtime = replace(runtime, claims=claims)
+        return runtime
+
+    def _check_clock(self, store: Store) -> "ClockCheck | None":
+        if type(store) is MemoryStore:
+            return None
+        from .clock_check import ClockCheck
+        from .clock_check import HasClock
+
+        return ClockCheck(store, clock=self._clock) if isinstance(store, HasClock) else None
 
     def _open_memory(self, settings: Settings, folder: Path) -> Store:
         if settings.journal is None:
@@ -191,9 +208,28 @@ class AppState:
         )
 
 
+def _protected(store: Store, settings: Settings) -> Store:
+    """Return the store as the manager uses it: encrypted, if that is asked for, and asked no more during an outage."""
+    if settings.encryption_keys:
+        from .stores.sealed import SealedStore
+
+        sealed: Store = SealedStore(store, settings.encryption_keys)
+    else:
+        sealed = store
+    if isinstance(store, MemoryStore):
+        return sealed
+    from .breaker import Breaker
+
+    return Breaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
+
+
 def _watch(manager: SessionManager, settings: Settings) -> None:
     """Have the manager note where users come from, and bind their sessions to that, as the settings say."""
     origin = Origin(settings.origin)
     address, agent = settings.bind_address, settings.bind_agent
-    is_bound = (address, agent) != ("off", "off")
-    manager.watch(origin, guard=Binding(manager, origin, address=address, agent=agent) if is_bound else None)
+    if (address, agent) == ("off", "off"):
+        manager.watch(origin, guard=None)
+    else:
+        from .binding import Binding
+
+        manager.watch(origin, guard=Binding(manager, origin, address=address, agent=agent))

@@ -40,10 +40,11 @@ _ROOM = 1 << 16
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
 #: Names of fields that are never kept: parts of names, and words that are too short to be looked for in others.
-_SECRET = re.compile(
-    r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn)(?![a-z])"
+_SECRET = (
+    r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|"
+    r"(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn)(?![a-z])"
 )
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_HUMP = r"(?<=[a-z0-9])(?=[A-Z])"
 
 _MARK = "_idlesession_never_kept"
 
@@ -173,7 +174,7 @@ def _fields(exclude: Collection[str], *, room: int) -> list[tuple[str, str]]:
 
 
 def _is_secret(name: str) -> bool:
-    return _SECRET.search(_HUMP.sub("_", name).lower()) is not None
+    return re.search(_SECRET, re.sub(_HUMP, "_", name).lower()) is not None
 
 
 def _path() -> str:

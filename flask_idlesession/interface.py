@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from typing import cast
+from typing import TYPE_CHECKING
 
 from flask import Flask
 from flask import has_request_context
@@ -18,21 +19,23 @@ from flask.sessions import SessionMixin
 
 from .activity import is_activity
 from .activity import Marks
-from .claims import ClaimsCookie
 from .codec import Codec
 from .config_values import check_secret_key
 from .errors import StoreError
 from .ids import Claim
 from .manager import SessionManager
-from .peers import Peers
 from .saver import Saved
 from .session import Session
 from .settings import Settings
 from .signals import bad_tokens_seen
 from .signals import tell
-from .strays import Strays
 from .tokens import Tokens
-from .transport import HeaderTransport
+
+if TYPE_CHECKING:
+    from .claims import ClaimsCookie
+    from .peers import Peers
+    from .strays import Strays
+    from .transport import HeaderTransport
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -53,13 +56,13 @@ class Runtime:
     settings: Settings
     manager: SessionManager
     #: The other processes with the same application, where they matter: each has a memory of its own.
-    peers: Peers | None = None
+    peers: "Peers | None" = None
     #: What came with tokens of sessions that are not here, where that is a sign of something.
-    strays: Strays | None = None
+    strays: "Strays | None" = None
     #: The other place where a token may be, if there is one.
-    header: HeaderTransport | None = None
+    header: "HeaderTransport | None" = None
     #: What is told to other services beside the token, if anything is.
-    claims: ClaimsCookie | None = None
+    claims: "ClaimsCookie | None" = None
 
 
 class KeylessSession(NullSession):
@@ -180,7 +183,7 @@ class IdleSessionInterface(SessionInterface):
 
     def _tell_by_header(self, app: Flask, session: Session, response: Response, saved: Saved) -> None:
         """Do for a request that used the token header what else is done with cookies, but for keeping it longer."""
-        header = cast(HeaderTransport, self._runtime().header)
+        header = cast("HeaderTransport", self._runtime().header)
         if session.accessed:
             response.vary.add(header.name)
         if not header.is_used_now():

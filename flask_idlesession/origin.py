@@ -38,33 +38,34 @@ _NETWORK_BITS = {4: 24, 6: 64}
 #: How many different addresses and user agents are kept ready, each read once.
 _READY = 2048
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Patterns are compiled when they are first needed: that takes longer than the import of all the rest.
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
 
 #: Who names others in its user agent comes before them: nearly all name Safari, and many Chrome.
 _BROWSERS = (
-    ("Edge", re.compile(r"\bEdg(?:e|A|iOS)?/(\d+)")),
-    ("Opera", re.compile(r"\b(?:OPR|OPT|OPX|OPiOS)/(\d+)")),
-    ("Samsung Internet", re.compile(r"\bSamsungBrowser/(\d+)")),
-    ("Vivaldi", re.compile(r"\bVivaldi/(\d+)")),
-    ("Yandex Browser", re.compile(r"\bYaBrowser/(\d+)")),
-    ("DuckDuckGo", re.compile(r"\b(?:Ddg|DuckDuckGo)/(\d+)")),
-    ("Firefox", re.compile(r"\b(?:Firefox|FxiOS|Focus|Klar)/(\d+)")),
-    ("Chrome", re.compile(r"\b(?:HeadlessChrome|Chromium|Chrome|CriOS)/(\d+)")),
-    ("Safari", re.compile(r"\bVersion/(\d+).*\bSafari/")),
+    ("Edge", r"\bEdg(?:e|A|iOS)?/(\d+)"),
+    ("Opera", r"\b(?:OPR|OPT|OPX|OPiOS)/(\d+)"),
+    ("Samsung Internet", r"\bSamsungBrowser/(\d+)"),
+    ("Vivaldi", r"\bVivaldi/(\d+)"),
+    ("Yandex Browser", r"\bYaBrowser/(\d+)"),
+    ("DuckDuckGo", r"\b(?:Ddg|DuckDuckGo)/(\d+)"),
+    ("Firefox", r"\b(?:Firefox|FxiOS|Focus|Klar)/(\d+)"),
+    ("Chrome", r"\b(?:HeadlessChrome|Chromium|Chrome|CriOS)/(\d+)"),
+    ("Safari", r"\bVersion/(\d+).*\bSafari/"),
 )
 _PLATFORMS = (
-    ("iPhone", re.compile(r"\biP(?:hone|od)\b")),
-    ("iPad", re.compile(r"\biPad\b")),
-    ("Android", re.compile(r"\bAndroid\b")),
-    ("ChromeOS", re.compile(r"\bCrOS\b")),
-    ("Windows", re.compile(r"\bWindows\b")),
-    ("macOS", re.compile(r"\bMac(?:intosh|OS| OS X)\b")),
-    ("Linux", re.compile(r"\b(?:Linux|X11)\b")),
+    ("iPhone", r"\biP(?:hone|od)\b"),
+    ("iPad", r"\biPad\b"),
+    ("Android", r"\bAndroid\b"),
+    ("ChromeOS", r"\bCrOS\b"),
+    ("Windows", r"\bWindows\b"),
+    ("macOS", r"\bMac(?:intosh|OS| OS X)\b"),
+    ("Linux", r"\b(?:Linux|X11)\b"),
 )
-_PROGRAM = re.compile(r"([A-Za-z][A-Za-z0-9_.+-]{0,39})(?:/v?(\d+))?")
+_PROGRAM = r"([A-Za-z][A-Za-z0-9_.+-]{0,39})(?:/v?(\d+))?"
 
-_BRAND = re.compile(r'"([^"\\]{1,40})"\s*;\s*v="(\d{1,9})"')
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+-]{0,39}", re.ASCII)
+_BRAND = r'"([^"\\]{1,40})"\s*;\s*v="(\d{1,9})"'
+_NAME = r"[A-Za-z0-9][A-Za-z0-9 .+-]{0,39}"
 
 #: What programs call something, where people have another word.
 _SPOKEN = {
@@ -142,15 +143,15 @@ def hinted_device(request: Request) -> str | None:
     (W3C, "User-Agent Client Hints": Sec-CH-UA and Sec-CH-UA-Platform are sent unasked.)
     """
     family = None
-    for brand, _ in _BRAND.findall(request.headers.get("Sec-CH-UA", "")[:_LONGEST]):
-        if _is_grease(brand) or not _NAME.fullmatch(brand):
+    for brand, _ in re.findall(_BRAND, request.headers.get("Sec-CH-UA", "")[:_LONGEST]):
+        if _is_grease(brand) or not re.fullmatch(_NAME, brand):
             continue
         if family is None or family == "Chromium":  # Each names the engine, and then itself.
             family = brand
     if family is None:
         return None
     platform = request.headers.get("Sec-CH-UA-Platform", "")[:_LONGEST].strip().strip('"')
-    known = platform if _NAME.fullmatch(platform) and platform != "Unknown" else ""
+    known = platform if re.fullmatch(_NAME, platform) and platform != "Unknown" else ""
     return str(Browser(_SPOKEN.get(family, family), "", _SPOKEN.get(known, known)))
 
 
@@ -185,12 +186,12 @@ def address_in(text: str | None) -> _Address | None:
 @lru_cache(_READY)
 def browser_in(agent: str) -> Browser:
     """Return what a user agent says, as it came or was kept whole."""
-    platform = next((name for name, pattern in _PLATFORMS if pattern.search(agent)), "")
+    platform = next((name for name, pattern in _PLATFORMS if re.search(pattern, agent)), "")
     for family, pattern in _BROWSERS:
-        found = pattern.search(agent)
+        found = re.search(pattern, agent)
         if found:
             return Browser(family, found[1][:9], platform)
-    program = _PROGRAM.match(agent)
+    program = re.match(_PROGRAM, agent)
     if program is None or program[1] == "Mozilla":
         return Browser("", "", platform)
     return Browser(program[1], (program[2] or "")[:9], platform)
@@ -220,7 +221,7 @@ def _truncated_address(text: str | None) -> str:
 
 @lru_cache(_READY)
 def _whole_agent(agent: str) -> str:
-    return _CONTROL.sub("\ufffd", agent)
+    return re.sub(_CONTROL, "\ufffd", agent)
 
 
 @lru_cache(_READY)

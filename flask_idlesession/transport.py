@@ -12,7 +12,7 @@ from .errors import ConfigError
 #: The response header in which a client is given its token; empty when its session ended.
 TOKEN_HEADER = "X-IdleSession-Token"
 
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", re.ASCII)
+_NAME = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"
 _SCHEME = "bearer"
 
 
@@ -24,7 +24,7 @@ class HeaderTransport:
     """
 
     def __init__(self, name: str) -> None:
-        if not _NAME.fullmatch(name) or name.lower() in ("cookie", "host", "content-type", "content-length"):
+        if not re.fullmatch(_NAME, name) or name.lower() in ("cookie", "host", "content-type", "content-length"):
             raise ConfigError(
                 f'IDLESESSION_TOKEN_HEADER is {name!r}; it must be "Authorization", or the name of a header that '
                 'nothing else uses, such as "X-Session".'
