@@ -55,6 +55,19 @@ def test_the_log_in_example_logs_in_and_out(app):
     assert client.get_cookie("session") is None
 
 
+def test_the_account_example_lists_and_ends_sessions(app):
+    names = run(example("def start"), app=app)
+    run(example("def change_password"), **names)
+    ada, elsewhere, guest = app.test_client(), app.test_client(), app.test_client()
+    for client in (ada, elsewhere):
+        client.post("/log-in")
+    assert len(ada.get("/account").json) == 2
+    assert guest.get("/account").status_code == guest.post("/password").status_code == 401
+    assert ada.post("/password").text == "changed; 1 other sessions ended"
+    assert elsewhere.get("/account").status_code == 401
+    assert len(ada.get("/account").json) == 1
+
+
 def test_the_concurrency_example_counts_and_pays(app):
     run(example("def vote"), app=app, session=session)
     client = app.test_client()
@@ -91,7 +104,7 @@ def test_the_signal_example_hears_of_an_end(app, caplog):
 
 
 def test_every_example_was_run():
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
 def test_the_settings_are_the_settings():
