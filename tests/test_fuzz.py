@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import string
 import tempfile
 import time
 from base64 import urlsafe_b64decode
@@ -164,7 +165,11 @@ CLAIM, FOREIGN = Claim(UUID(int=7), b"s" * 32), Claim(UUID(int=8), b"t" * 32)
 TOKEN, FOREIGN_TOKEN = Tokens([KEY]).issue(CLAIM), Tokens(["another key, which is not ours"]).issue(FOREIGN)
 OLD_TOKEN = Tokens(["the key of before, long"]).issue(CLAIM)
 
-near_tokens = damaged(TOKEN.encode()).map(lambda data: data.decode("latin-1"))
+near_tokens = damaged(TOKEN.encode()).map(lambda data: data.decode("latin-1")) | st.builds(
+    lambda place, letter: TOKEN[:place] + letter + TOKEN[place + 1 :],
+    st.sampled_from([0, 20, 63, 64, 65, len(TOKEN) - 1, len(TOKEN) - 1]),
+    st.sampled_from(string.ascii_letters + string.digits + "-_.=+/"),
+)
 texts = st.text(st.characters(), max_size=200)
 
 
@@ -227,7 +232,33 @@ pieces = st.sampled_from(
         "%3B",
     ]
 )
-headers = st.lists(pieces | st.text(st.characters(max_codepoint=255), max_size=4), max_size=12).map("".join)
+cookies = st.lists(
+    st.sampled_from(
+        [
+            f"{NAME}={TOKEN}",
+            f'{NAME}="{TOKEN}"',
+            f"{NAME} = {TOKEN}",
+            f"{NAME}=x",
+            f"{NAME}=",
+            NAME,
+            "a=b",
+            f"a={TOKEN}",
+        ]
+        + [
+            f"x{NAME}={TOKEN}",
+            f"{NAME}x={TOKEN}",
+            f"={NAME}={TOKEN}",
+            f'a="; {NAME}={TOKEN}',
+            f"a={NAME}",
+            "",
+            "Session=y",
+        ]
+    ),
+    max_size=4,
+)
+headers = st.lists(pieces | st.text(st.characters(max_codepoint=255), max_size=4), max_size=12).map(
+    "".join
+) | st.builds(str.join, st.sampled_from(["; ", ";", " ;", ";; ", ", ", "&", " "]), cookies)
 
 
 @tried_with(header=headers)
