@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
+from functools import lru_cache
 from itertools import accumulate
+from struct import error as struct_error
 from struct import Struct
 from zlib import crc32
 
@@ -183,6 +185,11 @@ def _numbers(count: int) -> Struct:
     return Struct(f"<{count}I")
 
 
+@lru_cache(16)  # Where one application writes, the same sizes come again and again.
+def _bodies(sizes: tuple[int, ...]) -> Struct:
+    return Struct("s".join(map(str, sizes)) + "s")
+
+
 @cache
 def _ids(count: int) -> Struct:
     return Struct("16s" * count)
@@ -301,8 +308,11 @@ class FrameReader:
 
 def _cut(data: bytes, start: int, sizes: Sequence[int], checksums: Sequence[int]) -> Sequence[bytes | None]:
     """Return the bodies that follow each other from ``start``, None for each that is not what it was."""
-    ends = list(accumulate(sizes, initial=start))
-    bodies = list(map(data.__getitem__, map(slice, ends, ends[1:])))
+    try:
+        bodies: Sequence[bytes] = _bodies(tuple(sizes)).unpack_from(data, start)
+    except struct_error:  # The file ends before.
+        ends = list(accumulate(sizes, initial=start))
+        bodies = list(map(data.__getitem__, map(slice, ends, ends[1:])))
     found = list(map(crc32, bodies))
     if found == list(checksums):
         return bodies

@@ -21,6 +21,10 @@ _PATIENCE = 1.0
 Shards = Sequence[dict[int, bytes]]
 
 
+#: Frames that hold whole records.
+_STATES = (Kind.BASE, Kind.PUT, Kind.TURN)
+
+
 class Replay:
     """Fills ``shards`` with what a journal holds.
 
@@ -86,8 +90,9 @@ class Replay:
         if is_ending(frame.kind) and frame.is_complete:
             self._last_end = frame.number
         shards, count = self._shards, len(self._shards)
-        if frame.kind is Kind.BASE and len(set(map(count.__rmod__, frame.keys))) == 1 and None not in frame.bodies:
-            shards[frame.keys[0] % count].update(zip(frame.keys, frame.bodies, strict=True))  # type: ignore[arg-type]
+        if frame.kind in _STATES and None not in frame.bodies:
+            for key, body in zip(frame.keys, frame.bodies, strict=True):
+                shards[key % count][key] = body  # type: ignore[assignment]
             return
         for key, body in zip(frame.keys, frame.bodies, strict=True):
             shard = shards[key % count]
