@@ -17,6 +17,7 @@ from .record import Outcome
 from .record import Record
 from .record import SessionInfo
 from .store import Store
+from .store import UnreadableRecord
 from .store import Visited
 
 _logger = logging.getLogger("flask_idlesession")
@@ -108,6 +109,8 @@ class Breaker:
         began_at = self._clock()
         try:
             result = method(*args, **kwargs)
+        except UnreadableRecord:
+            raise  # One session is spoilt; the store is not.
         except StoreError as error:
             self._note_failure(error, began_at)
             raise

@@ -87,9 +87,7 @@ class IdleSessionInterface(SessionInterface):
         self._bad_tokens = 0
         self._quiet_until = 0.0
         self._marks = Marks()
-        # What the cookies of those who came last claim, by the whole header.
-        self._known: dict[str, Claim] = {}
-        self._known_name = ""
+        self._known_name = ""  # The name of the cookie in the headers that are remembered.
         # Where a request keeps its session. The name is this interface's own: an application may be called
         # with a copy of another one's environ.
         self._session_key = f"flask_idlesession.session.{id(self)}"
@@ -109,8 +107,9 @@ class IdleSessionInterface(SessionInterface):
         self._marks.views = app.view_functions
         tokens, name, environ = self._tokens_of(app, secret_key), self.get_cookie_name(app), request.environ
         if name != self._known_name:
-            self._known_name, self._known = name, {}
-        claim = self._known.get(environ.get("HTTP_COOKIE", "")) if runtime.header is None else None
+            self._known_name = name
+            tokens.by_header.clear()
+        claim = tokens.by_header.get(environ.get("HTTP_COOKIE", "")) if runtime.header is None else None
         if claim is None:
             claim = self._find_claim(app, request, tokens)
         environ[self._session_key] = session = runtime.manager.open(claim)
@@ -126,9 +125,9 @@ class IdleSessionInterface(SessionInterface):
         if claim is None:
             self._note_bad_token(app, runtime.manager.now())
         elif runtime.header is None and len(header) <= _LONGEST_KNOWN:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            self._known[header] = claim
+            if len(tokens.by_header) >= _MAX_KNOWN:
+                tokens.by_header.clear()
+            tokens.by_header[header] = claim
         return claim
 
     def note_arrival(self) -> None:
@@ -238,7 +237,6 @@ class IdleSessionInterface(SessionInterface):
             if not (app.debug or app.testing):
                 check_secret_key(cast(str | bytes, app.secret_key))
             self._tokens = Tokens(cast(tuple[str | bytes, ...], keys))
-            self._known = {}
         return self._tokens
 
     def _find_token(self, app: Flask, request: Request) -> str | None:

@@ -167,7 +167,7 @@ class Lifecycle:
         if record is not None:
             self.give_up(record.info, error)
 
-    def give_up(self, info: SessionInfo, error: DecodeError) -> None:
+    def give_up(self, info: SessionInfo, error: DecodeError | UnreadableRecord) -> None:
         """End a session whose stored bytes could not be decoded."""
         _logger.error("Session %s was ended, because what is stored of it cannot be read: %s", info.sid, error)
         self.end(info, EndReason.REVOKED)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from typing import runtime_checkable
 
-from .errors import DecodeError
+from .errors import StoreError
 from .ids import SessionId
 from .record import Change
 from .record import Ending
@@ -14,9 +14,9 @@ from .record import Record
 from .record import SessionInfo
 
 
-class UnreadableRecord(DecodeError):
-    """There is a live session, and what is stored of it cannot be read: it was encrypted with a key that is not
-    there any more. ``info`` is what is known of it.
+class UnreadableRecord(StoreError):
+    """There is a live session, and what is stored of it cannot be read: it was spoilt, or encrypted with a key that
+    is not there any more. ``info`` is what is known of it.
     """
 
     def __init__(self, message: str, *, info: SessionInfo) -> None:

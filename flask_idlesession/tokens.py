@@ -31,6 +31,8 @@ class Tokens:
         self.keys = tuple(keys)
         self._signers = [_signer(key) for key in reversed(self.keys)]
         self._ready: dict[str, Claim] = {}
+        #: What whole Cookie headers claim, as far as their reader found it worth to remember.
+        self.by_header: dict[str, Claim] = {}
 
     def issue(self, claim: Claim) -> str:
         """Return a token for the claim, signed with the current key."""

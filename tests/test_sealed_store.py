@@ -265,7 +265,7 @@ def test_what_was_changed_or_moved_does_not_open(inner: MemoryStore, spoil: Any,
     inner.commit(record.info.sid, Change(holder=HOLDER, delta=spoil(dict(sealed))), now=NOW)
     with pytest.raises(UnreadableRecord, match=told) as caught:
         SealedStore(inner, [NEW]).load(record.info.sid, now=NOW)
-    assert caught.value.info.sid == record.info.sid and isinstance(caught.value, DecodeError)
+    assert caught.value.info.sid == record.info.sid and isinstance(caught.value, StoreError)
 
 
 def test_a_value_of_another_session_does_not_open(inner: MemoryStore) -> None:

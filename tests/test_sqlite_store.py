@@ -30,6 +30,9 @@ from store_races import NOW
 from store_races import StoreRaces
 from store_races import write_keys
 
+from flask_idlesession import SessionManager
+from flask_idlesession import SessionNotFound
+from flask_idlesession.breaker import Breaker
 from flask_idlesession.errors import ConfigError
 from flask_idlesession.errors import StoreError
 from flask_idlesession.record import Change
@@ -473,6 +476,21 @@ class TestFaults:
             _run_sql(path, "UPDATE session SET labels = ?", planted)
             with pytest.raises(StoreError, match=f"labels of session {record.info.sid}"):
                 store.load(record.info.sid, now=NOW)
+
+    @pytest.mark.parametrize("column", ["data", "labels"])
+    def test_a_session_that_was_spoilt_is_ended_and_the_others_are_not(
+        self, store: SQLiteStore, path: Path, column: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with SessionManager(Breaker(store)) as manager:
+            spoilt = manager.create({"a": 1}, user_id="ada")
+            _run_sql(path, f"UPDATE session SET {column} = ?", b"cos\nsystem\n(S'true'\ntR.")
+            other = manager.create({"b": 2})
+            for _ in range(5):
+                with pytest.raises(SessionNotFound):
+                    manager.read(spoilt)
+            assert manager.read(other) == {"b": 2}
+            assert [info.sid for info in manager.find()] == [other]
+        assert [str(spoilt) in record.getMessage() for record in caplog.records] == [True]
 
     def test_an_interrupted_call_leaves_no_lock_behind(self, store: SQLiteStore) -> None:
         record = a_record()

@@ -22,6 +22,7 @@ from ..record import Labels
 from ..record import NO_LABELS
 from ..record import Record
 from ..record import SessionInfo
+from ..store import UnreadableRecord
 
 HEAD = b"\xff"
 LABELS = b"\xfe"
@@ -110,11 +111,14 @@ def sid_in(head: bytes) -> bytes:
 
 def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
     """Return the record in the hash of session ``sid``, and take the head and the labels out of the hash."""
-    info, secret, former, former_ends_at = _parse(fields.pop(HEAD), _to_labels(fields.pop(LABELS, b"")), sid)
+    head, packed = fields.pop(HEAD), fields.pop(LABELS, b"")
     try:
+        labels = _to_labels(packed)
         values = {field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()}
-    except ValueError as error:
-        raise StoreError(f"What is stored as the values of session {sid} is not bytes by name.") from error
+    except (ValueError, StoreError) as error:
+        message = f"What is stored as the values or labels of session {sid} is nothing that this store wrote."
+        raise UnreadableRecord(message, info=_parse(head, _labels_if_any(packed), sid)[0]) from error
+    info, secret, former, former_ends_at = _parse(head, labels, sid)
     return Record(info=info, secret_digest=secret, values=values, former_digest=former, former_ends_at=former_ends_at)
 
 

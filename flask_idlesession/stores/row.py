@@ -16,6 +16,7 @@ from ..record import NO_LABELS
 from ..record import Record
 from ..record import SessionInfo
 from ..record import Values
+from ..store import UnreadableRecord
 
 #: The columns that make an info, in the order in which :func:`to_info` wants them, and those that a record
 #: has besides. The values are one blob: with the row locked only the delta's keys change all the same, and
@@ -71,10 +72,14 @@ def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
 def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
     """Return the record in a row that begins with the columns of :data:`RECORD`."""
     secret_digest, former_digest, former_ends_at, data = row[8:12]
+    try:
+        labels, values = _to_labels(sid, bytes(row[7])), _to_values(sid, bytes(data))
+    except StoreError as error:
+        raise UnreadableRecord(str(error), info=to_info(sid, row)) from error
     return Record(
-        info=_to_info(sid, row, _to_labels(sid, bytes(row[7]))),
+        info=_to_info(sid, row, labels),
         secret_digest=bytes(secret_digest),
-        values=_to_values(sid, bytes(data)),
+        values=values,
         former_digest=bytes(former_digest),
         former_ends_at=former_ends_at,
     )
