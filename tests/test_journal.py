@@ -135,6 +135,7 @@ class TestWhatComesBack:
         store.create(long)
         store.close()
         again = open_journal(now=NOW + IDLE)
+        assert again.prune(now=NOW + IDLE, limit=10) == []
         assert len(again) == 1 and again.load(long.info.sid, now=NOW + IDLE) == long
         assert again.prune(now=NOW + IDLE, limit=9) == []
 

@@ -174,8 +174,8 @@ class JournalStore(MemoryStore):
             replay.unreadable = size
         else:
             replay.run(FrameReader(read, mark=mark, end=size), self.path, size=size)
-        expired = self.restore(now=now)
-        _logger.info("The journal %s gave back %d sessions; %d had expired.", self.path, len(self), expired)
+        self.restore(now=now)
+        _logger.info("The journal %s gave back %d sessions.", self.path, len(self))
         if preamble is None or replay.is_damaged:
             replay.tell(self.path, self._keep_beside(disk))
             return None

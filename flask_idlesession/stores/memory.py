@@ -48,6 +48,9 @@ _BUDGET = 256
 #: How many restored sessions are filed together: so many are looked at again in one go, later.
 _PIECE = 512
 
+#: At least so many restored sessions are taken up with each pruning, if there are: some milliseconds' work.
+_AT_ONCE = 2048
+
 #: So many sessions of one user are kept in a tuple.
 _FEW = 16
 
@@ -100,6 +103,9 @@ class MemoryStore:
         self._logged_in = Wheel()
         self._count = 0
         self._bytes = 0
+        #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
+        self._raw: set[int] = set()
+        self._restored_at = 0.0
         # How sessions ended: pairs of dicts, of which the older goes whole when the younger is full.
         self._buried: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
         self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
@@ -117,6 +123,8 @@ class MemoryStore:
     def create(self, record: Record) -> None:
         key = record.info.sid.int
         packed = pack(record)
+        if self._raw:
+            self._ready(key % _SHARDS)
         with self._lock:
             shard = self._shards[key % _SHARDS]
             if key in shard:
@@ -129,6 +137,8 @@ class MemoryStore:
             self._make_room(record.info.last_seen_at)
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
+        if self._raw:
+            self._ready(sid.int % _SHARDS)
         packed = self._shards[sid.int % _SHARDS].get(sid.int)
         if packed is None or now >= expiry(packed):
             return None
@@ -136,6 +146,8 @@ class MemoryStore:
 
     def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         key = sid.int
+        if self._raw:
+            self._ready(key % _SHARDS)
         with self._lock:
             shard = self._shards[key % _SHARDS]
             packed = shard.get(key)
@@ -153,6 +165,8 @@ class MemoryStore:
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         key = sid.int
         shard = self._shards[key % _SHARDS]
+        if self._raw:
+            self._ready(key % _SHARDS)
         with self._lock:
             packed = shard.get(key)
             if packed is None:
@@ -167,10 +181,12 @@ class MemoryStore:
             return self._commit(key, PackedRecord(sid, packed), change, now)[0]
 
     def delete(self, sid: SessionId) -> bool:
+        self._ready(sid.int % _SHARDS)
         with self._lock:
             return self._forget(sid.int) is not None
 
     def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        self._ready(*self._raw)
         with self._lock:
             keys = [key for key in self._keys_of(user_id) if keep is None or key != keep.int]
             for key in keys:
@@ -178,6 +194,7 @@ class MemoryStore:
             return len(keys)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        self._ready(*self._raw)
         if user_id is not None:
             with self._lock:
                 keys = self._keys_of(user_id)
@@ -190,12 +207,15 @@ class MemoryStore:
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         with self._lock:
+            taken = 0
+            while self._raw and taken < _AT_ONCE:
+                taken += self._take_up(next(iter(self._raw)))
             gone = [self._forgotten.popleft() for _ in range(min(limit, len(self._forgotten)))]
             return gone + self._forget_expired(now, limit=limit - len(gone))
 
     def next_expiry(self) -> float | None:
         with self._lock:
-            if self._forgotten:
+            if self._forgotten or self._raw:
                 return 0.0
             first = self._by_expiry.first(truth=self._expiry_of, budget=_BUDGET)
             return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
@@ -222,23 +242,26 @@ class MemoryStore:
         """Return how many bytes the packed records have, with so many more for each."""
         return self._bytes + (overhead - _OVERHEAD) * self._count
 
-    def restore(self, *, now: float) -> int:
-        """Take into account the packed records that were put into the empty store's shards, and forget those
-        that have expired; return how many did. Before the store is used, so without its lock.
+    def restore(self, *, now: float) -> None:
+        """Take into account the packed records that were put into the empty store's shards. Before the store is
+        used, so without its lock.
+
+        To file a million takes as long as to read them. So each shard is taken up when something in it is asked
+        for, or all that may be in it; and one after the other with each pruning, until none is left.
         """
-        expired = 0
-        for shard in self._shards:
-            times = _times(shard)
-            if shard and (max(times[0::4]) > now or _first_expiry(times) <= now):
-                expired += _drop_expired(shard, now)
-                times = _times(shard)
-            keys = list(shard)
-            for start in range(0, len(keys), _PIECE):
-                self._take_up(shard, keys[start : start + _PIECE], times[4 * start : 4 * (start + _PIECE)])
-            self._count += len(keys)
-            self._bytes += sum(map(len, shard.values())) + _OVERHEAD * len(keys)
+        self._restored_at = now
+        self._raw = {place for place, shard in enumerate(self._shards) if shard}
+        self._count = sum(map(len, self._shards))
+        self._bytes = sum(map(_size_of, self._shards))
         self._make_room(now)
-        return expired
+
+    def _ready(self, *places: int) -> None:
+        """Take up these shards, if they are not yet: one at a time, so that others get their turn."""
+        for place in places:
+            if place in self._raw:
+                with self._lock:
+                    if place in self._raw:
+                        self._take_up(place)
 
     # What follows is called with the lock held.
 
@@ -263,7 +286,24 @@ class MemoryStore:
             self._make_room(now)
         return outcome, after
 
-    def _take_up(self, shard: dict[int, bytes], keys: list[int], times: "array[float]") -> None:
+    def _take_up(self, place: int) -> int:
+        """File the restored sessions of a shard, and forget those that had expired by then; return how many were
+        looked at.
+        """
+        shard, now = self._shards[place], self._restored_at
+        count, times = len(shard), _times(shard)
+        if max(times[0::4]) > now or _first_expiry(times) <= now:
+            self._bytes -= _size_of(shard)
+            self._count -= _drop_expired(shard, now)
+            self._bytes += _size_of(shard)
+            times = _times(shard)
+        keys = list(shard)
+        for start in range(0, len(keys), _PIECE):
+            self._take_up_piece(shard, keys[start : start + _PIECE], times[4 * start : 4 * (start + _PIECE)])
+        self._raw.discard(place)  # Last: load() looks without the lock.
+        return count
+
+    def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: "array[float]") -> None:
         """Note some sessions of a shard in the wheels and under their users.
 
         All are filed at the instant of the first of them: too early costs a second look when it comes,
@@ -293,6 +333,8 @@ class MemoryStore:
     def _make_room(self, now: float) -> None:
         """Evict until the bounds hold; what has expired goes first."""
         while self._is_full():
+            for place in list(self._raw):  # Any of them may be the one that is to go.
+                self._take_up(place)
             gone = self._forget_expired(now, limit=1)
             if not gone:
                 gone = self._evict(self._anonymous) or self._evict(self._logged_in)
@@ -387,6 +429,10 @@ def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[S
     for key, packed in pairs:
         if packed is not None and now < expiry(packed):
             yield unpack_info(SessionId(int=key), packed)
+
+
+def _size_of(shard: dict[int, bytes]) -> int:
+    return sum(map(len, shard.values())) + _OVERHEAD * len(shard)
 
 
 def _times(shard: dict[int, bytes]) -> "array[float]":
