@@ -456,8 +456,9 @@ def test_a_complaint_about_the_config_shows_no_key(scan: Scan, wrong: dict[str, 
     app = Flask(__name__, instance_path=str(tmp_path / "instance"))
     app.config.update({"SECRET_KEY": KEY, "IDLESESSION_ENCRYPTION_KEYS": [KEY + KEY], **wrong})
     IdleSession(app)
-    with pytest.raises(ConfigError) as raised, app.test_request_context("/"):
-        pass
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    with pytest.raises(ConfigError) as raised:
+        app.test_client().get("/")
     wrong = {}  # Which is in a frame of the traceback, too.
     scan.leave("the complaint", with_locals(raised.value))
     assert not scan.leaks()

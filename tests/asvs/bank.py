@@ -45,6 +45,13 @@ CHROME = (
 )
 
 
+def ask(app: Flask) -> None:
+    """Send one request, and raise what the application raises. (A test_request_context() that cannot be entered would
+    be left behind for the tests after this one.)"""
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.test_client().get("/who")
+
+
 class Browser:
     """One browser with its cookies, on one site."""
 
