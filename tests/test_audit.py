@@ -22,6 +22,7 @@ from flask_idlesession import reauthenticate
 from flask_idlesession import revoke
 from flask_idlesession import session_created
 from flask_idlesession import TooManySessions
+from flask_idlesession.cleaner import cleaner
 from flask_idlesession.testing import FakeClock
 
 NOW = 1_700_000_000.0
@@ -91,6 +92,13 @@ class Log(list[dict[str, Any]]):
     @property
     def events(self) -> list[str]:
         return [entry["event"] for entry in self]
+
+
+@pytest.fixture(autouse=True)
+def alone() -> None:
+    """The log is one for all: the sessions that other tests left behind are not to end meanwhile."""
+    for other in cleaner._present():
+        cleaner.unregister(other)
 
 
 @contextmanager
