@@ -139,3 +139,10 @@ def test_threads_that_come_first_do_not_file_a_session_twice_or_lose_one(attempt
     assert not errors
     assert len(store) == len(store._by_expiry) == len(store._logged_in) == 600
     assert len(prune_all(store, now=NOW + IDLE)) == 600 and len(store) == 0
+
+
+def test_bytes_are_counted_exactly_when_all_are_filed() -> None:
+    records = [a_record(10**number) for number in range(200)]
+    store = restored(records)
+    prune_all(store, now=NOW)
+    assert store.size(overhead=0) == sum(len(pack(record)) for record in records)

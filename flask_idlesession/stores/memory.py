@@ -48,6 +48,9 @@ _BUDGET = 256
 #: How many restored sessions are filed together: so many are looked at again in one go, later.
 _PIECE = 512
 
+#: The sizes of the sessions in so many shards tell about those of all that were restored.
+_SAMPLE = 16
+
 #: At least so many restored sessions are taken up with each pruning, if there are: some milliseconds' work.
 _AT_ONCE = 2048
 
@@ -106,6 +109,7 @@ class MemoryStore:
         #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
         self._raw: set[int] = set()
         self._restored_at = 0.0
+        self._raw_size = 0  # What each of these sessions is taken to cost until then.
         # How sessions ended: pairs of dicts, of which the older goes whole when the younger is full.
         self._buried: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
         self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
@@ -252,7 +256,9 @@ class MemoryStore:
         self._restored_at = now
         self._raw = {place for place, shard in enumerate(self._shards) if shard}
         self._count = sum(map(len, self._shards))
-        self._bytes = sum(map(_size_of, self._shards))
+        some = [self._shards[place] for place in list(self._raw)[:_SAMPLE]]
+        self._raw_size = sum(map(_size_of, some)) // max(sum(map(len, some)), 1)
+        self._bytes = self._raw_size * self._count
         self._make_room(now)
 
     def _ready(self, *places: int) -> None:
@@ -293,10 +299,9 @@ class MemoryStore:
         shard, now = self._shards[place], self._restored_at
         count, times = len(shard), _times(shard)
         if max(times[0::4]) > now or _first_expiry(times) <= now:
-            self._bytes -= _size_of(shard)
             self._count -= _drop_expired(shard, now)
-            self._bytes += _size_of(shard)
             times = _times(shard)
+        self._bytes += _size_of(shard) - self._raw_size * count
         keys = list(shard)
         for start in range(0, len(keys), _PIECE):
             self._take_up_piece(shard, keys[start : start + _PIECE], times[4 * start : 4 * (start + _PIECE)])
