@@ -30,7 +30,8 @@ _LONG_SLICE = 0.005
 #: The cleaner lets what expires in this part of its interval come together in one pass.
 _GATHER = 1 / 8
 
-_EVICTED = EndReason.EVICTED
+#: Python 3.11 takes a fifth of a microsecond to find an enum's member each time.
+_EVICTED, _LIFETIME, _IDLE = EndReason.EVICTED, EndReason.LIFETIME, EndReason.IDLE
 
 
 class Pruner:
@@ -148,7 +149,7 @@ class Pruner:
         ended = self._store.prune(now=now, limit=limit)
         if ended:
             self._behind = now - ended[-1].expires_at
-        self._endings.tell([(info, _reason(info, now)) for info in ended], now=now)
+        self._endings.tell([_with_reason(info, now) for info in ended], now=now)
         return len(ended)
 
     def _wake_cleaner(self) -> None:
@@ -164,5 +165,8 @@ class Pruner:
         return self._due
 
 
-def _reason(info: SessionInfo, now: float) -> EndReason:
-    return _EVICTED if info.is_live(now) else info.expiry_reason
+def _with_reason(info: SessionInfo, now: float) -> tuple[SessionInfo, EndReason]:
+    expires_at = info.expires_at
+    if now < expires_at:
+        return info, _EVICTED
+    return info, _LIFETIME if info.lifetime_ends_at <= expires_at else _IDLE

@@ -365,7 +365,8 @@ class MemoryStore:
         self._count -= 1
         self._bytes -= len(packed) + _OVERHEAD
         self._leave(key, info)
-        self._settle(self._by_expiry, self._expiry_of)
+        if len(self._by_expiry) > 2 * self._count + 1024:  # As _settle() asks; to ask here is most of its cost.
+            self._settle(self._by_expiry, self._expiry_of)
         return info
 
     def _enter(self, key: int, info: SessionInfo) -> None:
@@ -398,7 +399,7 @@ class MemoryStore:
                 del users[info.user_id]
         if self.bounded:
             wheel = self._order_of(info)
-            if len(wheel) > 2 * self._count + 1024:  # As _settle() asks; here most of its cost would be to be called.
+            if len(wheel) > 2 * self._count + 1024:  # As in _forget().
                 self._settle(wheel, self._seen_in(wheel))
 
     def _settle(self, wheel: Wheel, truth: Truth) -> None:
