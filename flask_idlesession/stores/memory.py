@@ -54,6 +54,9 @@ _SAMPLE = 16
 #: At least so many restored sessions are taken up with each pruning, if there are: some milliseconds' work.
 _AT_ONCE = 2048
 
+#: How many entries of a crowded wheel are looked at each time one more is put in or left behind.
+_SETTLED = 8
+
 #: So many sessions of one user are kept in a tuple.
 _FEW = 16
 
@@ -284,7 +287,8 @@ class MemoryStore:
         self._bytes += len(packed) - len(before)
         if change.shortens and (expires_at := expiry(packed)) < expiry(before):
             self._by_expiry.file(key, expires_at)
-            self._settle(self._by_expiry, self._expiry_of)
+            if self._is_crowded(self._by_expiry):
+                self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
         if change.rotation is not None and after.info.user_id != record.info.user_id:
             self._leave(key, record.info)
             self._enter(key, after.info)
@@ -365,8 +369,8 @@ class MemoryStore:
         self._count -= 1
         self._bytes -= len(packed) + _OVERHEAD
         self._leave(key, info)
-        if len(self._by_expiry) > 2 * self._count + 1024:  # As _settle() asks; to ask here is most of its cost.
-            self._settle(self._by_expiry, self._expiry_of)
+        if self._is_crowded(self._by_expiry):
+            self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
         return info
 
     def _enter(self, key: int, info: SessionInfo) -> None:
@@ -399,13 +403,12 @@ class MemoryStore:
                 del users[info.user_id]
         if self.bounded:
             wheel = self._order_of(info)
-            if len(wheel) > 2 * self._count + 1024:  # As in _forget().
-                self._settle(wheel, self._seen_in(wheel))
+            if self._is_crowded(wheel):
+                wheel.settle(truth=self._seen_in(wheel), budget=_SETTLED)
 
-    def _settle(self, wheel: Wheel, truth: Truth) -> None:
-        """Keep the entries of forgotten sessions from outnumbering the others."""
-        if len(wheel) > 2 * self._count + 1024:
-            wheel.settle(truth=truth, budget=8)
+    def _is_crowded(self, wheel: Wheel) -> bool:
+        """Whether the entries of forgotten sessions have come to outnumber the others: some are to be dropped."""
+        return len(wheel) > 2 * self._count + 1024
 
     def _keys_of(self, user_id: str) -> tuple[int, ...]:
         keys = self._users[hash(user_id) % _SHARDS].get(user_id, ())
