@@ -53,7 +53,9 @@ class Cleaner:
     @property
     def is_running(self) -> bool:
         """Whether this process has the thread."""
-        return self._thread is not None and self._is_green == _is_green()
+        if self._thread is None:
+            return False
+        return "gevent.monkey" not in sys.modules or self._is_green == _is_green()  # Every request asks.
 
     def register(self, cleanable: Cleanable) -> None:
         """Clean this too, from now on, until it is dropped or unregistered."""

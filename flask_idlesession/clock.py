@@ -2,19 +2,17 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 #: Returns the present instant in POSIX seconds. Every part that needs the time is handed one.
 Clock = Callable[[], float]
 
 
-def _since_boot() -> float:
-    """Return seconds that no change of the wall clock can move, counted through a suspend where the
-    system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
-    """
-    return time.clock_gettime(_BOOT_CLOCK) if _BOOT_CLOCK is not None else time.monotonic()
-
-
-_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+#: Tells seconds that no change of the wall clock can move, counted through a suspend where the system can:
+#: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
+_since_boot: Clock = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 _START = time.time() - _since_boot()
 
 

@@ -36,11 +36,9 @@ AUTHENTICATED_AT = "authenticated_at"
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
 
+# What a change without a delta, or without labels, has.
 _NOTHING: Delta = MappingProxyType({})
-
-
-def _nothing() -> Delta:
-    return _NOTHING
+_NO_LABELS: LabelDelta = MappingProxyType({})
 
 
 class Outcome(Enum):
@@ -134,7 +132,7 @@ class Rotation:
     grace_ends_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Change:
     """All that one request does to one session, applied in one step.
 
@@ -144,19 +142,43 @@ class Change:
     #: The secret's digest that the writer showed.
     holder: bytes = field(repr=False)
     #: None for a passive request.
-    last_seen_at: float | None = None
-    delta: Delta = field(default_factory=_nothing)
+    last_seen_at: float | None
+    delta: Delta
     #: Commit only if these keys still hold these bytes (None: still absent).
-    expect: Delta = field(default_factory=_nothing)
+    expect: Delta
     #: A per-session override, when it changes.
-    idle_timeout: float | None = None
+    idle_timeout: float | None
     #: The new instant by which a permanent session must be refreshed (infinite: it is permanent no
     #: more), when it changes.
-    refresh_by: float | None = None
-    rotation: Rotation | None = None
-    labels: LabelDelta = field(default_factory=dict)
+    refresh_by: float | None
+    rotation: Rotation | None
+    labels: LabelDelta
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
-    end_if_emptied: bool = False
+    end_if_emptied: bool
+
+    def __init__(
+        self,
+        *,
+        holder: bytes,
+        last_seen_at: float | None = None,
+        delta: Delta = _NOTHING,
+        expect: Delta = _NOTHING,
+        idle_timeout: float | None = None,
+        refresh_by: float | None = None,
+        rotation: Rotation | None = None,
+        labels: LabelDelta = _NO_LABELS,
+        end_if_emptied: bool = False,
+    ) -> None:
+        # By the slots: the __init__ that a frozen dataclass gets takes three times as long, and every write makes one.
+        _set_holder(self, holder)
+        _set_last_seen_at(self, last_seen_at)
+        _set_delta(self, delta)
+        _set_expect(self, expect)
+        _set_idle_timeout(self, idle_timeout)
+        _set_refresh_by(self, refresh_by)
+        _set_rotation(self, rotation)
+        _set_labels(self, labels)
+        _set_end_if_emptied(self, end_if_emptied)
 
     @property
     def is_plain_touch(self) -> bool:
@@ -181,6 +203,15 @@ class Change:
     def is_touch(self) -> bool:
         """Whether nothing is lost but a little life if this change is."""
         return not self.delta and not self.labels and self.rotation is None and self.idle_timeout is None
+
+
+_set_holder, _set_last_seen_at, _set_delta, _set_expect, _set_idle_timeout, _set_refresh_by = (
+    getattr(Change, name).__set__
+    for name in ("holder", "last_seen_at", "delta", "expect", "idle_timeout", "refresh_by")
+)
+_set_rotation, _set_labels, _set_end_if_emptied = (
+    getattr(Change, name).__set__ for name in ("rotation", "labels", "end_if_emptied")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

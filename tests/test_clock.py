@@ -46,9 +46,10 @@ def test_time_that_the_machine_slept_through_counts(monkeypatch: pytest.MonkeyPa
         return real(which) + (slept if which == time.CLOCK_BOOTTIME else 0.0)
 
     monkeypatch.setattr(time, "clock_gettime", clock_gettime)
-    before = system_clock()
+    importlib.reload(anew)
+    before = anew.system_clock()
     slept = 7200.0
-    assert 7200 <= system_clock() - before < 7205
+    assert 7200 <= anew.system_clock() - before < 7205
 
 
 def test_a_system_without_a_boot_clock_counts_on_the_monotonic_one(
@@ -56,7 +57,7 @@ def test_a_system_without_a_boot_clock_counts_on_the_monotonic_one(
 ) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     importlib.reload(anew)
-    assert anew._BOOT_CLOCK is None
+    assert anew._since_boot is time.monotonic
     assert abs(anew.system_clock() - time.time()) < 5
     before = anew.system_clock()
     monkeypatch.setattr(time, "time", lambda: before + 86400)
