@@ -8,7 +8,6 @@ from typing import Literal
 from typing import TypeVar
 
 from flask import Blueprint
-from flask import current_app
 from flask import Request
 
 #: A script sends this header (with any value but 0) to say that no user asked for the request.
@@ -42,7 +41,7 @@ def passive(view: _View) -> _View:
 class Marks:
     """Remembers which endpoints of an application are passive by a mark, or serve static files.
 
-    ``views`` is the application's own dict: a view that is put in another's place is looked at anew.
+    ``views`` and ``blueprints`` are the application's own: a view that is put in another's place is looked at anew.
     """
 
     #: How many marks were made. One that is made late makes all that is remembered worthless.
@@ -50,21 +49,33 @@ class Marks:
 
     def __init__(self) -> None:
         self.views: Mapping[str, Callable[..., Any]] = {}
+        self.blueprints: Mapping[str, object] = {}
         self._known: dict[str, tuple[object, int, bool]] = {}
 
     def hold(self, request: Request) -> bool:
         """Return whether the request is for such an endpoint."""
-        endpoint = request.endpoint
-        if endpoint is None:
+        rule = request.url_rule
+        if rule is None:
             return False
+        endpoint = rule.endpoint
         view = self.views.get(endpoint)
         known = self._known.get(endpoint)
         if known is not None and known[0] is view and known[1] == Marks.made:
             return known[2]
-        is_marked = _is_marked(request, endpoint, view)
+        is_marked = self._is_marked(request, endpoint, view)
         if not hasattr(view, "view_class"):  # There it may depend on the method.
             self._known[endpoint] = (view, Marks.made, is_marked)
         return is_marked
+
+    def _is_marked(self, request: Request, endpoint: str, view: object) -> bool:
+        """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""
+        if endpoint.rpartition(".")[2] == "static":
+            return True
+        view_class = getattr(view, "view_class", None)
+        method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
+        if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):
+            return True
+        return any(hasattr(self.blueprints.get(name), _MARK) for name in request.blueprints)
 
 
 def is_activity(request: Request, rule: Activity, marks: Marks) -> bool:
@@ -81,17 +92,6 @@ def is_activity(request: Request, rule: Activity, marks: Marks) -> bool:
         # A session that ends too early is noticed on the first day; one that never ends, by an auditor.
         _logger.exception("IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session.", request.path)
         return False
-
-
-def _is_marked(request: Request, endpoint: str, view: object) -> bool:
-    """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""
-    if endpoint.rpartition(".")[2] == "static":
-        return True
-    view_class = getattr(view, "view_class", None)
-    method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
-    if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):
-        return True
-    return any(hasattr(current_app.blueprints.get(name), _MARK) for name in request.blueprints)
 
 
 def _is_navigation(request: Request) -> bool:

@@ -45,7 +45,8 @@ class Cleaner:
     def _reset(self) -> None:
         # Re-entrant, because the collector may drop a cleanable while this thread holds the lock.
         self._wake = threading.Condition(threading.RLock())
-        self._thread: threading.Thread | None = None
+        #: The thread, while this process has it.
+        self.thread: threading.Thread | None = None
         self._wakes_at = 0.0
         self._stopped = False
         self._is_green = _is_green()
@@ -53,9 +54,7 @@ class Cleaner:
     @property
     def is_running(self) -> bool:
         """Whether this process has the thread."""
-        if self._thread is None:
-            return False
-        return "gevent.monkey" not in sys.modules or self._is_green == _is_green()  # Every request asks.
+        return self.thread is not None and self._is_green == _is_green()
 
     def register(self, cleanable: Cleanable) -> None:
         """Clean this too, from now on, until it is dropped or unregistered."""
@@ -85,7 +84,7 @@ class Cleaner:
         """End the thread, at exit."""
         with self._wake:
             self._stopped = True
-            thread, self._thread = self._thread, None
+            thread, self.thread = self.thread, None
             self._notify()
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout=1.0)
@@ -103,11 +102,11 @@ class Cleaner:
             if self.is_running or self._stopped or not self._present():
                 return
             thread = threading.Thread(target=self._run, name="flask_idlesession cleaner", daemon=True)
-            self._thread = thread
+            self.thread = thread
         try:
             thread.start()
         except RuntimeError:  # The interpreter is shutting down, or the system has no thread left.
-            self._thread = None
+            self.thread = None
             _logger.warning("The cleaner thread could not be started; requests prune the sessions meanwhile.")
 
     def _notify(self) -> None:
@@ -130,21 +129,21 @@ class Cleaner:
             while self._is_needed():
                 delay = min(max(self._pass(), _SHORTEST_SLEEP), _LONGEST_SLEEP)
                 with self._wake:
-                    if self._wakes_at != 0.0 and self._thread is threading.current_thread():
+                    if self._wakes_at != 0.0 and self.thread is threading.current_thread():
                         self._wakes_at = time.monotonic() + delay
                         self._wake.wait(delay)
         finally:  # Also where a receiver of a signal called sys.exit(): the next session starts another thread.
             with self._wake:
-                if self._thread is threading.current_thread():
-                    self._thread = None
+                if self.thread is threading.current_thread():
+                    self.thread = None
 
     def _is_needed(self) -> bool:
         """Return whether this thread is to go on; if not, another may take its place from now on."""
         with self._wake:
-            if self._thread is not threading.current_thread():
+            if self.thread is not threading.current_thread():
                 return False
             if not self._present():
-                self._thread = None
+                self.thread = None
                 return False
             self._wakes_at = inf  # Whoever comes during a pass may be too late for it.
             return True
@@ -170,7 +169,7 @@ class Cleaner:
         Under gevent a greenlet cannot be started until its loop was made anew in the child: there the
         first session that the child opens starts the cleaner.
         """
-        had_thread = self._thread is not None
+        had_thread = self.thread is not None
         self._reset()
         self._cleanables = WeakSet(self._cleanables)  # Another thread may have been walking it.
         if had_thread and not self._is_green:

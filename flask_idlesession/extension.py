@@ -77,7 +77,7 @@ class IdleSession:
         app.extensions[_NAME] = state
         state.follow_flask_login(app)
         app.session_interface = interface
-        app.before_request(interface.note_arrival)
+        app.url_value_preprocessor(interface.note_arrival)
         app.context_processor(offer_csrf_token)
         got_request_exception.connect(interface.note_failure, app)
 

@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
+from os import getpid
 from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
@@ -16,7 +18,9 @@ from flask import Response
 from flask.sessions import NullSession
 from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
+from werkzeug.exceptions import HTTPException
 
+from .activity import Activity
 from .activity import is_activity
 from .activity import Marks
 from .codec import Codec
@@ -57,7 +61,7 @@ class Runtime:
     manager: SessionManager
     #: The other processes with the same application, where they matter: each has a memory of its own.
     peers: "Peers | None" = None
-    #: What came with tokens of sessions that are not here, where that is a sign of something.
+    #: Hears of the tokens of sessions that are not here, where that is a sign of something.
     strays: "Strays | None" = None
     #: The other place where a token may be, if there is one.
     header: "HeaderTransport | None" = None
@@ -83,11 +87,14 @@ class IdleSessionInterface(SessionInterface):
 
     def __init__(self, runtime: Callable[[], Runtime], codec: Codec) -> None:
         self._runtime = runtime
+        self._running: Runtime | None = None
+        # What of the application's config was seen when requests were last prepared for, and by which process.
+        self._seen: tuple[object, ...] = ()
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
         self._marks = Marks()
-        self._known_name = ""  # The name of the cookie in the headers that are remembered.
+        self._activity: Activity = "all"
         # Where a request keeps its session. The name is this interface's own: an application may be called
         # with a copy of another one's environ.
         self._session_key = f"flask_idlesession.session.{id(self)}"
@@ -99,25 +106,43 @@ class IdleSessionInterface(SessionInterface):
 
         Nothing is asked of the store yet.
         """
-        if not app.secret_key:
+        secret_key = app.secret_key
+        if not secret_key:
             return None
-        runtime, secret_key = self._runtime(), app.secret_key
-        if runtime.peers is not None:
-            runtime.peers.join(secret_key)
-        self._marks.views = app.view_functions
-        tokens, name, environ = self._tokens_of(app, secret_key), self.get_cookie_name(app), request.environ
-        if name != self._known_name:
-            self._known_name = name
-            tokens.by_header.clear()
-        claim = tokens.by_header.get(environ.get("HTTP_COOKIE", "")) if runtime.header is None else None
+        config, runtime = app.config, self._running
+        seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"], getpid())
+        if runtime is None or seen != self._seen:
+            runtime = self._prepare(app, seen)
+        environ, tokens = request.environ, self._tokens
+        claim = tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
         if claim is None:
-            claim = self._find_claim(app, request, tokens)
-        environ[self._session_key] = session = runtime.manager.open(claim)
+            claim = self._find_claim(app, request, runtime, tokens)
+        environ[self._session_key] = session = Session(runtime.manager, claim, request)
+        is_fading = runtime.manager.is_fading
+        if claim is not None and is_fading is not None and is_fading(claim.sid, now=session.came_at):
+            self._note_early(app, request, session)
         return session
 
-    def _find_claim(self, app: Flask, request: Request, tokens: Tokens) -> Claim | None:
-        """Return what the token claims that the request shows; None without one that is this application's."""
+    def _prepare(self, app: Flask, seen: tuple[Any, ...]) -> Runtime:
+        """Do what is to be done before the first request of a process, and when the keys or the cookie's name have
+        changed since the last one.
+        """
+        secret_key, fallbacks, *rest = seen
         runtime = self._runtime()
+        if runtime.peers is not None:
+            runtime.peers.join(secret_key)
+        self._tokens_of(app).by_header.clear()
+        self._marks.views, self._marks.blueprints = app.view_functions, app.blueprints
+        self._activity = runtime.settings.activity
+        runtime.manager.judge_by(self._is_activity, strays=runtime.strays)
+        if runtime.manager.is_fading is not None:  # There a look at the session when it is opened does instead.
+            hooks = app.url_value_preprocessors
+            hooks[None] = [hook for hook in hooks.get(None, ()) if hook != self.note_arrival]
+        self._running, self._seen = runtime, (secret_key, copy(fallbacks), *rest)
+        return runtime
+
+    def _find_claim(self, app: Flask, request: Request, runtime: Runtime, tokens: Tokens) -> Claim | None:
+        """Return what the token claims that the request shows; None without one that is this application's."""
         token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
         if token is None:
             return None
@@ -130,19 +155,28 @@ class IdleSessionInterface(SessionInterface):
             tokens.by_header[header] = claim
         return claim
 
-    def note_arrival(self) -> None:
+    def note_arrival(self, endpoint: str | None, values: dict[str, Any] | None) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
-        present: Request = request._get_current_object()  # type: ignore[attr-defined]  # The proxy costs each time.
-        session: Session | None = present.environ.get(self._session_key)
-        if session is None or session.claim is None:
+        session: Session | None = request.environ.get(self._session_key)
+        if session is not None and session.claim is not None:
+            session.is_active = self._is_activity(session)
+            if session.is_active:
+                self._runtime().manager.note_arrival(session)
+
+    def _note_early(self, app: Flask, request: Request, session: Session) -> None:
+        """Note activity when a session is opened that may end before its view does: the route is looked for now."""
+        try:
+            with suppress(HTTPException):
+                adapter = app.create_url_adapter(request)
+                if adapter is not None:
+                    request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
+            session.is_active = is_activity(request, self._activity, self._marks)
+        except Exception:  # A converter of the application's: Flask is about to meet the same, or it needs the session.
             return
-        runtime = self._runtime()
-        claim = session.claim
-        session.is_active = is_activity(present, runtime.settings.activity, self._marks)
+        finally:
+            request.url_rule = request.view_args = None
         if session.is_active:
-            runtime.manager.note_arrival(session)
-            if session.record is None and runtime.strays is not None:
-                runtime.strays.note(claim.sid, now=runtime.manager.now())
+            self._runtime().manager.note_arrival(session)
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""
@@ -154,15 +188,18 @@ class IdleSessionInterface(SessionInterface):
         """Store what the request did, and tell the browser what it must know, and nothing else."""
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
-        runtime = self._runtime()
+        runtime, active = self._running or self._runtime(), session.is_active
+        if active is None:
+            active = self._is_activity(session) is not False
         claims = runtime.claims
         try:
-            saved = runtime.manager.save(session, active=self._was_active(session, runtime))
+            saved = runtime.manager.save(session, active=active)
         except StoreError as error:
             _answer_failure(app, response, error)
             # A log-out is one for this browser, whatever became of the store.
             saved = Saved.ENDED if session.intents.end else Saved.KEPT
             claims = claims if saved is Saved.ENDED else None
+        session.request = None  # Its environ has the session: together they would wait for the garbage collector.
         if session.accessed:
             _vary_by_cookie(response)
         if runtime.header is not None:
@@ -170,7 +207,6 @@ class IdleSessionInterface(SessionInterface):
             if runtime.header.is_used_now():
                 return
         if claims is not None:
-            active = self._was_active(session, runtime)
             claims.tell(session, response, saved, active=active, attributes=self._attributes(app))
         if saved is _KEPT and not session.was_sent and len(self._tokens.keys) == 1:
             return
@@ -193,13 +229,18 @@ class IdleSessionInterface(SessionInterface):
             session.was_sent = True
             header.tell(response, self._tokens_of(app).issue(cast(Claim, session.claim)))
 
-    def _was_active(self, session: Session, runtime: Runtime) -> bool:
-        """Whether the present request is activity; one saved without having arrived (a test's session
-        transaction, a WebSocket's event) is asked now.
+    def is_null_session(self, obj: object) -> bool:
+        # What is none is found at once. Each response asks, and a mapping's isinstance() is slow to say no.
+        return obj.__class__ is not Session and isinstance(obj, self.null_session_class)
+
+    def _is_activity(self, session: Session) -> bool | None:
+        """Return whether the request that carries the session is activity; None where its route is not known yet, or
+        none is sought (a WebSocket's event).
         """
-        if session.is_active is not None:
-            return session.is_active
-        return not has_request_context() or is_activity(request, runtime.settings.activity, self._marks)
+        request: Any = session.request
+        if request is None or request.url_rule is None and request.routing_exception is None:
+            return None
+        return is_activity(request, self._activity, self._marks)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None

@@ -64,6 +64,7 @@ class Lifecycle:
         self._visited = store if isinstance(store, Visited) else None
         #: Whether the store touches and returns a session in one step, and each request touches.
         self.visits = self._visited is not None and not policy.touch_interval
+        self._refresh_for = policy.refreshed(0.0) if policy.refresh_each_request else None
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
 
@@ -89,7 +90,7 @@ class Lifecycle:
         """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
         assert self._visited is not None
         self.pruner.prune_few(now=now)
-        refresh_by = self.policy.refreshed(now) if self.policy.refresh_each_request else None
+        refresh_by = None if self._refresh_for is None else now + self._refresh_for
         try:
             record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
         except UnreadableRecord as error:
@@ -99,7 +100,7 @@ class Lifecycle:
             return None
         if not self._is_bounded:  # Where it is, it is this process's own, which noted the session when it began.
             self.pruner.note(record.expires_at)
-        return self._admit(claim, record)
+        return record if self.guard is None and not session_loaded.receivers else self._admit(claim, record)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""

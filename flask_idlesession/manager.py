@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
+from typing import TYPE_CHECKING
 
 from .clock import Clock
 from .clock import system_clock
@@ -34,8 +35,12 @@ from .saver import Saver
 from .session import check_key
 from .session import check_user_id
 from .session import Session
+from .store import Near
 from .store import Store
 from .stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from .strays import Strays
 
 
 class SessionManager:
@@ -84,7 +89,10 @@ class SessionManager:
         # What a session asks of the manager that opened it, and what a request does, as it is.
         self.load, self.reload, self.commit = lifecycle.load, lifecycle.reload, lifecycle.commit
         self.abandon, self.ending = lifecycle.abandon, lifecycle.ending
-        self.admit, self.note_arrival, self.save = self._saver.admit, self._saver.note_arrival, self._saver.save
+        self.look, self.admit, self.save = self._saver.look, self._saver.admit, self._saver.save
+        self.note_arrival = self._saver.note_arrival
+        #: Tells whether little life is left to a session; None where that would take a way to a server.
+        self.is_fading = self.store.is_fading if isinstance(self.store, Near) else None
         self.sessions_of, self.revoke = self._revocation.sessions_of, self._revocation.revoke
         self.revoke_user, self.revoke_all = self._revocation.revoke_user, self._revocation.revoke_all
         self.revoke_where, self.arrival = self._revocation.revoke_where, self._revocation.arrival
@@ -102,9 +110,15 @@ class SessionManager:
         self._pruner.close()
         self.store.close()
 
-    def open(self, claim: Claim | None) -> Session:
+    def open(self, claim: Claim | None, request: object = None) -> Session:
         """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
-        return Session(self, claim)
+        return Session(self, claim, request)
+
+    def judge_by(self, activity: Callable[[Session], bool | None], *, strays: "Strays | None") -> None:
+        """Let ``activity`` tell of each session whether the request that carries it is its user's activity (None: too
+        early to say), and let ``strays`` hear of the claims of active requests that open nothing.
+        """
+        self._saver.activity, self._saver.strays = activity, strays
 
     def watch(self, origin: Callable[[], Labels], *, guard: Guard | None = None) -> None:
         """Note of users' sessions where their requests come from, as ``origin`` tells; let ``guard`` judge each of

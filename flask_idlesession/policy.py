@@ -128,6 +128,7 @@ class Policy:
 
     def touches_at_once(self, info: SessionInfo, *, now: float) -> bool:
         """Return whether an arriving request should be noted before its view runs, and not only when its
-        changes are saved: when so little life is left that a slow view might outlive its session.
+        changes are saved: when so little life is left that a slow view might outlive its session. A store that is
+        :class:`~.store.Near` says the same.
         """
         return info.expires_at - now < info.idle_timeout / 2

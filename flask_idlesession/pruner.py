@@ -73,8 +73,8 @@ class Pruner:
 
         In a store that is not in this process's memory the cleaner forgets them, if there is one.
         """
-        if not cleaner.is_running:
-            self.note(self._due)  # After a fork, under gevent.
+        if cleaner.thread is None:
+            self.note(self._due)  # After a fork.
         if now < self._due:
             return
         if self._is_near or not cleaner.is_running:
@@ -98,7 +98,7 @@ class Pruner:
 
     def has_condemned(self, sid: SessionId) -> bool:
         """Return whether the session is ended, although the store may not know it."""
-        return sid in self._condemned
+        return bool(self._condemned) and sid in self._condemned
 
     def prune_all(self) -> int:
         """Forget all that has expired; return how many sessions that was."""

@@ -1,12 +1,14 @@
 """Stores what a request did to its session, in one step, and says what its holder must be told."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from itertools import islice
 from math import inf
 from math import isfinite
+from typing import TYPE_CHECKING
 
 from . import csrf_tokens
 from .concurrency import RESERVED
@@ -35,6 +37,9 @@ from .signals import log_in_refused
 from .signals import session_logged_in
 from .signals import session_rotated
 from .signals import tell
+
+if TYPE_CHECKING:
+    from .strays import Strays
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -68,7 +73,7 @@ _KEPT, _DONE = Saved.KEPT, Outcome.DONE
 
 
 class Saver:
-    """Saves sessions on one store."""
+    """Reads and saves sessions on one store."""
 
     def __init__(self, lifecycle: Lifecycle, revocation: Revocation) -> None:
         self._lifecycle = lifecycle
@@ -77,27 +82,54 @@ class Saver:
         self._store = lifecycle.store
         # When which session was logged out, for a few seconds. A hint, so no lock guards it.
         self._logged_out: dict[SessionId, float] = {}
+        #: Tells whether the request that carries a session is its user's activity; None while nobody can know.
+        self.activity: Callable[[Session], bool | None] = _unknown
+        #: Hears of claims that open nothing.
+        self.strays: "Strays | None" = None
+
+    def look(self, session: Session) -> None:
+        """Have the session adopt what its claim opens, at the first look of its view or at the latest when it is
+        saved. An active request touches it with that, where the store can do both in one step.
+        """
+        claim = session.claim
+        if claim is None:
+            session.adopt(None)
+            return
+        is_active = session.is_active
+        if is_active is None:
+            session.is_active = is_active = self.activity(session)
+        if not is_active:
+            session.adopt(self._lifecycle.load(claim))
+            return
+        now = self._lifecycle.now()
+        if self._lifecycle.visits:
+            session.adopt(self._lifecycle.visit(claim, now=now))
+            session.is_touched = True
+        else:
+            session.adopt(self._lifecycle.load(claim))
+        session.seen_at = now
+        if session.record is None and self.strays is not None:
+            self.strays.note(claim.sid, now=now)
 
     def note_arrival(self, session: Session) -> None:
-        """Count an arriving request as activity, before its view runs.
+        """Count an arriving request as activity before its view runs: the session was live when its user came, so
+        the view may take its time.
 
-        Where the store can load and touch in one step, that is done now. Else the touch is usually left to
-        :meth:`save`, which writes it with the rest; when little life is left it is written now: the session was
-        live when its user came, so the view may take its time.
+        Where the store cannot touch what it loads, the touch is left to :meth:`save`, which writes it with the rest,
+        unless little life is left.
         """
-        now, claim = session.came_at, session.claim
+        claim = session.claim
+        if claim is None:
+            return
+        session.is_active = True
         try:
-            if claim is not None and not session.is_loaded and self._lifecycle.visits:
-                session.adopt(self._lifecycle.visit(claim, now=now))
-                session.is_touched, session.seen_at = True, now
-                return
             record = session.load()
         except StoreError:
             return  # Whether the view needs its session is for the view to find out.
-        session.seen_at = now
-        if record is None or claim is None or session.is_touched:
-            return
-        if not self._policy.touches_at_once(record.info, now=now):
+        if session.seen_at is None:
+            session.seen_at = session.came_at
+        now = session.seen_at
+        if record is None or session.is_touched or not self._policy.touches_at_once(record.info, now=now):
             return
         seen = self._policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
@@ -113,15 +145,24 @@ class Saver:
 
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
-        if session.is_unchanged and (not active or self._has_noted(session)):
-            return Saved.REFRESHED if active and self._is_refreshed(session.record) else _KEPT
-        if active and session.claim is not None:
-            with suppress(StoreError):
-                session.load()
-        if not session.is_loaded:
+        is_unchanged = session.is_unchanged
+        if is_unchanged and (not active or session.claim is None):
             return _KEPT
-        if self._is_plain(session, active=active):
-            return self._save_values(session)
+        if not session.is_loaded:
+            if not active:
+                return _KEPT
+            session.is_active = True
+            try:
+                self.look(session)
+            except StoreError:
+                return _KEPT
+        record = session.record
+        if not active or self._has_noted(session, record):
+            if is_unchanged:
+                return Saved.REFRESHED if self._is_refreshed(record) else _KEPT
+            delta = None if record is None or record.is_permanent else session.plain_delta()
+            if delta is not None:
+                return self._save_values(session, delta) if delta else _KEPT
         saved = self._save(session, active=active)
         if saved is Saved.ISSUED:
             session.is_unsent = True
@@ -153,36 +194,25 @@ class Saver:
 
     # The steps of save().
 
-    def _has_noted(self, session: Session) -> bool:
+    def _has_noted(self, session: Session, record: Record | None) -> bool:
         """Whether what there is to store of a request that asks for nothing is stored already."""
         if session.claim is None:
             return True
-        now, record = self._lifecycle.now(), session.record
-        if not self._is_touched(session, now) or self._policy.rotation_interval is not None:
+        if not session.is_touched or self._policy.rotation_interval is not None:
+            return False
+        now = self._lifecycle.now()
+        if not self._is_touched(session, now):
             return False
         return record is None or not (record.has_user and self._label(session, record.info, now=now))
 
-    def _is_plain(self, session: Session, *, active: bool) -> bool:
-        """Whether all there is to store of a request is what some keys of its session hold now."""
-        record = session.record
-        return (
-            record is not None
-            and session.asks_for_values
-            and not record.is_permanent
-            and not session.wrote("_permanent")
-            and not session.is_empty
-            and (not active or self._has_noted(session))
-        )
-
-    def _save_values(self, session: Session) -> Saved:
+    def _save_values(self, session: Session, delta: Delta) -> Saved:
         """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""
-        claim, record, delta = session.claim, session.record, session.delta()
-        if not delta or claim is None or record is None:
-            return _KEPT
-        change, now = Change(holder=claim.holder, delta=delta), self._lifecycle.now()
-        if self._store.commit(claim.sid, change, now=now) is not _DONE:
+        claim = session.claim
+        assert claim is not None
+        change = Change(holder=claim.holder, delta=delta)
+        if self._store.commit(claim.sid, change, now=self._lifecycle.now()) is not _DONE:
             return self._drop(session, delta)
-        session.settle(record.apply(change, now=now), claim)
+        session.settle_values(delta)
         return _KEPT
 
     def _is_refreshed(self, record: Record | None) -> bool:
@@ -426,3 +456,7 @@ class Saver:
             labels[AUTHENTICATED_AT] = now
         labels |= intents.labels or {}
         return {name: value for name, value in labels.items() if value != known.get(name)}
+
+
+def _unknown(session: Session) -> bool | None:
+    return None

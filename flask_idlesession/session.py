@@ -75,6 +75,19 @@ class _OwnIntents:
         return intents
 
 
+class _RecordAfter:
+    """Makes the record that a session has after values were saved, should anybody look: most requests end then."""
+
+    def __get__(self, session: "Session", owner: type) -> Record | None:
+        before = session.__dict__.pop("_before", None)
+        record = None
+        if before is not None:
+            record, delta = before
+            record = record.holding(merged(record.values, delta))
+        session.__dict__["record"] = record
+        return record
+
+
 class Session(SessionMixin):
     """A mutable mapping of str to values, stored under one key each.
 
@@ -87,7 +100,7 @@ class Session(SessionMixin):
     # Most requests leave these as they are, so they are the class's until one does not.
     accessed = False
     modified = False
-    record: Record | None = None
+    record: Record | None = _RecordAfter()  # type: ignore[assignment]
     intents: Intents = _OwnIntents()  # type: ignore[assignment]
     #: Whether its request is activity; None until that is known.
     is_active: bool | None = None
@@ -104,13 +117,17 @@ class Session(SessionMixin):
     _live: dict[str, Any] | None = None
     #: The same where all of it was saved: whoever looks again gets the same objects.
     _saved: dict[str, Any] | None = None
+    #: The record before values were saved, and these, as long as nobody looked at the record after.
+    _before: tuple[Record, Delta]
     _stored: Mapping[str, bytes]
     _encoded: dict[str, bytes]
     _suspects: dict[str, None]
 
-    def __init__(self, keeper: Keeper, claim: Claim | None = None) -> None:
+    def __init__(self, keeper: Keeper, claim: Claim | None = None, request: object = None) -> None:
         self._keeper = keeper
         self.claim = self._shown = claim
+        #: What carries the session, until it is saved.
+        self.request = request
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
         self.came_at = keeper.arrival()
         self._is_loaded = claim is None
@@ -416,7 +433,7 @@ class Session(SessionMixin):
     def load(self) -> Record | None:
         """Ask the store, once; return the record."""
         if not self._is_loaded:
-            self.adopt(None if self.claim is None else self._keeper.load(self.claim))
+            self._keeper.look(self)
         return self.record
 
     def peek(self, key: str) -> Any:
@@ -455,10 +472,13 @@ class Session(SessionMixin):
             return False
         return "intents" not in self.__dict__ or self.intents == Intents()
 
-    @property
-    def asks_for_values(self) -> bool:
-        """Whether nothing is asked for but what the values are, and nothing is left to tell."""
-        return not self.is_unsent and ("intents" not in self.__dict__ or self.intents == Intents())
+    def plain_delta(self) -> dict[str, bytes | None] | None:
+        """Return the delta if what some keys hold is all that there is to save, and some are left; else None."""
+        if not self._live or self.is_unsent or "_permanent" in self._suspects:
+            return None
+        if "intents" in self.__dict__ and self.intents != Intents():
+            return None
+        return self.delta()
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -494,6 +514,13 @@ class Session(SessionMixin):
         self.__dict__.pop("intents", None)
         if self._live is not None:
             self._saved, self._live = self._live, None
+
+    def settle_values(self, delta: Delta) -> None:
+        """Note that this much was saved, and nothing else was to be. The view's objects stay."""
+        assert self.record is not None
+        self._before = self.record, delta
+        del self.record
+        self._saved, self._live = self._live, None
 
     def forget_changes(self) -> None:
         """Take back all that the view did and that was not saved yet, but for a log-out: that is final."""

@@ -85,3 +85,11 @@ class Visited(Protocol):
     def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         """Touch the session, and return its record as it is then; None, and no touch, if it is not live or
         ``holder`` does not open it. A permanent session's ``refresh_by`` becomes the one given, if any."""
+
+
+@runtime_checkable
+class Near(Protocol):
+    """What a store may do besides where it takes no way to a server."""
+
+    def is_fading(self, sid: SessionId, *, now: float) -> bool:
+        """Return whether the session is live, and less than half of its idle timeout is left to it."""

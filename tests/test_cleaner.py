@@ -94,7 +94,7 @@ class TestThread:
         works = [Work()]
         own_cleaner.register(works[0])
         wait_until(lambda: works[0].passes)
-        thread = own_cleaner._thread
+        thread = own_cleaner.thread
         works.clear()
         gc.collect()
         wait_until(lambda: not thread.is_alive())
@@ -141,7 +141,7 @@ class TestThread:
             sys.setswitchinterval(interval)
         before = work.passes
         wait_until(lambda: work.passes > before)
-        assert own_cleaner._thread.is_alive()
+        assert own_cleaner.thread.is_alive()
 
     def test_an_application_that_is_not_used_has_none(self):
         script = """

@@ -150,7 +150,7 @@ def stage(scheduler: Scheduler) -> Iterator[None]:
 def _no_cleaner_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scheduler's threads are the only ones."""
     nothing = lambda *_, **__: None  # noqa: E731
-    idle = SimpleNamespace(register=nothing, unregister=nothing, wake=nothing, is_running=True)
+    idle = SimpleNamespace(register=nothing, unregister=nothing, wake=nothing, is_running=True, thread=object())
     monkeypatch.setattr(pruner, "cleaner", idle)
 
 

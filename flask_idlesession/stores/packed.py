@@ -208,6 +208,15 @@ def expiry(packed: bytes) -> float:
     return min(seen + idle_timeout, lifetime_ends_at, refresh_by)  # type: ignore[no-any-return]
 
 
+def is_fading(packed: bytes, now: float) -> bool:
+    """Whether the session is live, and less than half of its idle timeout is left to it."""
+    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
+    later = now + idle_timeout / 2
+    if later <= seen + idle_timeout and later <= lifetime_ends_at and later <= refresh_by:
+        return False
+    return now < expiry(packed)
+
+
 def is_logged_in(packed: bytes) -> bool:
     """Whether the session has a user."""
     return bool(packed[MARKS_AT] & HAS_USER)
