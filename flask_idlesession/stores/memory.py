@@ -31,7 +31,6 @@ from .packed import touched
 from .packed import TOUCHED_SIZE
 from .packed import unpack_info
 from .packed import user_of
-from .wheel import pack_keys
 from .wheel import Truth
 from .wheel import Wheel
 
@@ -318,8 +317,7 @@ class MemoryStore:
         All are filed at the instant of the first of them: too early costs a second look when it comes,
         and to compute each one's place now would be most of the time that a start takes.
         """
-        packed_keys = pack_keys(keys)  # Once for both orders: it takes as long as all else here.
-        self._by_expiry.file_all(packed_keys, _first_expiry(times))
+        self._by_expiry.file_all(tuple(keys), _first_expiry(times))
         logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
         for key in logged_in:
             user_id = user_of(shard[key])
@@ -328,10 +326,8 @@ class MemoryStore:
                 self._enter_user(key, user_id)
         if self.bounded:
             first, users = min(times[0::4]), set(logged_in)
-            self._logged_in.file_all(pack_keys(logged_in), first)
-            self._anonymous.file_all(
-                pack_keys([key for key in keys if key not in users]) if users else packed_keys, first
-            )
+            self._logged_in.file_all(tuple(logged_in), first)
+            self._anonymous.file_all(tuple([key for key in keys if key not in users]) if users else tuple(keys), first)
 
     def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
         if limit <= 0:

@@ -5,6 +5,7 @@ nothing when its instant moves later, and nothing when it is forgotten elsewhere
 therefore a hint, which whoever takes a key checks against the truth.
 """
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop
 from heapq import heappush
@@ -18,8 +19,8 @@ _FINENESS = 16
 #: is a flood, in which any of them will do.
 _LOOK = 64
 
-#: The bytes of a key.
-_WIDTH = 16
+#: So many keys are kept in one tuple, which is made anew for each that is put in.
+_PIECE = 64
 
 #: Returns the instant that truly belongs to a key, or None for a key that is forgotten.
 Truth = Callable[[int], float | None]
@@ -32,11 +33,13 @@ class Wheel:
     the two entries become one when they meet.
     """
 
-    __slots__ = ("_slots", "_order", "_filed", "_round", "_left")
+    __slots__ = ("_slots", "_full", "_order", "_filed", "_round", "_left")
 
     def __init__(self) -> None:
-        # The keys as bytes: a list's items the garbage collector would visit, one by one.
-        self._slots: dict[int, bytearray] = {}
+        # The keys in tuples: a list's items the garbage collector would visit, one by one. They are those objects
+        # that were filed, so that each costs a pointer where the store has it in a dict, too.
+        self._slots: dict[int, tuple[int, ...]] = {}
+        self._full: dict[int, deque[tuple[int, ...]]] = {}  # What came before them into a slot, where that is much.
         self._order: list[int] = []  # A heap of the slots.
         self._filed = 0
         self._round: list[int] = []  # The slots that settle() has yet to visit,
@@ -49,10 +52,10 @@ class Wheel:
     def file(self, key: int, instant: float) -> None:
         """Remember that the turn of ``key`` comes at ``instant``; that of an infinite one never comes."""
         if instant < inf:
-            self._append(floor(instant * _FINENESS), key.to_bytes(_WIDTH))
+            self._append(floor(instant * _FINENESS), (key,))
 
-    def file_all(self, keys: bytes, instant: float) -> None:
-        """Remember that the turn of none of the keys, as :func:`pack_keys` made them, comes before ``instant``."""
+    def file_all(self, keys: tuple[int, ...], instant: float) -> None:
+        """Remember that the turn of none of the keys comes before ``instant``."""
         if keys and instant < inf:
             self._append(floor(instant * _FINENESS), keys)
 
@@ -83,7 +86,7 @@ class Wheel:
     def first(self, *, truth: Truth, budget: int) -> tuple[int, float | None] | None:
         """Return the key with the earliest true instant, and that instant; None for an empty wheel.
 
-        Within one slot it is the earliest of the 64 that were filed first. Where it is not found within
+        Within one slot it is the earliest of up to 64 that were filed first. Where it is not found within
         about ``budget`` entries, it is the earliest of those, and without an instant.
         """
         seen: dict[int, float] = {}
@@ -102,7 +105,7 @@ class Wheel:
                     else:
                         here[key] = instant
             if here:
-                self._put_back(slot, list(here))
+                self._put_back(slot, tuple(here))
                 key = min(here, key=here.__getitem__)
                 return key, here[key]
         return None
@@ -117,7 +120,7 @@ class Wheel:
                         return
                 self._left = self._size(self._round[-1])
             slot = self._round[-1]
-            taken = self._take(slot, min(budget, self._left)) if self._left and slot in self._slots else []
+            taken = self._take(slot, min(budget, self._left)) if self._left and slot in self._slots else ()
             budget -= max(len(taken), 1)
             self._left = max(self._left - len(taken), 0) if taken else 0
             for key in dict.fromkeys(taken):
@@ -128,37 +131,45 @@ class Wheel:
                 self._round.pop()
 
     def _size(self, slot: int) -> int:
-        return len(self._slots.get(slot, b"")) // _WIDTH
+        return len(self._slots.get(slot, ())) + sum(map(len, self._full.get(slot, ())))
 
-    def _append(self, slot: int, keys: bytes) -> None:
-        self._filed += len(keys) // _WIDTH
-        if slot in self._slots:
-            self._slots[slot] += keys
-        else:
-            self._slots[slot] = bytearray(keys)
+    def _append(self, slot: int, keys: tuple[int, ...]) -> None:
+        self._filed += len(keys)
+        last = self._slots.get(slot)
+        if last is None:
+            self._slots[slot] = keys
             heappush(self._order, slot)
+        elif len(last) + len(keys) <= _PIECE:
+            self._slots[slot] = last + keys
+        else:
+            self._full.setdefault(slot, deque()).append(last)
+            self._slots[slot] = keys
 
-    def _take(self, slot: int, limit: int) -> list[int]:
+    def _take(self, slot: int, limit: int) -> tuple[int, ...]:
         """Take up to ``limit`` keys off the front of a slot, in a time that the others do not lengthen."""
-        filed = self._slots[slot]
-        taken = bytes(filed[: limit * _WIDTH])
-        del filed[: limit * _WIDTH]
-        self._filed -= len(taken) // _WIDTH
-        if not filed and self._order[0] == slot:
-            del self._slots[slot]
-            heappop(self._order)
-        # Another empty slot stays until its turn: a heap from whose middle one is taken is none any more.
-        return [int.from_bytes(taken[at : at + _WIDTH]) for at in range(0, len(taken), _WIDTH)]
+        full = self._full.get(slot)
+        piece = self._slots[slot] if full is None else full.popleft()
+        taken, rest = piece[:limit], piece[limit:]
+        self._filed -= len(taken)
+        if full is None:
+            self._slots[slot] = rest
+            if not rest and self._order[0] == slot:
+                del self._slots[slot]
+                heappop(self._order)
+            # Another empty slot stays until its turn: a heap from whose middle one is taken is none any more.
+        elif rest:
+            full.appendleft(rest)
+        elif not full:
+            del self._full[slot]
+        return taken
 
-    def _put_back(self, slot: int, keys: list[int]) -> None:
+    def _put_back(self, slot: int, keys: tuple[int, ...]) -> None:
         """Put keys that were just taken back at the front of their slot."""
         if slot in self._slots:
             self._filed += len(keys)
-            self._slots[slot][:0] = pack_keys(keys)
+            if slot not in self._full and len(keys) + len(self._slots[slot]) <= _PIECE:
+                self._slots[slot] = keys + self._slots[slot]
+            else:
+                self._full.setdefault(slot, deque()).appendleft(keys)
         else:
-            self._append(slot, pack_keys(keys))
-
-
-def pack_keys(keys: list[int]) -> bytes:
-    """Return the keys as a wheel keeps them."""
-    return b"".join([key.to_bytes(_WIDTH) for key in keys])
+            self._append(slot, keys)
