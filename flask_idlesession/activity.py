@@ -34,40 +34,63 @@ def passive(view: _View) -> _View:
         def unread(): ...
     """
     setattr(view, _MARK, True)
-    Marks.made += 1
+    ActivityRule.marks += 1
     return view
 
 
-class Marks:
-    """Remembers which endpoints of an application are passive by a mark, or serve static files.
+class ActivityRule:
+    """Tells which requests of an application are activity, under ``IDLESESSION_ACTIVITY``.
 
-    ``views`` and ``blueprints`` are the application's own: a view that is put in another's place is looked at anew.
+    ``views`` and ``blueprints`` are the application's own dicts: a view that is put in another's place is looked at
+    anew.
     """
 
     #: How many marks were made. One that is made late makes all that is remembered worthless.
-    made = 0
+    marks = 0
 
-    def __init__(self) -> None:
-        self.views: Mapping[str, Callable[..., Any]] = {}
-        self.blueprints: Mapping[str, object] = {}
+    def __init__(
+        self, rule: Activity, *, views: Mapping[str, Callable[..., Any]], blueprints: Mapping[str, object]
+    ) -> None:
+        self._rule = rule
+        self._views = views
+        self._blueprints = blueprints
+        # Which endpoints are passive by a mark, or serve static files.
         self._known: dict[str, tuple[object, int, bool]] = {}
 
-    def hold(self, request: Request) -> bool:
-        """Return whether the request is for such an endpoint."""
-        rule = request.url_rule
-        if rule is None:
+    def counts(self, request: Request) -> bool:
+        """Return whether the request is activity."""
+        route = request.url_rule
+        if route is not None:
+            known = self._known.get(route.endpoint)
+            if known is None or known[0] is not self._views.get(route.endpoint) or known[1] != ActivityRule.marks:
+                known = self._look_at(request, route.endpoint)
+            if known[2]:
+                return False
+        if request.environ.get(_PASSIVE, "0") != "0":
             return False
-        endpoint = rule.endpoint
-        view = self.views.get(endpoint)
-        known = self._known.get(endpoint)
-        if known is not None and known[0] is view and known[1] == Marks.made:
-            return known[2]
-        is_marked = self._is_marked(request, endpoint, view)
-        if not hasattr(view, "view_class"):  # There it may depend on the method.
-            self._known[endpoint] = (view, Marks.made, is_marked)
-        return is_marked
+        rule = self._rule
+        if rule == "all":
+            return True
+        if rule == "navigation":
+            return _is_navigation(request)
+        try:
+            return bool(rule(request))
+        except Exception:
+            # A session that ends too early is noticed on the first day; one that never ends, by an auditor.
+            _logger.exception(
+                "IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session.", request.path
+            )
+            return False
 
-    def _is_marked(self, request: Request, endpoint: str, view: object) -> bool:
+    def _look_at(self, request: Request, endpoint: str) -> tuple[object, int, bool]:
+        """Return what is known of an endpoint: its view, of when that is, and whether it is passive."""
+        view = self._views.get(endpoint)
+        known = (view, ActivityRule.marks, self._is_passive(request, endpoint, view))
+        if not hasattr(view, "view_class"):  # There it may depend on the method.
+            self._known[endpoint] = known
+        return known
+
+    def _is_passive(self, request: Request, endpoint: str, view: object) -> bool:
         """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""
         if endpoint.rpartition(".")[2] == "static":
             return True
@@ -75,23 +98,7 @@ class Marks:
         method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
         if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):
             return True
-        return any(hasattr(self.blueprints.get(name), _MARK) for name in request.blueprints)
-
-
-def is_activity(request: Request, rule: Activity, marks: Marks) -> bool:
-    """Return whether the request counts as activity under ``IDLESESSION_ACTIVITY``."""
-    if request.environ.get(_PASSIVE, "0") != "0" or marks.hold(request):
-        return False
-    if rule == "all":
-        return True
-    if rule == "navigation":
-        return _is_navigation(request)
-    try:
-        return bool(rule(request))
-    except Exception:
-        # A session that ends too early is noticed on the first day; one that never ends, by an auditor.
-        _logger.exception("IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session.", request.path)
-        return False
+        return any(hasattr(self._blueprints.get(name), _MARK) for name in request.blueprints)
 
 
 def _is_navigation(request: Request) -> bool:

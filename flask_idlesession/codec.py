@@ -34,6 +34,9 @@ _DEEPEST = 32
 #: Types whose values cannot change in place: what was read of them needs no second look at save.
 ATOMS = frozenset({str, int, float, bool, type(None), bytes, UUID, Decimal, datetime, date, time, timedelta, Markup})
 
+#: What the engines, and the types' own constructors, raise at bytes that are no value.
+_FAULTS = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError)
+
 
 class Tag(Protocol):
     """What the codec uses of a :class:`flask.json.tag.JSONTag`."""
@@ -112,7 +115,10 @@ class Codec:
 
     def decode(self, data: bytes) -> Any:
         """Return the value that :meth:`encode` was given. Raise :exc:`~flask_idlesession.DecodeError`."""
-        return self._decode(data, 0)
+        try:
+            return engine.unpack(data)
+        except _FAULTS:  # There is an extension type in it, as in few values, or something is wrong.
+            return self._decode(data, 0)
 
     def _decode(self, data: bytes, depth: int) -> Any:
         causes: list[Exception] = []  # One engine chains what the other hides.
@@ -126,7 +132,7 @@ class Codec:
 
         try:
             return engine.unpack(data, restore)
-        except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError) as error:
+        except _FAULTS as error:
             cause = causes[0] if causes else error
             if isinstance(cause, DecodeError | RecursionError | MemoryError):
                 raise cause from None

@@ -5,7 +5,16 @@ str keys, of exactly these types; for anything else they ask ``convert``, or rai
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from typing import NoReturn
+
+Restore = Callable[[int, bytes], Any]
+
+
+def _refuse(code: int, payload: bytes) -> NoReturn:
+    raise ValueError(f"extension type {code}")
+
 
 try:
     import ormsgpack
@@ -18,11 +27,10 @@ except ImportError:  # pragma: no cover
     def pack(value: Any, convert: Callable[[Any], Any]) -> bytes:
         return msgpack.packb(_strict(value), default=lambda item: _strict(convert(item)), strict_types=True)  # type: ignore[no-any-return]
 
-    def unpack(data: bytes, restore: Callable[[int, bytes], Any]) -> Any:
+    def unpack(data: bytes, restore: Restore = _refuse) -> Any:
         return msgpack.unpackb(data, ext_hook=restore, strict_map_key=False)
 
-    def unpack_own(data: bytes) -> Any:
-        return msgpack.unpackb(data)
+    pack_own, unpack_own = msgpack.packb, msgpack.unpackb
 
     def _strict(value: Any) -> Any:
         """Return the value; raise where msgpack alone would take a dict's keys as they come."""
@@ -47,12 +55,14 @@ else:
         | ormsgpack.OPT_PASSTHROUGH_ENUM
     )
 
-    def pack(value: Any, convert: Callable[[Any], Any]) -> bytes:
-        """Return ``value`` as msgpack; ``convert`` gets what msgpack does not have, and may return Ext."""
-        return ormsgpack.packb(value, convert, _OPTIONS)
+    #: Returns a value as msgpack. The second argument is a function that gets what msgpack does not have, and may
+    #: return Ext.
+    pack = partial(ormsgpack.packb, option=_OPTIONS)
+    #: Packs what is known to be of msgpack's own types.
+    pack_own = ormsgpack.packb
 
-    def unpack(data: bytes, restore: Callable[[int, bytes], Any]) -> Any:
-        """Return the value in ``data``; ``restore`` makes the value of each extension type.
+    def unpack(data: bytes, restore: Restore = _refuse) -> Any:
+        """Return the value in ``data``; ``restore`` makes the value of each extension type, or it is a ValueError.
 
         ormsgpack does not look at what follows a value, so it is given the first of a pair: only where the
         value ends with ``data`` is the other one the nil that was added.
@@ -62,6 +72,5 @@ else:
             raise ValueError("there are bytes after the value")
         return value
 
-    def unpack_own(data: bytes) -> Any:
-        """Return the value in bytes that never left this process: there nothing has to be checked."""
-        return ormsgpack.unpackb(data)
+    #: Returns the value in bytes that never left this process: there nothing has to be checked.
+    unpack_own = ormsgpack.unpackb

@@ -20,9 +20,7 @@ from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import HTTPException
 
-from .activity import Activity
-from .activity import is_activity
-from .activity import Marks
+from .activity import ActivityRule
 from .codec import Codec
 from .config_values import check_secret_key
 from .errors import StoreError
@@ -93,8 +91,7 @@ class IdleSessionInterface(SessionInterface):
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
-        self._marks = Marks()
-        self._activity: Activity = "all"
+        self._activity: ActivityRule | None = None
         # Where a request keeps its session. The name is this interface's own: an application may be called
         # with a copy of another one's environ.
         self._session_key = f"flask_idlesession.session.{id(self)}"
@@ -132,8 +129,7 @@ class IdleSessionInterface(SessionInterface):
         if runtime.peers is not None:
             runtime.peers.join(secret_key)
         self._tokens_of(app).by_header.clear()
-        self._marks.views, self._marks.blueprints = app.view_functions, app.blueprints
-        self._activity = runtime.settings.activity
+        self._activity = ActivityRule(runtime.settings.activity, views=app.view_functions, blueprints=app.blueprints)
         runtime.manager.judge_by(self._is_activity, strays=runtime.strays)
         if runtime.manager.is_fading is not None:  # There a look at the session when it is opened does instead.
             hooks = app.url_value_preprocessors
@@ -170,7 +166,7 @@ class IdleSessionInterface(SessionInterface):
                 adapter = app.create_url_adapter(request)
                 if adapter is not None:
                     request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
-            session.is_active = is_activity(request, self._activity, self._marks)
+            session.is_active = self._activity is not None and self._activity.counts(request)
         except Exception:  # A converter of the application's: Flask is about to meet the same, or it needs the session.
             return
         finally:
@@ -240,7 +236,7 @@ class IdleSessionInterface(SessionInterface):
         request: Any = session.request
         if request is None or request.url_rule is None and request.routing_exception is None:
             return None
-        return is_activity(request, self._activity, self._marks)
+        return self._activity is None or self._activity.counts(request)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None

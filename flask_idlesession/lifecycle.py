@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
+from .cleaner import cleaner
 from .clock import Clock
 from .codec import Codec
 from .endings import Endings
@@ -82,24 +83,26 @@ class Lifecycle:
         """Return the live record that the claim opens now, or None."""
         now = self.now()
         record = self.look_up(claim.sid, now=now)
-        if record is None or self.pruner.has_condemned(claim.sid):
+        if record is None or (self.pruner.condemned and claim.sid in self.pruner.condemned):
             return None
         return record if record.opens_to(claim.holder, now=now) else None
 
     def visit(self, claim: Claim, *, now: float) -> Record | None:
         """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
         assert self._visited is not None
-        self.pruner.prune_few(now=now)
+        pruner = self.pruner
+        if now >= pruner.due or cleaner.thread is None:
+            pruner.prune_few(now=now)
         refresh_by = None if self._refresh_for is None else now + self._refresh_for
         try:
             record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
         except UnreadableRecord as error:
             self.give_up(error.info, error)
             return None
-        if record is None or self.pruner.has_condemned(claim.sid):
+        if record is None or (pruner.condemned and claim.sid in pruner.condemned):
             return None
         if not self._is_bounded:  # Where it is, it is this process's own, which noted the session when it began.
-            self.pruner.note(record.expires_at)
+            pruner.note(record.expires_at)
         return record if self.guard is None and not session_loaded.receivers else self._admit(claim, record)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:

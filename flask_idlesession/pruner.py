@@ -48,12 +48,12 @@ class Pruner:
         #: Whether requests forget a few also where the cleaner runs: one that must ask a server has better to do.
         self._is_near = bool(getattr(store, "in_memory", False))
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
-        self._due = inf
+        self.due = inf
         self._looked = inf
         #: How many seconds ago the last forgotten session expired; a hint too.
         self._behind = 0.0
-        # Sessions whose users logged out while the store was down. Only this process knows of them.
-        self._condemned: dict[SessionId, Claim] = {}
+        #: Sessions whose users logged out while the store was down. Only this process knows of them.
+        self.condemned: dict[SessionId, Claim] = {}
         cleaner.register(self)
 
     def close(self) -> None:
@@ -62,8 +62,8 @@ class Pruner:
 
     def note(self, expires_at: float) -> None:
         """Note that a session now ends at this instant; the cleaner wakes earlier if it must."""
-        if expires_at < self._due:
-            self._due = expires_at
+        if expires_at < self.due:
+            self.due = expires_at
         elif cleaner.is_running:
             return
         self._wake_cleaner()
@@ -71,11 +71,12 @@ class Pruner:
     def prune_few(self, *, now: float) -> None:
         """Forget a few of those that have expired, if any has: what a request does in passing.
 
-        In a store that is not in this process's memory the cleaner forgets them, if there is one.
+        In a store that is not in this process's memory the cleaner forgets them, if there is one. Before :attr:`due` it
+        does nothing but to see to it that there is a cleaner.
         """
         if cleaner.thread is None:
-            self.note(self._due)  # After a fork.
-        if now < self._due:
+            self.note(self.due)  # After a fork.
+        if now < self.due:
             return
         if self._is_near or not cleaner.is_running:
             self.prune_evicted()
@@ -87,18 +88,14 @@ class Pruner:
         with suppress(StoreError):  # The request came for something else.
             limit = _BY_REQUEST_BEHIND if self._is_behind() else _BY_REQUEST
             if self._prune(limit=limit) < limit:
-                before = self._due
+                before = self.due
                 if self._look_ahead() < before:
                     self._wake_cleaner()  # Another process that shares the store has a session that ends sooner.
 
     def condemn(self, claim: Claim) -> None:
         """Take the session for ended, and have the store forget it as soon as it can."""
-        self._condemned[claim.sid] = claim
+        self.condemned[claim.sid] = claim
         self.note(0.0)
-
-    def has_condemned(self, sid: SessionId) -> bool:
-        """Return whether the session is ended, although the store may not know it."""
-        return bool(self._condemned) and sid in self._condemned
 
     def prune_all(self) -> int:
         """Forget all that has expired; return how many sessions that was."""
@@ -118,18 +115,18 @@ class Pruner:
                     return _SLICE
         except StoreError:
             if not self._is_near:
-                self._due = self._clock() + self._interval  # No request need wake the cleaner before.
+                self.due = self._clock() + self._interval  # No request need wake the cleaner before.
             return self._interval
-        # Not self._due, which a request may have set to what it found before one that is due earlier came.
+        # Not self.due, which a request may have set to what it found before one that is due earlier came.
         return max(due - self._clock(), self._interval * _GATHER)
 
     def _delete_condemned(self) -> None:
-        for sid, claim in list(self._condemned.items()):
+        for sid, claim in list(self.condemned.items()):
             now = self._clock()
             record = self._store.load(sid, now=now)
             if record is not None and record.opens_to(claim.holder, now=now):
                 self._endings.end(record.info, EndReason.LOGGED_OUT, now=now)
-            del self._condemned[sid]
+            del self.condemned[sid]
 
     def _step(self) -> tuple[int, float]:
         """Forget some; return how many that was, and when there is more to do (0.0: at once).
@@ -153,7 +150,7 @@ class Pruner:
         return len(ended)
 
     def _wake_cleaner(self) -> None:
-        cleaner.wake(within=max(self._due - self._clock(), self._interval * _GATHER))
+        cleaner.wake(within=max(self.due - self._clock(), self._interval * _GATHER))
 
     def _is_behind(self) -> bool:
         return self._behind > self._interval * _GATHER
@@ -161,8 +158,8 @@ class Pruner:
     def _look_ahead(self) -> float:
         """Note and return before which instant there is nothing to do; 0 if there is more to do at once."""
         due = self._store.next_expiry()
-        self._due = inf if due is None else due
-        return self._due
+        self.due = inf if due is None else due
+        return self.due
 
 
 def _with_reason(info: SessionInfo, now: float) -> tuple[SessionInfo, EndReason]:

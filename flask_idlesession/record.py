@@ -181,17 +181,15 @@ class Change:
         _set_end_if_emptied(self, end_if_emptied)
 
     @property
-    def is_plain_touch(self) -> bool:
-        """Whether nothing but activity is noted by it, whatever the session is."""
-        return not (
-            self.delta
-            or self.last_seen_at is None
-            or self.expect
-            or self.labels
-            or self.rotation is not None
-            or self.refresh_by is not None
-            or self.idle_timeout is not None
-            or self.end_if_emptied
+    def is_simple(self) -> bool:
+        """Whether it does nothing but write values and note activity, for whoever shows the secret."""
+        return (
+            self.rotation is None
+            and self.refresh_by is None
+            and self.idle_timeout is None
+            and not self.expect
+            and not self.labels
+            and not self.end_if_emptied
         )
 
     @property
@@ -239,6 +237,11 @@ class Record:
     def has_user(self) -> bool:
         """Whether it is a user's."""
         return self.info.user_id is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is nobody's, and not permanent: there is nothing to note of activity but its instant."""
+        return not self.has_user and not self.is_permanent
 
     def holding(self, values: Values) -> "Record":
         """Return the same with other values."""

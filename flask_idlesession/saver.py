@@ -85,7 +85,7 @@ class Saver:
         #: Tells whether the request that carries a session is its user's activity; None while nobody can know.
         self.activity: Callable[[Session], bool | None] = _unknown
         #: Hears of claims that open nothing.
-        self.strays: "Strays | None" = None
+        self.strays: Strays | None = None
 
     def look(self, session: Session) -> None:
         """Have the session adopt what its claim opens, at the first look of its view or at the latest when it is
@@ -156,10 +156,12 @@ class Saver:
                 self.look(session)
             except StoreError:
                 return _KEPT
+            if is_unchanged and session.is_touched and self._touches_alone(session.record):
+                return _KEPT
         record = session.record
         if not active or self._has_noted(session, record):
             if is_unchanged:
-                return Saved.REFRESHED if self._is_refreshed(record) else _KEPT
+                return _KEPT if record is None or record.is_plain or not self._is_refreshed(record) else Saved.REFRESHED
             delta = None if record is None or record.is_permanent else session.plain_delta()
             if delta is not None:
                 return self._save_values(session, delta) if delta else _KEPT
@@ -194,6 +196,10 @@ class Saver:
 
     # The steps of save().
 
+    def _touches_alone(self, record: Record | None) -> bool:
+        """Whether a touch is all that can be noted of a request which asks for nothing."""
+        return self._policy.rotation_interval is None and (record is None or record.is_plain)
+
     def _has_noted(self, session: Session, record: Record | None) -> bool:
         """Whether what there is to store of a request that asks for nothing is stored already."""
         if session.claim is None:
@@ -203,7 +209,9 @@ class Saver:
         now = self._lifecycle.now()
         if not self._is_touched(session, now):
             return False
-        return record is None or not (record.has_user and self._label(session, record.info, now=now))
+        if record is None or record.is_plain or not record.has_user:
+            return True
+        return not self._label(session, record.info, now=now)
 
     def _save_values(self, session: Session, delta: Delta) -> Saved:
         """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""

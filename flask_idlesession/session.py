@@ -130,7 +130,8 @@ class Session(SessionMixin):
         self.request = request
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
         self.came_at = keeper.arrival()
-        self._is_loaded = claim is None
+        #: Whether the store was asked.
+        self.is_loaded = claim is None
 
     # The mapping.
 
@@ -187,7 +188,7 @@ class Session(SessionMixin):
         return self
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {dict(self) if self._is_loaded else '(not read yet)'}>"
+        return f"<{type(self).__name__} {dict(self) if self.is_loaded else '(not read yet)'}>"
 
     def copy(self) -> dict[str, Any]:
         """Return the keys and values as a plain dict."""
@@ -210,7 +211,7 @@ class Session(SessionMixin):
         """
         with suppress(StoreError):  # Whoever logs out does not have to be read first.
             self._look()
-        record, is_loaded = self.record, self._is_loaded
+        record, is_loaded = self.record, self.is_loaded
         self.adopt(None)
         self._unfold()
         self.record = record
@@ -425,14 +426,9 @@ class Session(SessionMixin):
 
     # For the manager.
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the store was asked."""
-        return self._is_loaded
-
     def load(self) -> Record | None:
         """Ask the store, once; return the record."""
-        if not self._is_loaded:
+        if not self.is_loaded:
             self._keeper.look(self)
         return self.record
 
@@ -489,7 +485,7 @@ class Session(SessionMixin):
         delta: dict[str, bytes | None] = {}
         if self._live is None and self._saved is None:
             return delta
-        live = self._unfold()
+        live = self._live or self._unfold()
         for key in self._suspects:
             if key not in live:
                 if key in self._stored:
@@ -504,7 +500,7 @@ class Session(SessionMixin):
 
     def adopt(self, record: Record | None) -> None:
         """Show what ``record`` holds, in place of what there was."""
-        self._is_loaded = True
+        self.is_loaded = True
         self.record = record
         self._live = self._saved = None
 
@@ -532,8 +528,8 @@ class Session(SessionMixin):
         self.accessed = True
         if self._live is not None:
             return self._live
-        if not self._is_loaded:
-            self.load()
+        if not self.is_loaded:
+            self._keeper.look(self)
         return self._unfold()
 
     def _unfold(self) -> dict[str, Any]:
@@ -559,7 +555,7 @@ class Session(SessionMixin):
                 self._keeper.abandon(self.claim, error)
             self.adopt(None)
             raise KeyError(key) from error
-        self._unfold()[key] = value
+        (self._live or self._unfold())[key] = value
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value

@@ -20,6 +20,7 @@ from ..record import Record
 from ..record import SessionInfo
 from .packed import expiry
 from .packed import HAS_USER
+from .packed import is_fading
 from .packed import is_logged_in
 from .packed import is_permanent
 from .packed import MARKS_AT
@@ -27,6 +28,7 @@ from .packed import pack
 from .packed import PackedRecord
 from .packed import seen_at
 from .packed import seen_by
+from .packed import simply_changed
 from .packed import touched
 from .packed import TOUCHED_SIZE
 from .packed import unpack_info
@@ -34,8 +36,9 @@ from .packed import user_of
 from .wheel import Truth
 from .wheel import Wheel
 
-#: A dict that grows is copied in one go: 256 small ones never stop the world for long.
-_SHARDS = 256
+#: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling, and
+#: so many are nearly full with a million sessions, as many as there are to be unless somebody says otherwise.
+_SHARDS = 192
 
 #: What a session costs beside its own bytes: object heads, its dict entries, its place in the wheels.
 _OVERHEAD = 180
@@ -150,6 +153,12 @@ class MemoryStore:
             return None
         return PackedRecord(sid, packed)
 
+    def is_fading(self, sid: SessionId, *, now: float) -> bool:
+        if self._raw:
+            self._ready(sid.int % _SHARDS)
+        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+        return packed is not None and is_fading(packed, now)
+
     def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         key = sid.int
         if self._raw:
@@ -177,12 +186,14 @@ class MemoryStore:
             packed = shard.get(key)
             if packed is None:
                 return _GONE
-            if change.is_plain_touch:
-                seen_at = change.last_seen_at
-                after = touched(packed, change.holder, now, now if seen_at is None or seen_at > now else seen_at)
+            if change.is_simple:
+                after = simply_changed(packed, change, now)
                 if after is None:
                     return _GONE
                 shard[key] = after
+                self._bytes += len(after) - len(packed)
+                if change.delta and self._is_full():
+                    self._make_room(now)
                 return _DONE
             return self._commit(key, PackedRecord(sid, packed), change, now)[0]
 

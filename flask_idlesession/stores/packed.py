@@ -75,7 +75,7 @@ class PackedRecord(Record):
     @property
     def values(self) -> Values:
         if self._values is None:
-            self._values = _unpack_values(self.packed)
+            self._values = engine.unpack_own(self.packed[_values_at(self.packed) :])
         return self._values
 
     @property
@@ -101,6 +101,11 @@ class PackedRecord(Record):
     @property
     def has_user(self) -> bool:
         return is_logged_in(self.packed)
+
+    @property
+    def is_plain(self) -> bool:
+        packed = self.packed
+        return not packed[MARKS_AT] & HAS_USER and packed[_REFRESH_AT:TOUCHED_SIZE] == _NEVER
 
     def holding(self, values: Values) -> Record:
         return self._plain(values)
@@ -162,6 +167,25 @@ def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes |
     if not _equal(packed[_DIGEST_AT:MARKS_AT], holder) and not _opens(packed, holder, now):
         return None
     return _pack_seen(seen_at) + packed[_SEEN.size :] if seen_at > seen else packed
+
+
+def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
+    """Return the record after a change that is simple; None where it is not live, or does not open to the holder."""
+    seen_at = change.last_seen_at
+    if seen_at is not None:
+        after = touched(packed, change.holder, now, now if seen_at > now else seen_at)
+    else:
+        after = packed if _opens(packed, change.holder, now) else None
+    if after is None or not change.delta:
+        return after
+    at = _values_at(after)
+    values = engine.unpack_own(after[at:])
+    for key, data in change.delta.items():
+        if data is None:
+            values.pop(key, None)
+        else:
+            values[key] = data
+    return after[:at] + engine.pack_own(values)  # type: ignore[no-any-return]
 
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
@@ -267,10 +291,6 @@ def _pack_head(record: Record) -> bytes:
         len(user),
     )
     return head + former + user + labels
-
-
-def _unpack_values(packed: bytes) -> Values:
-    return engine.unpack_own(packed[_values_at(packed) :])  # type: ignore[no-any-return]
 
 
 def _unpack_former(packed: bytes) -> tuple[bytes, float]:
