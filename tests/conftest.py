@@ -1,9 +1,10 @@
-"""What the tests share: the markers, hypothesis's settings, and servers that are started once a run."""
+"""What the tests share: the markers, over how many processes they run, hypothesis's settings, and servers."""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "plain"))
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A whole run takes one process more than there are processors, since many tests wait: for the end of a session,
+    a server, a browser. What is picked out by hand, or soaks, runs as it would without pytest-xdist.
+    """
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and "soak" not in config.option.markexpr
+    return len(os.sched_getaffinity(0)) + 1 if is_whole and hasattr(os, "sched_getaffinity") else 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     memory = Path("/dev/shm")
     if config.option.basetemp is None and memory.is_dir() and shutil.disk_usage(memory).free > 2**30:
         # Thousands of files are synced, which a busy disk takes its time for. To keep them, give --basetemp.
         config.option.basetemp = tempfile.mkdtemp(prefix="idlesession-tests-", dir=memory)
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+    config.addinivalue_line("markers", "alone: measures time, so no other test runs meanwhile")
     config.addinivalue_line("markers", "needs(*flags): what a store must be able to do for this test of the contract")
 
 
@@ -37,6 +47,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason='This takes minutes; run it with "-m soak".'))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with _room(item.config, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _room(config: pytest.Config, *, alone: bool) -> Iterator[None]:
+    """Hold the room in which the tests of all processes run: with the others, or alone.
+
+    Who waits for the others to leave stands in the door, so that no more of them come in.
+    """
+    if not hasattr(config, "workerinput"):
+        yield
+        return
+    import fcntl
+
+    shared = Path(config.option.basetemp).parent
+    with (shared / "door").open("w") as door, (shared / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(room, fcntl.LOCK_UN)  # A child that was forked meanwhile has the file open, too.
 
 
 # Who uses one of these leaves it running, and minds nothing that others left in it.

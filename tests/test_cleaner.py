@@ -541,6 +541,7 @@ class TestRealClock:
         wait_until(lambda: len(store) == 0, within=1.2)
 
 
+@pytest.mark.alone
 class TestFlood:
     """100,000 sessions that end within one second, while one client asks as fast as it can."""
 
