@@ -59,6 +59,9 @@ _AT_ONCE = 2048
 #: How many entries of a crowded wheel are looked at each time one more is put in or left behind.
 _SETTLED = 8
 
+#: So much of a hash fits into an int of 32 bytes.
+_HASH = (1 << 60) - 1
+
 #: So many sessions of one user are kept in a tuple.
 _FEW = 16
 
@@ -104,8 +107,9 @@ class MemoryStore:
         self._lock: Lock = getattr(self._fork_safe, "plain", self._fork_safe)
         self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
         # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for
-        # a user with so many that going through them each time would take long.
-        self._users: tuple[dict[str, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
+        # a user with so many that going through them each time would take long. By the hash of a user's id: that
+        # is half of the size, and the record tells whether it is somebody else's.
+        self._users: tuple[dict[int, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
         self._by_expiry = Wheel()
         self._anonymous = Wheel()
         self._logged_in = Wheel()
@@ -206,6 +210,7 @@ class MemoryStore:
         self._ready(*self._raw)
         with self._lock:
             keys = [key for key in self._keys_of(user_id) if keep is None or key != keep.int]
+            keys = [key for key in keys if user_of(self._shards[key % _SHARDS][key]) == user_id]
             for key in keys:
                 self._forget(key)
             return len(keys)
@@ -216,7 +221,7 @@ class MemoryStore:
             with self._lock:
                 keys = self._keys_of(user_id)
             pairs = [(key, self._shards[key % _SHARDS].get(key)) for key in keys]
-            # One may have been bound to another user since.
+            # One may be another user's with the same hash, or have been bound to another since.
             yield from (info for info in _live_infos(pairs, now) if info.user_id == user_id)
         else:
             for shard in self._shards:
@@ -331,10 +336,10 @@ class MemoryStore:
         self._by_expiry.file_all(tuple(keys), _first_expiry(times))
         logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
         for key in logged_in:
-            user_id = user_of(shard[key])
+            user = hash(user_of(shard[key])) & _HASH
             # As _enter_user() does, which here would be half of the time that a start takes.
-            if self._users[hash(user_id) % _SHARDS].setdefault(user_id, key) != key:
-                self._enter_user(key, user_id)
+            if self._users[user % _SHARDS].setdefault(user, key) != key:
+                self._enter_user(key, user)
         if self.bounded:
             first, users = min(times[0::4]), set(logged_in)
             self._logged_in.file_all(tuple(logged_in), first)
@@ -385,29 +390,30 @@ class MemoryStore:
         if self.bounded:
             self._order_of(info).file(key, info.last_seen_at)
         if info.user_id is not None:
-            self._enter_user(key, info.user_id)
+            self._enter_user(key, hash(info.user_id) & _HASH)
 
-    def _enter_user(self, key: int, user_id: str) -> None:
-        users = self._users[hash(user_id) % _SHARDS]
-        known = users.get(user_id)
+    def _enter_user(self, key: int, user: int) -> None:
+        users = self._users[user % _SHARDS]
+        known = users.get(user)
         if isinstance(known, dict):
             known[key] = None
         elif known is None:
-            users[user_id] = key
+            users[user] = key
         else:
-            keys = (*self._keys_of(user_id), key)
-            users[user_id] = keys if len(keys) <= _FEW else dict.fromkeys(keys)
+            keys = (*_keys_in(known), key)
+            users[user] = keys if len(keys) <= _FEW else dict.fromkeys(keys)
 
     def _leave(self, key: int, info: SessionInfo) -> None:
         if info.user_id is not None:
-            users = self._users[hash(info.user_id) % _SHARDS]
-            keys = users[info.user_id]
+            user = hash(info.user_id) & _HASH
+            users = self._users[user % _SHARDS]
+            keys = users[user]
             if isinstance(keys, dict):
                 del keys[key]
             else:
-                keys = users[info.user_id] = tuple(other for other in self._keys_of(info.user_id) if other != key)
+                keys = users[user] = tuple(other for other in _keys_in(keys) if other != key)
             if not keys:
-                del users[info.user_id]
+                del users[user]
         if self.bounded:
             wheel = self._order_of(info)
             if self._is_crowded(wheel):
@@ -418,8 +424,9 @@ class MemoryStore:
         return len(wheel) > 2 * self._count + 1024
 
     def _keys_of(self, user_id: str) -> tuple[int, ...]:
-        keys = self._users[hash(user_id) % _SHARDS].get(user_id, ())
-        return (keys,) if isinstance(keys, int) else tuple(keys)
+        """Return the keys of the user's sessions, and perhaps of another's with the same hash."""
+        user = hash(user_id) & _HASH
+        return _keys_in(self._users[user % _SHARDS].get(user, ()))
 
     def _expiry_of(self, key: int) -> float | None:
         packed = self._shards[key % _SHARDS].get(key)
@@ -445,6 +452,10 @@ def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[S
     for key, packed in pairs:
         if packed is not None and now < expiry(packed):
             yield unpack_info(SessionId(int=key), packed)
+
+
+def _keys_in(keys: int | tuple[int, ...] | dict[int, None]) -> tuple[int, ...]:
+    return (keys,) if isinstance(keys, int) else tuple(keys)
 
 
 def _size_of(shard: dict[int, bytes]) -> int:
