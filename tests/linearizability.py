@@ -6,7 +6,7 @@ and Gong (1993) with the memory of Lowe (2017): an order that has done the same 
 need not be looked at twice.
 """
 
-import multiprocessing
+import copyreg
 import random
 import sys
 import threading
@@ -25,9 +25,12 @@ from itertools import combinations
 from itertools import product
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 from uuid import UUID
+
+from processes import quick_context
 
 import flask_idlesession
 from flask_idlesession import Change
@@ -37,6 +40,15 @@ from flask_idlesession import Rotation
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionInfo
 from flask_idlesession.store import Store
+
+
+def frozen(values: dict[str, Any]) -> MappingProxyType[str, Any]:
+    return MappingProxyType(values)
+
+
+# A change that writes nothing says so by one of these, and processes hand over what they did.
+copyreg.pickle(MappingProxyType, lambda values: (frozen, (dict(values),)))
+
 
 #: In every history there are so many sessions, users, secrets and keys: few, so that the calls meet.
 _SESSIONS, _USERS, _SECRETS, _KEYS = 2, 2, 3, 3
@@ -520,7 +532,7 @@ def check_store(
     stores must share what they hold. ``avoid`` names calls not to make. Raise :exc:`NotLinearizable`
     with the first history that no order explains; it names the seed, although no run is quite like another.
     """
-    context = multiprocessing.get_context("spawn")
+    context = quick_context()
     parties = threads + processes
     barrier: Any = context.Barrier(parties) if processes else threading.Barrier(parties)
     job = partial(_work, barrier=barrier, histories=histories, seed=seed, length=length, avoid=avoid)

@@ -5,12 +5,12 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Iterator
 from functools import cache
-from multiprocessing import get_context
 from typing import Any
 from uuid import UUID
 from uuid import uuid4
 
 import pytest
+from processes import quick_context
 
 from flask_idlesession.errors import SessionExists
 from flask_idlesession.record import Change
@@ -62,7 +62,7 @@ def _answers(crew: list[Any]) -> list[Any]:
 @cache
 def _crew() -> list[Any]:
     """Return pipes to eight processes, which are started once and end with this one."""
-    context = get_context("spawn")
+    context = quick_context()
     pipes = []
     for _ in range(8):
         ours, theirs = context.Pipe()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
+from functools import cache
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -70,13 +71,16 @@ def store(url: str) -> Iterator[SQLAlchemyStore]:
 @contextmanager
 def fresh_store(url: str) -> Iterator[SQLAlchemyStore]:
     """Lend a store whose tables are empty."""
-    store = open_store(url)
+    with closing(open_store(url)) as store:
+        empty(store)
+        yield store
+
+
+def empty(store: SQLAlchemyStore) -> None:
     store.next_expiry()
     with store._lend() as connection:
         connection.exec_driver_sql("DELETE FROM idlesession_session")
         connection.exec_driver_sql("DELETE FROM idlesession_ending")
-    yield store
-    store.close()
 
 
 def open_store(url: str) -> SQLAlchemyStore:
@@ -86,13 +90,28 @@ def open_store(url: str) -> SQLAlchemyStore:
 servers_only = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
 
 
+@pytest.fixture(scope="module")
+def engine_of() -> Iterator[Callable[[str], sqlalchemy.Engine]]:
+    """Lend an engine for each URL: to connect, and to compile each statement anew, takes longer than most tests."""
+    with ExitStack() as stores:
+        yield cache(lambda url: stores.enter_context(closing(open_store(url)))._origin)
+
+
 class TestContract(StoreContract):
     rounds = 3
 
     @pytest.fixture
-    def make_store(self, url: str) -> Iterator[Callable[[], Store]]:
-        with ExitStack() as stores:
-            yield lambda: stores.enter_context(fresh_store(url))
+    def make_store(self, url: str, engine_of: Callable[[str], sqlalchemy.Engine]) -> Callable[[], Store]:
+        def make() -> Store:
+            store = SQLAlchemyStore(engine_of(url), timeout=20)
+            empty(store)
+            return store
+
+        return make
+
+    @pytest.fixture
+    def store(self, make_store: Callable[[], Store]) -> Store:
+        return make_store()
 
 
 class TestRaces(StoreRaces):
