@@ -374,7 +374,7 @@ class TestWhoMayHaveTheFile:
         open_journal().close()
         monkeypatch.undo()
         before = path.read_bytes()
-        with pytest.raises(ConfigError, match="version 7, and this package writes version 1; .*move this one away"):
+        with pytest.raises(ConfigError, match="version 7, and this package writes version 2; .*move this one away"):
             open_journal()
         assert path.read_bytes() == before
 

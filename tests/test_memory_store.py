@@ -11,6 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store_contract import a_record
 from store_contract import at_once
 from store_contract import drain
@@ -28,8 +30,11 @@ from flask_idlesession.record import Rotation
 from flask_idlesession.record import SessionInfo
 from flask_idlesession.store import Store
 from flask_idlesession.stores.memory import MemoryStore
+from flask_idlesession.stores.packed import expiry
 from flask_idlesession.stores.packed import pack
+from flask_idlesession.stores.packed import pack_touch
 from flask_idlesession.stores.packed import PackedRecord
+from flask_idlesession.stores.packed import with_touch
 
 SECOND = digest(b"the second secret")
 
@@ -380,11 +385,17 @@ def changes() -> list[Change]:
     ]
 
 
+ODD = {"idle_timeout": 600.1, "created_at": NOW - 0.3}
+
+
 @pytest.mark.parametrize("change", changes())
 @pytest.mark.parametrize("user_id", [None, "ada"])
+@pytest.mark.parametrize("times", [{}, {"refresh_by": NOW + 30}, ODD, {**ODD, "refresh_by": NOW + 30}])
 @pytest.mark.parametrize("former", [{}, {"former_digest": b"f" * 32, "former_ends_at": NOW + 3}])
-def test_a_packed_record_changes_as_a_record_does(change: Change, user_id: str | None, former: dict[str, Any]) -> None:
-    plain = a_record(user_id=user_id, labels={"y": "z"}, values={"a": b"1", "b": b"2"}, refresh_by=NOW + 30)
+def test_a_packed_record_changes_as_a_record_does(
+    change: Change, user_id: str | None, times: dict[str, float], former: dict[str, Any]
+) -> None:
+    plain = a_record(user_id=user_id, labels={"y": "z"}, values={"a": b"1", "b": b"2"}, **times)
     plain = replace(plain, **former)
     packed = PackedRecord(plain.info.sid, pack(plain))
     assert (
@@ -399,6 +410,31 @@ def test_a_packed_record_changes_as_a_record_does(change: Change, user_id: str |
             other.has_user,
         )
     assert pack(after) == pack(plain.apply(change, now=NOW + 10))
+
+
+instants = st.one_of(st.sampled_from([0.0, NOW, NOW + 0.1, inf]), st.floats(0, 1e300))
+spans = st.one_of(st.sampled_from([0.0, 60.0, 0.1, 3600.0, inf]), st.floats(0, 1e300))
+
+
+@given(instants, instants, spans, spans, st.one_of(st.just(inf), instants), instants)
+def test_a_packed_record_has_its_times_to_the_last_bit(
+    created_at: float, seen: float, idle_timeout: float, lifetime: float, refresh_by: float, moment: float
+) -> None:
+    plain = a_record(
+        created_at=created_at,
+        last_seen_at=seen,
+        idle_timeout=idle_timeout,
+        lifetime_ends_at=created_at + lifetime,
+        refresh_by=refresh_by,
+    )
+    packed = pack(plain)
+    assert PackedRecord(plain.info.sid, packed).info == plain.info
+    assert expiry(packed) == plain.expires_at
+    for change in (Change(holder=HOLDER, last_seen_at=moment), Change(holder=HOLDER, refresh_by=moment)):
+        after = plain.apply(change, now=moment)
+        assert with_touch(packed, pack_touch(pack(after))) == pack(after)
+        assert PackedRecord(plain.info.sid, packed).apply(change, now=moment) == after
+        assert PackedRecord(plain.info.sid, packed).judge(change, now=moment) is plain.judge(change, now=moment)
 
 
 def test_a_packed_record_can_be_copied_pickled_and_shown_and_tells_no_secret() -> None:

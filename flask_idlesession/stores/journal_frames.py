@@ -25,7 +25,7 @@ from struct import error as struct_error
 from struct import Struct
 from zlib import crc32
 
-VERSION = 1
+VERSION = 2
 
 _MAGIC = b"idlesess"
 _HEADER = Struct("<8sH6x8sI4x")  # Magic, version, mark, checksum.
@@ -62,7 +62,7 @@ class Kind(IntEnum):
     TURN = 3
     #: They are over.
     END = 4
-    #: They were touched: the body is the front of the record, where its times are.
+    #: They were touched: the body is all that a touch changes.
     TOUCH = 5
 
 

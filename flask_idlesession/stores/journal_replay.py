@@ -11,6 +11,7 @@ from .journal_frames import Guard
 from .journal_frames import is_ending
 from .journal_frames import Kind
 from .journal_frames import PREAMBLE
+from .packed import with_touch
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -100,7 +101,7 @@ class Replay:
                 shard.pop(key, None)
             elif frame.kind is Kind.TOUCH:
                 if body is not None and key in shard:
-                    shard[key] = body + shard[key][len(body) :]
+                    shard[key] = with_touch(shard[key], body)
             elif body is not None:
                 shard[key] = body
             else:

@@ -21,7 +21,7 @@ from .journal_frames import Kind
 from .journal_frames import pieces
 from .journal_frames import Rows
 from .journal_replay import Shards
-from .packed import TOUCHED_SIZE
+from .packed import pack_touch
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -280,7 +280,7 @@ class JournalWriter:
         self._touches_at = None  # First: a touch that comes between is called out again.
         touched, self._touched = self._touched, {}
         found = ((key, self._packed(key)) for key in touched)
-        rows = [(key, packed[:TOUCHED_SIZE]) for key, packed in found if packed is not None]
+        rows = [(key, pack_touch(packed)) for key, packed in found if packed is not None]
         with self._lock:
             if self._file is not None and self._file.is_trusted and rows:
                 try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from operator import add
 from struct import Struct
+from typing import Literal
 
 from ..errors import SessionExists
 from ..ids import SessionId
@@ -29,8 +30,8 @@ from .packed import PackedRecord
 from .packed import seen_at
 from .packed import seen_by
 from .packed import simply_changed
+from .packed import TIMES_SIZE
 from .packed import touched
-from .packed import TOUCHED_SIZE
 from .packed import unpack_info
 from .packed import user_of
 from .wheel import Truth
@@ -317,17 +318,18 @@ class MemoryStore:
         """
         shard, now = self._shards[place], self._restored_at
         count, times = len(shard), _times(shard)
-        if max(times[0::4]) > now or _first_expiry(times) <= now:
+        if max(_instants(times)[0::3]) > now or _first_expiry(times) <= now:
             self._count -= _drop_expired(shard, now)
             times = _times(shard)
         self._bytes += _size_of(shard) - self._raw_size * count
         keys = list(shard)
         for start in range(0, len(keys), _PIECE):
-            self._take_up_piece(shard, keys[start : start + _PIECE], times[4 * start : 4 * (start + _PIECE)])
+            of_piece = times[TIMES_SIZE * start : TIMES_SIZE * (start + _PIECE)]
+            self._take_up_piece(shard, keys[start : start + _PIECE], of_piece)
         self._raw.discard(place)  # Last: load() looks without the lock.
         return count
 
-    def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: "array[float]") -> None:
+    def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: bytes) -> None:
         """Note some sessions of a shard in the wheels and under their users.
 
         All are filed at the instant of the first of them: too early costs a second look when it comes,
@@ -341,7 +343,7 @@ class MemoryStore:
             if self._users[user % _SHARDS].setdefault(user, key) != key:
                 self._enter_user(key, user)
         if self.bounded:
-            first, users = min(times[0::4]), set(logged_in)
+            first, users = min(_instants(times)[0::3]), set(logged_in)
             self._logged_in.file_all(tuple(logged_in), first)
             self._anonymous.file_all(tuple([key for key in keys if key not in users]) if users else tuple(keys), first)
 
@@ -462,17 +464,28 @@ def _size_of(shard: dict[int, bytes]) -> int:
     return sum(map(len, shard.values())) + _OVERHEAD * len(shard)
 
 
-def _times(shard: dict[int, bytes]) -> "array[float]":
-    """Return the four times at the front of every record, one after the other."""
-    times = array("d", b"".join([packed[:TOUCHED_SIZE] for packed in shard.values()]))
+def _times(shard: dict[int, bytes]) -> bytes:
+    """Return the times at the front of every record, one after the other."""
+    return b"".join([packed[:TIMES_SIZE] for packed in shard.values()])
+
+
+def _instants(times: bytes) -> "array[float]":
+    """Return of each session when it was last seen, the end that no activity moves, and something else."""
+    return _array("d", times)
+
+
+def _first_expiry(times: bytes) -> float:
+    """Return when the first of them is over, or an instant before: an idle timeout may not be where most are."""
+    instants = _instants(times)
+    first: float = min(map(add, instants[0::3], _array("f", times)[4::6]))
+    return min(first, min(instants[1::3]))
+
+
+def _array(kind: Literal["d", "f"], numbers: bytes) -> "array[float]":
+    found = array(kind, numbers)
     if sys.byteorder == "big":  # pragma: no cover
-        times.byteswap()
-    return times
-
-
-def _first_expiry(times: "array[float]") -> float:
-    first: float = min(map(add, times[0::4], times[1::4]))
-    return min(first, min(times[2::4]), min(times[3::4]))
+        found.byteswap()
+    return found
 
 
 def _drop_expired(shard: dict[int, bytes], now: float) -> int:

@@ -1,5 +1,6 @@
 """Packs a record into one bytes object, which the garbage collector skips, and looks into it only when asked."""
 
+from functools import lru_cache
 from hmac import compare_digest as _equal
 from math import inf
 from struct import Struct
@@ -16,25 +17,35 @@ from ..record import Record
 from ..record import SessionInfo
 from ..record import Values
 
-# This head (the four times that make its end, when it was created, its secret's digest, the length of what
-# follows), the former digest and its end where there is one, the user's id where there is one, the labels as one
-# msgpack map after its length where there are any, then the values as another.
-_HEAD = Struct("<ddddd32sBH")
-_TIMES = Struct("<dddd")
-#: So much of a packed record, from its front, is all that a touch changes.
-TOUCHED_SIZE = _TIMES.size
-_SEEN = Struct("<d")
-_REFRESH_AT, _NEVER = 24, _SEEN.pack(inf)
-_MARKS = Struct("<BH")
-#: Where the marks are, for what looks at a million records: there a call is too much.
-MARKS_AT = _HEAD.size - _MARKS.size
-_DIGEST_AT = MARKS_AT - 32
+# This head (when it was last seen, the end that no activity moves, the idle timeout, the lifetime, its secret's
+# digest, the marks), then what the marks say is there, in their order: the idle timeout where a float of 32 bits is
+# not exactly it, when it was created where that is not exactly the lifetime before the lifetime's end, that end and the
+# one unless it is refreshed where it has both, the former digest and its end, the user's id after its length, the
+# labels as one msgpack map after its length. Then the values as another.
+_HEAD = Struct("<ddff32sB")
+_TIMES = Struct("<ddf")
+_INSTANT, _INSTANTS = Struct("<d"), Struct("<dd")
+_SHORT = Struct("<f")
 _FORMER = Struct("<32sd")
+_SIZE = Struct("<H")
+_ODD_TIMEOUT, _OWN_CREATION, _PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
+_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | _PERMANENT
+_UP_TO_USER = HAS_USER - 1
+#: So much of a packed record, from its front, are the times that all of them have.
+TIMES_SIZE = _TIMES.size + _SHORT.size
+#: Where the marks are, for what looks at a million records: there a call is too much.
+MARKS_AT = _HEAD.size - 1
+_DIGEST_AT = MARKS_AT - 32
+_NEVER = _INSTANT.pack(inf)
+_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (_PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
+#: Where a part is, by the marks of those before it.
+_AT = tuple(_HEAD.size + sum(size for mark, size in _PARTS if marks & mark) for marks in range(HAS_USER))
 
-HAS_USER, _HAS_FORMER, _HAS_LABELS = 1, 2, 4
-_LABELS_SIZE = Struct("<H")
+_unpack_times, _unpack_head, _pack_seen = _TIMES.unpack_from, _HEAD.unpack_from, _INSTANT.pack
+_unpack_instant, _unpack_instants, _pack_instants = _INSTANT.unpack_from, _INSTANTS.unpack_from, _INSTANTS.pack
 
-_unpack_times, _pack_times, _pack_seen = _TIMES.unpack_from, _TIMES.pack, _SEEN.pack
+#: When it was last seen, the idle timeout, the lifetime's end, until when it is to be refreshed, when it was created.
+_Times = tuple[float, float, float, float, float]
 
 
 #: Python 3.11 calls a function each time a member is named.
@@ -104,8 +115,7 @@ class PackedRecord(Record):
 
     @property
     def is_plain(self) -> bool:
-        packed = self.packed
-        return not packed[MARKS_AT] & HAS_USER and packed[_REFRESH_AT:TOUCHED_SIZE] == _NEVER
+        return not self.packed[MARKS_AT] & (HAS_USER | _PERMANENT)
 
     def holding(self, values: Values) -> Record:
         return self._plain(values)
@@ -122,7 +132,7 @@ class PackedRecord(Record):
             return super().apply(change, now=now)
         packed = self.packed
         if change.last_seen_at is not None or change.shortens:
-            packed = _times_after(packed, change, now) + packed[TOUCHED_SIZE:]
+            packed = _times_moved(packed, change, now)
         if not change.delta:
             return PackedRecord(self._sid, packed)
         values = merged(self.values, change.delta)
@@ -161,12 +171,12 @@ def pack(record: Record) -> bytes:
 
 def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes | None:
     """Return the record after activity at ``seen_at``; None where it is not live, or does not open to ``holder``."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
-    if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    if now >= ends_at or now >= seen + (idle_timeout or _odd_timeout(packed)):
         return None
     if not _equal(packed[_DIGEST_AT:MARKS_AT], holder) and not _opens(packed, holder, now):
         return None
-    return _pack_seen(seen_at) + packed[_SEEN.size :] if seen_at > seen else packed
+    return _pack_seen(seen_at) + packed[_INSTANT.size :] if seen_at > seen else packed
 
 
 def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
@@ -190,8 +200,8 @@ def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
     """Whether the session is live, and whoever shows ``holder`` may read and write it."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
-    if now >= seen + idle_timeout or now >= lifetime_ends_at or now >= refresh_by:
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    if now >= ends_at or now >= seen + (idle_timeout or _odd_timeout(packed)):
         return False
     if _equal(packed[_DIGEST_AT:MARKS_AT], holder):
         return True
@@ -199,44 +209,133 @@ def _opens(packed: bytes, holder: bytes, now: float) -> bool:
     return now < former_ends_at and _equal(former_digest, holder)
 
 
-def _times_after(packed: bytes, change: Change, now: float) -> bytes:
-    """Return the times at the front of the record as :meth:`Record.apply` moves them."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
-    if change.last_seen_at is not None:
-        seen = max(seen, min(change.last_seen_at, now))
-    if change.idle_timeout is not None:
-        idle_timeout = change.idle_timeout
-    if change.refresh_by is not None:
-        refresh_by = change.refresh_by
-    return _pack_times(seen, idle_timeout, lifetime_ends_at, refresh_by)
+def _times_moved(packed: bytes, change: Change, now: float) -> bytes:
+    """Return the record with its times as :meth:`Record.apply` moves them."""
+    (seen,) = _unpack_instant(packed)
+    later, refresh_by = change.last_seen_at, change.refresh_by
+    if later is not None and later > seen < now:
+        seen = later if later < now else now
+    if refresh_by is None:
+        refresh_by = _refresh_by(packed)
+    if change.idle_timeout is None:
+        return _refreshed(packed, seen, refresh_by)
+    _, _, lifetime_ends_at, _, created_at = _times_of(packed)
+    return _with_times(packed, (seen, change.idle_timeout, lifetime_ends_at, refresh_by, created_at))
+
+
+def _refreshed(packed: bytes, seen: float, refresh_by: float) -> bytes:
+    marks = packed[MARKS_AT]
+    if marks & _PERMANENT and refresh_by < inf:
+        at = _AT[marks & (_PERMANENT - 1)]
+        (lifetime_ends_at,) = _unpack_instant(packed, at)
+        front = _pack_instants(seen, refresh_by if refresh_by < lifetime_ends_at else lifetime_ends_at)
+        instants = _pack_instants(lifetime_ends_at, refresh_by)
+        return front + packed[_INSTANTS.size : at] + instants + packed[at + _INSTANTS.size :]
+    if not marks & _PERMANENT and refresh_by == inf:
+        return seen_by(packed, seen)
+    _, idle_timeout, lifetime_ends_at, _, created_at = _times_of(packed)
+    return _with_times(packed, (seen, idle_timeout, lifetime_ends_at, refresh_by, created_at))
+
+
+def _with_times(packed: bytes, times: _Times) -> bytes:
+    marks = packed[MARKS_AT]
+    return _front(times, packed[_DIGEST_AT:MARKS_AT], marks & ~_MORE_TIMES) + packed[_AT[marks & _MORE_TIMES] :]
+
+
+def _front(times: _Times, digest: bytes, marks: int) -> bytes:
+    """Return the head, and after it the times that do not fit into one."""
+    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = times
+    lifetime = lifetime_ends_at - created_at
+    if refresh_by == inf and _are_short(idle_timeout, lifetime) and lifetime_ends_at - lifetime == created_at:
+        return _HEAD.pack(seen, lifetime_ends_at, idle_timeout, lifetime, digest, marks)
+    more = b""
+    if not _is_short(idle_timeout):
+        marks |= _ODD_TIMEOUT
+        more, idle_timeout = _INSTANT.pack(idle_timeout), 0.0
+    if not _is_short(lifetime) or lifetime_ends_at - lifetime != created_at:
+        marks |= _OWN_CREATION
+        more, lifetime = more + _INSTANT.pack(created_at), 0.0
+    if refresh_by < inf:
+        marks |= _PERMANENT
+        more += _pack_instants(lifetime_ends_at, refresh_by)
+    return _HEAD.pack(seen, min(lifetime_ends_at, refresh_by), idle_timeout, lifetime, digest, marks) + more
+
+
+@lru_cache(64)  # Most sessions of an application have the same.
+def _are_short(idle_timeout: float, lifetime: float) -> bool:
+    return _is_short(idle_timeout) and _is_short(lifetime)
+
+
+def _is_short(seconds: float) -> bool:
+    """Whether a float of 32 bits is exactly these seconds, which are not none: that stands for others."""
+    try:
+        return seconds != 0 and _SHORT.unpack(_SHORT.pack(seconds))[0] == seconds
+    except OverflowError:
+        return False
+
+
+def _times_of(packed: bytes) -> _Times:
+    seen, ends_at, idle_timeout, lifetime, _, marks = _unpack_head(packed)
+    if not marks & _MORE_TIMES:
+        return seen, idle_timeout, ends_at, inf, ends_at - lifetime
+    refresh_by = inf
+    if marks & _ODD_TIMEOUT:
+        idle_timeout = _odd_timeout(packed)
+    if marks & _PERMANENT:
+        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])
+    if marks & _OWN_CREATION:
+        return seen, idle_timeout, ends_at, refresh_by, _unpack_instant(packed, _AT[marks & (_OWN_CREATION - 1)])[0]
+    return seen, idle_timeout, ends_at, refresh_by, ends_at - lifetime
+
+
+def _odd_timeout(packed: bytes) -> float:
+    """The idle timeout of a session that has none in its head."""
+    return _unpack_instant(packed, _HEAD.size)[0]  # type: ignore[no-any-return]
+
+
+def _refresh_by(packed: bytes) -> float:
+    marks = packed[MARKS_AT]
+    return _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])[1] if marks & _PERMANENT else inf
+
+
+def pack_touch(packed: bytes) -> bytes:
+    """Return all that a touch changes of the record."""
+    return packed[: _INSTANT.size] + (_INSTANT.pack(_refresh_by(packed)) if is_permanent(packed) else _NEVER)
+
+
+def with_touch(packed: bytes, touch: bytes) -> bytes:
+    """Return the record after a touch, as :func:`pack_touch` returned it."""
+    return _refreshed(packed, *_unpack_instants(touch))
 
 
 def is_permanent(packed: bytes) -> bool:
     """Whether the session also ends unless it is refreshed in time."""
-    return packed[_REFRESH_AT:TOUCHED_SIZE] != _NEVER
+    return bool(packed[MARKS_AT] & _PERMANENT)
 
 
 def seen_at(packed: bytes) -> float:
     """When the session was last seen."""
-    return _SEEN.unpack_from(packed)[0]  # type: ignore[no-any-return]
+    return _unpack_instant(packed)[0]  # type: ignore[no-any-return]
 
 
 def seen_by(packed: bytes, now: float) -> bytes:
     """Return the record as last seen at ``now``."""
-    return _pack_seen(now) + packed[_SEEN.size :]
+    return _pack_seen(now) + packed[_INSTANT.size :]
 
 
 def expiry(packed: bytes) -> float:
     """When the session is over."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
-    return min(seen + idle_timeout, lifetime_ends_at, refresh_by)  # type: ignore[no-any-return]
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    idle_at = seen + (idle_timeout or _odd_timeout(packed))
+    return idle_at if idle_at < ends_at else ends_at  # type: ignore[no-any-return]
 
 
 def is_fading(packed: bytes, now: float) -> bool:
     """Whether the session is live, and less than half of its idle timeout is left to it."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by = _unpack_times(packed)
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    idle_timeout = idle_timeout or _odd_timeout(packed)
     later = now + idle_timeout / 2
-    if later <= seen + idle_timeout and later <= lifetime_ends_at and later <= refresh_by:
+    if later <= seen + idle_timeout and later <= ends_at:
         return False
     return now < expiry(packed)
 
@@ -248,14 +347,17 @@ def is_logged_in(packed: bytes) -> bool:
 
 def user_of(packed: bytes) -> str:
     """The user of a session that has one."""
-    length = packed[MARKS_AT + 1] | packed[MARKS_AT + 2] << 8  # Not by _values_at(): a start asks a million times.
-    start = _HEAD.size + (_FORMER.size if packed[MARKS_AT] & _HAS_FORMER else 0)
-    return packed[start : start + length].decode()
+    at = _AT[packed[MARKS_AT] & _UP_TO_USER]
+    length = packed[at] | packed[at + 1] << 8  # Not by a Struct: a start asks a million times.
+    return packed[at + 2 : at + 2 + length].decode()
 
 
 def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
     """Return the session's info."""
-    seen, idle_timeout, lifetime_ends_at, refresh_by, created_at, _, marks, _ = _HEAD.unpack_from(packed)
+    seen, lifetime_ends_at, idle_timeout, lifetime, _, marks = _unpack_head(packed)
+    refresh_by, created_at = inf, lifetime_ends_at - lifetime
+    if marks & _MORE_TIMES:
+        seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = _times_of(packed)
     info = _new_info(SessionInfo)
     _set_sid(info, sid)
     _set_user_id(info, user_of(packed) if marks & HAS_USER else None)
@@ -271,53 +373,48 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
 def _pack_head(record: Record) -> bytes:
     info = record.info
     marks, user, former, labels = 0, b"", b"", b""
-    if info.user_id is not None:
-        marks, user = HAS_USER, info.user_id.encode()
     if record.former_digest:
         marks |= _HAS_FORMER
         former = _FORMER.pack(record.former_digest, record.former_ends_at)
+    if info.user_id is not None:
+        marks |= HAS_USER
+        user = info.user_id.encode()
+        user = _SIZE.pack(len(user)) + user
     if info.labels:
         marks |= _HAS_LABELS
-        packed = engine.pack(dict(info.labels), _refuse)
-        labels = _LABELS_SIZE.pack(len(packed)) + packed
-    head = _HEAD.pack(
-        info.last_seen_at,
-        info.idle_timeout,
-        info.lifetime_ends_at,
-        info.refresh_by,
-        info.created_at,
-        record.secret_digest,
-        marks,
-        len(user),
-    )
-    return head + former + user + labels
+        labels = engine.pack(dict(info.labels), _refuse)
+        labels = _SIZE.pack(len(labels)) + labels
+    times = (info.last_seen_at, info.idle_timeout, info.lifetime_ends_at, info.refresh_by, info.created_at)
+    return _front(times, record.secret_digest, marks) + former + user + labels
 
 
 def _unpack_former(packed: bytes) -> tuple[bytes, float]:
     """Return the former digest and when its grace ends."""
-    return _FORMER.unpack_from(packed, _HEAD.size) if packed[MARKS_AT] & _HAS_FORMER else (b"", 0.0)
+    marks = packed[MARKS_AT]
+    return _FORMER.unpack_from(packed, _AT[marks & (_HAS_FORMER - 1)]) if marks & _HAS_FORMER else (b"", 0.0)
 
 
 def _labels(packed: bytes) -> Labels:
     start = _labels_at(packed)
-    (size,) = _LABELS_SIZE.unpack_from(packed, start)
-    start += _LABELS_SIZE.size
+    (size,) = _SIZE.unpack_from(packed, start)
+    start += _SIZE.size
     return engine.unpack(packed[start : start + size], _refuse)  # type: ignore[no-any-return]
 
 
 def _labels_at(packed: bytes) -> int:
-    length: int
-    marks, length = _MARKS.unpack_from(packed, MARKS_AT)
-    return _HEAD.size + length + (_FORMER.size if marks & _HAS_FORMER else 0)
+    marks = packed[MARKS_AT]
+    at = _AT[marks & _UP_TO_USER]
+    return at + _SIZE.size + _SIZE.unpack_from(packed, at)[0] if marks & HAS_USER else at
 
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
-    if not packed[MARKS_AT]:
-        return _HEAD.size
+    marks = packed[MARKS_AT]
+    if marks < HAS_USER:
+        return _AT[marks]
     at = _labels_at(packed)
-    if packed[MARKS_AT] & _HAS_LABELS:
-        at += _LABELS_SIZE.size + _LABELS_SIZE.unpack_from(packed, at)[0]
+    if marks & _HAS_LABELS:
+        at += _SIZE.size + _SIZE.unpack_from(packed, at)[0]
     return at
 
 
