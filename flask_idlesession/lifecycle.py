@@ -28,6 +28,7 @@ from .record import SessionInfo
 from .signals import session_created
 from .signals import session_loaded
 from .signals import tell
+from .store import Near
 from .store import Store
 from .store import UnreadableRecord
 from .store import Visited
@@ -65,6 +66,8 @@ class Lifecycle:
         self._visited = store if isinstance(store, Visited) else None
         #: Whether the store touches and returns a session in one step, and each request touches.
         self.visits = self._visited is not None and not policy.touch_interval
+        touches_alone = self.visits and policy.rotation_interval is None
+        self._near = store if touches_alone and isinstance(store, Near) else None
         self._refresh_for = policy.refreshed(0.0) if policy.refresh_each_request else None
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
@@ -104,6 +107,18 @@ class Lifecycle:
         if not self._is_bounded:  # Where it is, it is this process's own, which noted the session when it began.
             pruner.note(record.expires_at)
         return record if self.guard is None and not session_loaded.receivers else self._admit(claim, record)
+
+    def touch_alone(self, claim: Claim) -> bool:
+        """Touch the session of an active request that asks nothing of it, if that takes no way to a server, and there
+        is nothing else to do; return whether it was done.
+        """
+        near, pruner = self._near, self.pruner
+        if near is None or session_loaded.receivers or pruner.condemned:
+            return False
+        now = self.now()
+        if now >= pruner.due or cleaner.thread is None:
+            pruner.prune_few(now=now)
+        return near.touch(claim.sid, holder=claim.holder, now=now)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""

@@ -50,6 +50,7 @@ class Revocation:
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
+        self._now = lifecycle.now
         self._store = lifecycle.store
         self._policy = lifecycle.policy
         # When sessions were last revoked in this process. Its clock may stand still; what comes later is later.
@@ -57,7 +58,7 @@ class Revocation:
 
     def arrival(self) -> float:
         """Return the instant of a request that comes now: after every revocation that this process has seen."""
-        now = self._lifecycle.now()
+        now = self._now()
         return now if now > self._revoked_at else self._revoked_at + _TICK
 
     def sessions_of(self, user_id: str) -> list[SessionInfo]:

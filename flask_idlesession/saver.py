@@ -149,14 +149,13 @@ class Saver:
         if is_unchanged and (not active or session.claim is None):
             return _KEPT
         if not session.is_loaded:
-            if not active:
+            claim = session.claim
+            if not active or claim is None or (is_unchanged and self._lifecycle.touch_alone(claim)):
                 return _KEPT
             session.is_active = True
             try:
                 self.look(session)
             except StoreError:
-                return _KEPT
-            if is_unchanged and session.is_touched and self._touches_alone(session.record):
                 return _KEPT
         record = session.record
         if not active or self._has_noted(session, record):
@@ -195,10 +194,6 @@ class Saver:
         return self._save_known(session, session.record, active=active)
 
     # The steps of save().
-
-    def _touches_alone(self, record: Record | None) -> bool:
-        """Whether a touch is all that can be noted of a request which asks for nothing."""
-        return self._policy.rotation_interval is None and (record is None or record.is_plain)
 
     def _has_noted(self, session: Session, record: Record | None) -> bool:
         """Whether what there is to store of a request that asks for nothing is stored already."""

@@ -93,3 +93,8 @@ class Near(Protocol):
 
     def is_fading(self, sid: SessionId, *, now: float) -> bool:
         """Return whether the session is live, and less than half of its idle timeout is left to it."""
+
+    def touch(self, sid: SessionId, *, holder: bytes, now: float) -> bool:
+        """Touch the session if that is all there is to note of its activity: it is live and nobody's, ``holder`` is
+        the digest of its secret, and it is not permanent. Return whether that was done.
+        """

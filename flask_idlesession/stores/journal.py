@@ -106,6 +106,12 @@ class JournalStore(MemoryStore):
             self._journal.note_touch(sid.int)
         return record
 
+    def touch(self, sid: SessionId, *, holder: bytes, now: float) -> bool:
+        was_touched = super().touch(sid, holder=holder, now=now)
+        if was_touched:
+            self._journal.note_touch(sid.int)
+        return was_touched
+
     def _note(self, key: int, change: Change) -> None:
         if change.rotation is not None:
             self._journal.note_turn(key)

@@ -32,6 +32,7 @@ from .packed import seen_by
 from .packed import simply_changed
 from .packed import TIMES_SIZE
 from .packed import touched
+from .packed import touched_alone
 from .packed import unpack_info
 from .packed import user_of
 from .wheel import Truth
@@ -163,6 +164,19 @@ class MemoryStore:
             self._ready(sid.int % _SHARDS)
         packed = self._shards[sid.int % _SHARDS].get(sid.int)
         return packed is not None and is_fading(packed, now)
+
+    def touch(self, sid: SessionId, *, holder: bytes, now: float) -> bool:
+        key = sid.int
+        if self._raw:
+            self._ready(key % _SHARDS)
+        with self._lock:
+            shard = self._shards[key % _SHARDS]
+            packed = shard.get(key)
+            after = None if packed is None else touched_alone(packed, holder, now)
+            if after is None:
+                return False
+            shard[key] = after
+            return True
 
     def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
         key = sid.int

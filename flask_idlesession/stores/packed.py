@@ -179,6 +179,19 @@ def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes |
     return _pack_seen(seen_at) + packed[_INSTANT.size :] if seen_at > seen else packed
 
 
+def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
+    """Return the record after activity, if it is live, nobody's, not permanent, and ``holder`` is its digest."""
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    if (
+        now >= ends_at
+        or now >= seen + (idle_timeout or _odd_timeout(packed))
+        or packed[MARKS_AT] & (HAS_USER | _PERMANENT)
+        or not _equal(packed[_DIGEST_AT:MARKS_AT], holder)
+    ):
+        return None
+    return _pack_seen(now) + packed[_INSTANT.size :] if now > seen else packed
+
+
 def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
     """Return the record after a change that is simple; None where it is not live, or does not open to the holder."""
     seen_at = change.last_seen_at
