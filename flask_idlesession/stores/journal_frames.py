@@ -6,7 +6,7 @@ A file is a preamble and then frames, each of which says something of many sessi
     frame      head, index, bodies, index again, head again
     head       mark, place, kind, count of rows, number of the frame, number of the last frame before it
                that ended or rotated a session, size of the bodies, checksum of the index, of the head
-    index      the ids, then the sizes of the bodies, then their checksums
+    index      the ids, then the sizes of the bodies, then their checksums, each of all bodies up to there
 
 What tells *which* sessions a frame is about stands in it twice, so that a flipped bit can lose one body
 and never the knowledge of whose it was. The mark is random for each file: nobody who may write a value
@@ -21,7 +21,6 @@ from enum import IntEnum
 from functools import cache
 from functools import lru_cache
 from itertools import accumulate
-from struct import error as struct_error
 from struct import Struct
 from zlib import crc32
 
@@ -48,7 +47,7 @@ _MOST_ROWS = 256
 _MOST_BYTES = 1 << 18
 
 #: Frames are read in pieces of so many bytes.
-_WINDOW = 4 << 20
+_WINDOW = 1 << 20
 
 
 class Kind(IntEnum):
@@ -101,6 +100,8 @@ class Frame:
     keys: Sequence[int]
     #: One for each key; None where it is lost.
     bodies: Sequence[bytes | None]
+    #: Whether none is lost.
+    is_intact: bool
     #: Whether all of the frame's bytes are there, right or wrong: false where the file ends in it.
     is_complete: bool = True
 
@@ -168,11 +169,17 @@ def pack_frame(kind: Kind, rows: Rows, *, number: int, previous_end: int, mark: 
     bodies = [body for _, body in rows]
     count = len(rows)
     index = b"".join([key.to_bytes(16, "big") for key, _ in rows]) + _numbers(2 * count).pack(
-        *map(len, bodies), *map(crc32, bodies)
+        *map(len, bodies), *_running(bodies)
     )
     fields = (int(kind), count, number, previous_end, sum(map(len, bodies)), crc32(index))
     front, back = (_pack_head(mark, place, *fields) for place in (_FRONT, _BACK))
     return b"".join([front, index, *bodies, index, back])
+
+
+def _running(bodies: Sequence[bytes]) -> list[int]:
+    """Return the checksum of the first body, of the first two, and so on: the last one is that of them all."""
+    checksum = 0
+    return [checksum := crc32(body, checksum) for body in bodies]
 
 
 def _pack_head(mark: bytes, place: bytes, *fields: int) -> bytes:
@@ -294,9 +301,16 @@ class FrameReader:
             return None
         ids = _ids(head.count).unpack_from(index)
         numbers = _numbers(2 * head.count).unpack_from(index, 16 * head.count)
-        bodies = _cut(data, bodies_at, numbers[: head.count], numbers[head.count :])
+        sizes, checksums = numbers[: head.count], numbers[head.count :]
         complete = start + head.length <= self._end
-        return Frame(head.kind, head.number, head.previous_end, list(map(int.from_bytes, ids)), bodies, complete)
+        keys = list(map(int.from_bytes, ids))
+        is_intact = checksums[-1:] == (crc32(memoryview(data)[bodies_at : bodies_at + head.size]),)
+        if is_intact and complete:
+            bodies: Sequence[bytes | None] = _bodies(sizes).unpack_from(data, bodies_at)
+        else:
+            bodies = _cut(data, bodies_at, sizes, checksums)
+            is_intact = None not in bodies
+        return Frame(head.kind, head.number, head.previous_end, keys, bodies, is_intact, complete)
 
     def _bytes_at(self, at: int, size: int) -> tuple[bytes, int]:
         """Return bytes, and the offset in them from which ``size`` are those at ``at``, or all there are."""
@@ -306,19 +320,13 @@ class FrameReader:
         return self._window, at - self._window_at
 
 
-def _cut(data: bytes, start: int, sizes: Sequence[int], checksums: Sequence[int]) -> Sequence[bytes | None]:
+def _cut(data: bytes, start: int, sizes: Sequence[int], checksums: Sequence[int]) -> list[bytes | None]:
     """Return the bodies that follow each other from ``start``, None for each that is not what it was."""
-    try:
-        bodies: Sequence[bytes] = _bodies(tuple(sizes)).unpack_from(data, start)
-    except struct_error:  # The file ends before.
-        ends = list(accumulate(sizes, initial=start))
-        bodies = list(map(data.__getitem__, map(slice, ends, ends[1:])))
-    found = list(map(crc32, bodies))
-    if found == list(checksums):
-        return bodies
+    ends = list(accumulate(sizes, initial=start))
+    bodies = list(map(data.__getitem__, map(slice, ends, ends[1:])))  # The file may end before.
     return [
-        body if is_sum == checksum and len(body) == size else None
-        for body, is_sum, checksum, size in zip(bodies, found, checksums, sizes, strict=True)
+        body if crc32(body, before) == checksum and len(body) == size else None
+        for body, before, checksum, size in zip(bodies, (0, *checksums), checksums, sizes, strict=False)
     ]
 
 

@@ -91,7 +91,7 @@ class Replay:
         if is_ending(frame.kind) and frame.is_complete:
             self._last_end = frame.number
         shards, count = self._shards, len(self._shards)
-        if frame.kind in _STATES and None not in frame.bodies:
+        if frame.is_intact and frame.kind in _STATES:
             for key, body in zip(frame.keys, frame.bodies, strict=True):
                 shards[key % count][key] = body  # type: ignore[assignment]
             return
