@@ -103,13 +103,16 @@ class IdleSessionInterface(SessionInterface):
 
         Nothing is asked of the store yet.
         """
+        if self._running is None and app.secret_key:
+            self._runtime()  # What is wrong with the config is raised while no frame holds a key.
         secret_key = app.secret_key
         if not secret_key:
             return None
         config, runtime = app.config, self._running
         seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"], getpid())
         if runtime is None or seen != self._seen:
-            runtime = self._prepare(app, seen)
+            runtime = self._prepare(app)
+            self._running, self._seen = runtime, (secret_key, copy(seen[1]), *seen[2:])
         environ, tokens = request.environ, self._tokens
         claim = tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
         if claim is None:
@@ -120,21 +123,19 @@ class IdleSessionInterface(SessionInterface):
             self._note_early(app, request, session)
         return session
 
-    def _prepare(self, app: Flask, seen: tuple[Any, ...]) -> Runtime:
+    def _prepare(self, app: Flask) -> Runtime:
         """Do what is to be done before the first request of a process, and when the keys or the cookie's name have
         changed since the last one.
         """
-        secret_key, fallbacks, *rest = seen
         runtime = self._runtime()
-        if runtime.peers is not None:
-            runtime.peers.join(secret_key)
+        if runtime.peers is not None and app.secret_key:
+            runtime.peers.join(app.secret_key)
         self._tokens_of(app).by_header.clear()
         self._activity = ActivityRule(runtime.settings.activity, views=app.view_functions, blueprints=app.blueprints)
         runtime.manager.judge_by(self._is_activity, strays=runtime.strays)
         if runtime.manager.is_fading is not None:  # There a look at the session when it is opened does instead.
             hooks = app.url_value_preprocessors
             hooks[None] = [hook for hook in hooks.get(None, ()) if hook != self.note_arrival]
-        self._running, self._seen = runtime, (secret_key, copy(fallbacks), *rest)
         return runtime
 
     def _find_claim(self, app: Flask, request: Request, runtime: Runtime, tokens: Tokens) -> Claim | None:
