@@ -174,6 +174,24 @@ def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_onc
     assert told == ["logged out"]
 
 
+def test_of_two_passes_at_once_each_may_forget_a_logged_out_session(client, store, app, monkeypatch):
+    pruner = app.extensions["idlesession"].manager._pruner
+    pruner.close()
+    store.failing = ("load", "commit", "delete")
+    client.get("/log-out")
+    store.failing = ()
+    load = store.load
+
+    def load_slowly(sid, *, now):
+        monkeypatch.undo()
+        pruner.clean()
+        return load(sid, now=now)
+
+    monkeypatch.setattr(store, "load", load_slowly)
+    pruner.clean()
+    assert len(store) == 0
+
+
 def test_the_application_may_answer_itself(store, app):
     @app.errorhandler(StoreError)
     def sorry(error):
