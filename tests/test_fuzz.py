@@ -88,18 +88,26 @@ TARGETS: list[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]]] = [
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise where the block hangs."""
+    """Raise where the block hangs: after so many seconds of processor time, for others may want it too, or many more
+    of doing nothing.
+    """
 
     def give_up(*_: object) -> None:
         raise AssertionError(f"It hung for {seconds} seconds.")
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = {
+        signal.SIGPROF: (signal.ITIMER_PROF, seconds),
+        signal.SIGALRM: (signal.ITIMER_REAL, 30 * seconds),
+    }
+    before = {number: signal.signal(number, give_up) for number in timers}
     try:
+        for timer, limit in timers.values():
+            signal.setitimer(timer, limit)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
 
 
 def tried_with(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[[], None]]:

@@ -77,7 +77,7 @@ class Replay:
                 line_at += _PATIENCE
                 _logger.info("Reading the journal %s: %d %%.", path, 100 * reader.position // size)
         self.end = reader.position
-        self.cut = size - self.end
+        self.cut = max(size - self.end, 0)  # The preamble itself may be cut short.
         self.missing = max(self._guard.synced - self.number, 0)
         if self._guard.last_end > self._last_end or (self.cut and not self._has_guard):
             self._distrust()
