@@ -14,6 +14,7 @@ from flask import session
 from flask.testing import FlaskClient
 from werkzeug.http import parse_cookie
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import BaseConverter
 from werkzeug.test import TestResponse
 
 from flask_idlesession import ConfigError
@@ -22,6 +23,7 @@ from flask_idlesession import interface
 from flask_idlesession import log_in
 from flask_idlesession import log_out
 from flask_idlesession import passive
+from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.testing import FakeClock
 
 
@@ -563,3 +565,79 @@ def test_a_slow_view_is_activity_once_more_when_it_ends(app: Flask, clock: FakeC
     client.get("/slow")
     clock.advance(1799)
     assert client.get("/get/a").text == "1"
+
+
+# When little life is left: the session was live when its user came.
+
+
+@pytest.fixture(params=["memory", "memory that is asked like a server"])
+def slow_app(request: pytest.FixtureRequest, app: Flask, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """An application whose views take a while, also where its store cannot tell in passing how much life is left."""
+    if request.param != "memory":
+        monkeypatch.delattr(MemoryStore, "is_fading")
+
+    @app.get("/slow/<what>")
+    def slow(what: str) -> str:
+        clock.advance(1000)
+        return str(session.get("a")) if what == "look" else what
+
+    @app.get("/slow/poll")
+    @passive
+    def poll() -> str:
+        clock.advance(1000)
+        return str(session.get("a"))
+
+    return app
+
+
+@pytest.mark.parametrize("what", ["look", "ignore"])
+def test_a_slow_view_keeps_the_session_that_was_live_when_its_user_came(
+    slow_app: Flask, clock: FakeClock, what: str
+) -> None:
+    client = slow_app.test_client()
+    client.get("/set/a/1")
+    clock.advance(1799)
+    assert client.get(f"/slow/{what}").text in ("1", "ignore")
+    clock.advance(1799)
+    assert client.get("/get/a").text == "1"
+
+
+def test_a_slow_view_that_is_passive_keeps_nothing(slow_app: Flask, clock: FakeClock) -> None:
+    client = slow_app.test_client()
+    client.get("/set/a/1")
+    clock.advance(1799)
+    assert client.get("/slow/poll").text == "None"
+    assert client.get("/get/a").text == "None"
+
+
+def test_a_url_that_leads_nowhere_is_activity_when_little_life_is_left(slow_app: Flask, clock: FakeClock) -> None:
+    client = slow_app.test_client()
+    client.get("/set/a/1")
+    clock.advance(1799)
+    assert client.get("/nowhere").status_code == 404
+    clock.advance(1799)
+    assert client.get("/get/a").text == "1"
+
+
+def test_a_converter_may_look_at_the_session(slow_app: Flask, clock: FakeClock) -> None:
+    class Mine(BaseConverter):
+        def to_python(self, value: str) -> str:
+            return f"{value} {session.get('a')}"
+
+    slow_app.url_map.converters["mine"] = Mine
+    slow_app.add_url_rule("/mine/<mine:what>", view_func=lambda what: what, endpoint="mine")
+    client = slow_app.test_client()
+    client.get("/set/a/1")
+    for wait in (10, 1799, 1799):
+        clock.advance(wait)
+        assert client.get("/mine/x").text == "x 1"
+
+
+def test_a_request_leaves_no_circle_for_the_garbage_collector(app: Flask) -> None:
+    client = app.test_client()
+    client.get("/set/a/1")
+    opened = []
+    open_session = app.session_interface.open_session
+    app.session_interface.open_session = lambda *args: opened.append(open_session(*args)) or opened[-1]  # type: ignore
+    client.get("/get/a")
+    assert [each.request for each in opened] == [None]

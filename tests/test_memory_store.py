@@ -23,6 +23,7 @@ from store_contract import sids
 from store_contract import StoreContract
 
 from flask_idlesession.ids import digest
+from flask_idlesession.policy import Policy
 from flask_idlesession.record import Change
 from flask_idlesession.record import Outcome
 from flask_idlesession.record import Record
@@ -476,3 +477,65 @@ def test_a_touch_is_committed_as_any_change_is(seen: float) -> None:
         assert store.commit(record.info.sid, change, now=now) is outcome
         after = record.apply(change, now=now) if outcome is Outcome.DONE else record
         assert store.load(record.info.sid, now=NOW) == after
+
+
+# What takes no way to a server.
+
+
+def test_a_session_that_is_nobodys_is_touched_alone() -> None:
+    store = MemoryStore()
+    store.create(record := seen_at(0, values={"a": b"1"}))
+    sid = record.info.sid
+    assert store.touch(sid, holder=HOLDER, now=NOW + 5)
+    assert store.touch(sid, holder=HOLDER, now=NOW + 3)
+    after = store.load(sid, now=NOW + 5)
+    assert after is not None and after == replace(record, info=replace(record.info, last_seen_at=NOW + 5))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"user_id": "ada"}, {"refresh_by": NOW + 100}, {"idle_timeout": 1.0}, {"lifetime_ends_at": NOW + 4}],
+    ids=str,
+)
+def test_what_else_there_is_to_note_of_a_session_is_not_passed_over(told: dict[str, Any]) -> None:
+    store = MemoryStore()
+    store.create(record := seen_at(0, **told))
+    assert not store.touch(record.info.sid, holder=HOLDER, now=NOW + 5)
+    left = store.load(record.info.sid, now=NOW)
+    assert left is not None and left.info.last_seen_at == NOW
+
+
+def test_a_stranger_touches_nothing() -> None:
+    store = MemoryStore()
+    store.create(record := seen_at(0))
+    assert not store.touch(record.info.sid, holder=b"x" * 32, now=NOW + 5)
+    assert not store.touch(uuid4(), holder=HOLDER, now=NOW + 5)
+    store.commit(
+        record.info.sid,
+        Change(holder=HOLDER, rotation=Rotation(secret_digest=b"2" * 32, user_id=None, grace_ends_at=NOW + 9)),
+        now=NOW + 1,
+    )
+    assert not store.touch(record.info.sid, holder=HOLDER, now=NOW + 5), "It must be told of the new token."
+
+
+@given(
+    idle=st.floats(1, 100),
+    seen=st.floats(0, 100),
+    ends=st.floats(1, 200),
+    refresh=st.just(inf) | st.floats(1, 200),
+    now=st.floats(0, 250),
+)
+def test_a_session_is_fading_as_the_policy_says(
+    idle: float, seen: float, ends: float, refresh: float, now: float
+) -> None:
+    record = a_record(
+        created_at=NOW,
+        last_seen_at=NOW + seen,
+        idle_timeout=idle,
+        lifetime_ends_at=NOW + ends,
+        refresh_by=NOW + refresh,
+    )
+    store = MemoryStore()
+    store.create(record)
+    info, at = record.info, NOW + now
+    assert store.is_fading(info.sid, now=at) == (info.is_live(at) and Policy().touches_at_once(info, now=at))
