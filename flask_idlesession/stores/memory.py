@@ -349,7 +349,7 @@ class MemoryStore:
         All are filed at the instant of the first of them: too early costs a second look when it comes,
         and to compute each one's place now would be most of the time that a start takes.
         """
-        self._by_expiry.file_all(tuple(keys), _first_expiry(times))
+        self._by_expiry.file_all(keys, _first_expiry(times))
         logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
         for key in logged_in:
             user = hash(user_of(shard[key])) & _HASH
@@ -358,8 +358,8 @@ class MemoryStore:
                 self._enter_user(key, user)
         if self.bounded:
             first, users = min(_instants(times)[0::3]), set(logged_in)
-            self._logged_in.file_all(tuple(logged_in), first)
-            self._anonymous.file_all(tuple([key for key in keys if key not in users]) if users else tuple(keys), first)
+            self._logged_in.file_all(logged_in, first)
+            self._anonymous.file_all([key for key in keys if key not in users] if users else keys, first)
 
     def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
         if limit <= 0:

@@ -7,6 +7,7 @@ therefore a hint, which whoever takes a key checks against the truth.
 
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Sequence
 from heapq import heappop
 from heapq import heappush
 from math import floor
@@ -19,7 +20,8 @@ _FINENESS = 16
 #: is a flood, in which any of them will do.
 _LOOK = 64
 
-#: So many keys are kept in one tuple, which is made anew for each that is put in.
+#: So many keys are kept in one tuple, which is made anew for each that is put in. Python's collector goes through a
+#: tuple once, and does so when there are 700 new ones: that is not to take long.
 _PIECE = 64
 
 #: Returns the instant that truly belongs to a key, or None for a key that is forgotten.
@@ -54,10 +56,11 @@ class Wheel:
         if instant < inf:
             self._append(floor(instant * _FINENESS), (key,))
 
-    def file_all(self, keys: tuple[int, ...], instant: float) -> None:
+    def file_all(self, keys: Sequence[int], instant: float) -> None:
         """Remember that the turn of none of the keys comes before ``instant``."""
-        if keys and instant < inf:
-            self._append(floor(instant * _FINENESS), keys)
+        if instant < inf:
+            for start in range(0, len(keys), _PIECE):
+                self._append(floor(instant * _FINENESS), tuple(keys[start : start + _PIECE]))
 
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
         """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
