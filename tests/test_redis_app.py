@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -16,6 +17,7 @@ from redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended
+from flask_idlesession.pruner import Pruner
 from flask_idlesession.testing import FakeClock
 
 #: What the application and the counting itself say to the server.
@@ -65,24 +67,28 @@ def site(server: RedisServer, clock: FakeClock) -> Iterator[Flask]:
     app.extensions["idlesession"].manager.close()
 
 
+@pytest.fixture
+def hold_cleaner(site: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what waits until the cleaner is through, if it is amid a pass, and lets it begin no other."""
+    passing, is_held, clean = threading.Lock(), threading.Event(), Pruner.clean
+
+    def clean_unless_held(pruner: Pruner) -> float:
+        with passing:
+            return 60.0 if is_held.is_set() else clean(pruner)
+
+    def hold() -> None:
+        is_held.set()
+        with passing:
+            pass
+
+    monkeypatch.setattr(Pruner, "clean", clean_unless_held)
+    return hold
+
+
 def calls(watcher: redis.Redis) -> dict[str, int]:
     """Return how often the server has done each command, also from within scripts."""
     stats = watcher.info("commandstats")
     return {name.removeprefix("cmdstat_"): said["calls"] for name, said in stats.items()}
-
-
-def settled(watcher: redis.Redis) -> dict[str, int]:
-    """Return the same once the cleaner, too, has been through."""
-    before: dict[str, int] = {}
-
-    def is_settled() -> bool:
-        nonlocal before
-        time.sleep(0.05)
-        known, before = before, calls(watcher)
-        return {name: known.get(name) for name in _COUNTED} == {name: before.get(name) for name in _COUNTED}
-
-    wait_until(is_settled, "the cleaner sleeps")
-    return before
 
 
 def difference(before: dict[str, int], after: dict[str, int], names: set[str]) -> dict[str, int]:
@@ -91,13 +97,14 @@ def difference(before: dict[str, int], after: dict[str, int], names: set[str]) -
 
 
 def test_a_request_that_reads_is_one_round_trip_and_no_write_within_the_touch_interval(
-    site: Flask, watcher: redis.Redis, clock: FakeClock
+    site: Flask, watcher: redis.Redis, clock: FakeClock, hold_cleaner: Callable[[], None]
 ) -> None:
     site.config["IDLESESSION_TOUCH_INTERVAL"] = 60
     client = site.test_client()
     client.get("/write")
     client.get("/write")  # From now on the server knows the scripts.
-    before = settled(watcher)
+    hold_cleaner()
+    before = calls(watcher)
     for _ in range(50):
         clock.advance(1)
         assert client.get("/read").json == {"n": 2, "m": {"n": 2}}
@@ -110,12 +117,13 @@ def test_a_request_that_reads_is_one_round_trip_and_no_write_within_the_touch_in
 
 
 def test_a_request_that_reads_and_touches_is_one_round_trip(
-    site: Flask, watcher: redis.Redis, clock: FakeClock
+    site: Flask, watcher: redis.Redis, clock: FakeClock, hold_cleaner: Callable[[], None]
 ) -> None:
     client = site.test_client()
     client.get("/write")
     client.get("/read")
-    before = settled(watcher)
+    hold_cleaner()
+    before = calls(watcher)
     for path in ("/read", "/ignore"):
         for _ in range(20):
             clock.advance(1)
@@ -127,12 +135,13 @@ def test_a_request_that_reads_and_touches_is_one_round_trip(
 
 
 def test_a_request_that_writes_is_two_round_trips_its_activity_included(
-    site: Flask, watcher: redis.Redis, clock: FakeClock
+    site: Flask, watcher: redis.Redis, clock: FakeClock, hold_cleaner: Callable[[], None]
 ) -> None:
     client = site.test_client()
     client.get("/write")
     client.get("/write")
-    before = settled(watcher)
+    hold_cleaner()
+    before = calls(watcher)
     for number in range(20):
         clock.advance(1)
         assert client.get("/write").text == str(number + 3)
@@ -140,10 +149,11 @@ def test_a_request_that_writes_is_two_round_trips_its_activity_included(
 
 
 def test_a_visitor_without_a_session_costs_nothing_and_a_new_session_one_round_trip(
-    site: Flask, watcher: redis.Redis
+    site: Flask, watcher: redis.Redis, hold_cleaner: Callable[[], None]
 ) -> None:
     site.test_client().get("/write")
-    before = settled(watcher)
+    hold_cleaner()
+    before = calls(watcher)
     for _ in range(10):
         assert site.test_client().get("/read").json == {}
         stranger = site.test_client()
