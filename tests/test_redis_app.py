@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 import redis
@@ -17,6 +18,8 @@ from redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended
+from flask_idlesession.cleaner import cleaner
+from flask_idlesession.clock_check import ClockCheck
 from flask_idlesession.pruner import Pruner
 from flask_idlesession.testing import FakeClock
 
@@ -44,10 +47,32 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def site(server: RedisServer, clock: FakeClock) -> Iterator[Flask]:
+def hold_cleaner(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what waits until the cleaner is through, if it is amid a pass, and lets it begin no other."""
+    passing, is_held = threading.Lock(), threading.Event()
+
+    def unless_held(clean: Callable[[Any], float]) -> Callable[[Any], float]:
+        def clean_unless_held(cleanable: Any) -> float:
+            with passing:
+                return 60.0 if is_held.is_set() else clean(cleanable)
+
+        return clean_unless_held
+
+    def hold() -> None:
+        is_held.set()
+        with passing:
+            pass
+
+    for kind in (Pruner, ClockCheck):
+        monkeypatch.setattr(kind, "clean", unless_held(kind.clean))
+    return hold
+
+
+@pytest.fixture
+def site(server: RedisServer, clock: FakeClock, hold_cleaner: Callable[[], None]) -> Iterator[Flask]:
     app = Flask(__name__)
     app.config.update(TESTING=True, SECRET_KEY="k" * 32, IDLESESSION_STORE=server.url)
-    IdleSession(app, clock=clock)
+    extension = IdleSession(app, clock=clock)
 
     @app.get("/ignore")
     def ignore() -> str:
@@ -64,25 +89,10 @@ def site(server: RedisServer, clock: FakeClock) -> Iterator[Flask]:
         return str(session["n"])
 
     yield app
+    hold_cleaner()
     app.extensions["idlesession"].manager.close()
-
-
-@pytest.fixture
-def hold_cleaner(site: Flask, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what waits until the cleaner is through, if it is amid a pass, and lets it begin no other."""
-    passing, is_held, clean = threading.Lock(), threading.Event(), Pruner.clean
-
-    def clean_unless_held(pruner: Pruner) -> float:
-        with passing:
-            return 60.0 if is_held.is_set() else clean(pruner)
-
-    def hold() -> None:
-        is_held.set()
-        with passing:
-            pass
-
-    monkeypatch.setattr(Pruner, "clean", clean_unless_held)
-    return hold
+    if extension._clock_check is not None:  # It would connect again.
+        cleaner.unregister(extension._clock_check)
 
 
 def calls(watcher: redis.Redis) -> dict[str, int]:
