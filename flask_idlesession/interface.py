@@ -117,7 +117,7 @@ class IdleSessionInterface(SessionInterface):
         claim = tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
         if claim is None:
             claim = self._find_claim(app, request, runtime, tokens)
-        environ[self._session_key] = session = Session(runtime.manager, claim, request)
+        environ[self._session_key] = session = runtime.manager.open(claim, request)
         is_fading = runtime.manager.is_fading
         if claim is not None and is_fading is not None and is_fading(claim.sid, now=session.came_at):
             self._note_early(app, request, session)
