@@ -36,9 +36,8 @@ AUTHENTICATED_AT = "authenticated_at"
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
 
-# What a change without a delta, or without labels, has.
+# What a change without a delta has.
 _NOTHING: Delta = MappingProxyType({})
-_NO_LABELS: LabelDelta = MappingProxyType({})
 
 
 class Outcome(Enum):
@@ -166,7 +165,7 @@ class Change:
         idle_timeout: float | None = None,
         refresh_by: float | None = None,
         rotation: Rotation | None = None,
-        labels: LabelDelta = _NO_LABELS,
+        labels: LabelDelta = NO_LABELS,
         end_if_emptied: bool = False,
     ) -> None:
         # By the slots: the __init__ that a frozen dataclass gets takes three times as long, and every write makes one.

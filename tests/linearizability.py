@@ -6,7 +6,6 @@ and Gong (1993) with the memory of Lowe (2017): an order that has done the same 
 need not be looked at twice.
 """
 
-import copyreg
 import random
 import sys
 import threading
@@ -25,7 +24,6 @@ from itertools import combinations
 from itertools import product
 from math import inf
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from typing import NamedTuple
 from uuid import UUID
@@ -40,15 +38,6 @@ from flask_idlesession import Rotation
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionInfo
 from flask_idlesession.store import Store
-
-
-def frozen(values: dict[str, Any]) -> MappingProxyType[str, Any]:
-    return MappingProxyType(values)
-
-
-# A change that writes nothing says so by one of these, and processes hand over what they did.
-copyreg.pickle(MappingProxyType, lambda values: (frozen, (dict(values),)))
-
 
 #: In every history there are so many sessions, users, secrets and keys: few, so that the calls meet.
 _SESSIONS, _USERS, _SECRETS, _KEYS = 2, 2, 3, 3
