@@ -626,3 +626,29 @@ def test_a_slow_start_says_how_far_it_is(
     caplog.set_level(logging.INFO, logger="flask_idlesession")
     open_journal()
     assert any("Reading the journal" in line.getMessage() for line in caplog.records)
+
+
+@pytest.mark.parametrize("lost", [1, 5, 48, 60])
+@pytest.mark.parametrize("what", ["an end", "a log-in", "a write"])
+def test_what_a_write_cut_short_says_is_so_at_no_start(
+    open_journal: Callable[..., JournalStore], path: Path, what: str, lost: int
+) -> None:
+    """It is cut off: it would be so at one start alone, and a session that was over would be back at the next."""
+    store = open_journal()
+    store.create(record := a_record(values={"a": b"1"}))
+    store.create(another := a_record())
+    store.delete(another.info.sid)  # Waits for the disk, and for what was written before.
+    before = path.read_bytes()
+    if what == "an end":
+        store.delete(record.info.sid)
+    elif what == "a log-in":
+        rotation = Rotation(secret_digest=b"n" * 32, user_id="ada")
+        store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW)
+    else:
+        store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"2"}), now=NOW)
+    store.close()
+    path.write_bytes(before + path.read_bytes()[len(before) : -lost])  # And the guard is that of before, too.
+    for _ in range(3):
+        store = open_journal()
+        assert store.load(record.info.sid, now=NOW) == record and len(store) == 1
+        store.close()

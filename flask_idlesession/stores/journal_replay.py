@@ -84,10 +84,11 @@ class Replay:
 
     def _apply(self, frame: Frame) -> None:
         if frame.previous_end > self._last_end:
-            is_promised = frame.previous_end <= self._guard.synced or not self._has_guard
-            if is_promised or self._guard.last_end > self._last_end:
+            if self._is_promised(frame.previous_end) or self._guard.last_end > self._last_end:
                 self._distrust()
             self._last_end = frame.previous_end
+        if not frame.is_complete and not self._is_promised(frame.number):
+            return  # It is cut off, so that the next start would not have what it says.
         if is_ending(frame.kind) and frame.is_complete:
             self._last_end = frame.number
         shards, count = self._shards, len(self._shards)
@@ -113,11 +114,14 @@ class Replay:
         What the disk never confirmed was promised to nobody: then the state before it stands, but for a
         rotation that is all there and wrong: no crash of the process leaves that.
         """
-        is_promised = frame.number <= self._guard.synced or not self._has_guard
-        if not is_promised and not (frame.kind is Kind.TURN and frame.is_complete):
+        if not self._is_promised(frame.number) and frame.kind is not Kind.TURN:
             return
         self._shards[key % len(self._shards)].pop(key, None)
         self.lost += 1
+
+    def _is_promised(self, number: int) -> bool:
+        """Whether the disk may have confirmed the frame."""
+        return number <= self._guard.synced or not self._has_guard
 
     def _distrust(self) -> None:
         for shard in self._shards:
