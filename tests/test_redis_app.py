@@ -72,7 +72,7 @@ def hold_cleaner(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def site(server: RedisServer, clock: FakeClock, hold_cleaner: Callable[[], None]) -> Iterator[Flask]:
     app = Flask(__name__)
     app.config.update(TESTING=True, SECRET_KEY="k" * 32, IDLESESSION_STORE=server.url)
-    extension = IdleSession(app, clock=clock)
+    IdleSession(app, clock=clock)
 
     @app.get("/ignore")
     def ignore() -> str:
@@ -90,9 +90,10 @@ def site(server: RedisServer, clock: FakeClock, hold_cleaner: Callable[[], None]
 
     yield app
     hold_cleaner()
-    app.extensions["idlesession"].manager.close()
-    if extension._clock_check is not None:  # It would connect again.
-        cleaner.unregister(extension._clock_check)
+    state = app.extensions["idlesession"]
+    state.manager.close()
+    if state._clock_check is not None:  # It would connect again.
+        cleaner.unregister(state._clock_check)
 
 
 def calls(watcher: redis.Redis) -> dict[str, int]:
