@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from hypothesis import example
 from hypothesis import given
 from hypothesis import HealthCheck
 from hypothesis import settings
@@ -59,6 +60,7 @@ from flask_idlesession.stores import redis as redis_store
 from flask_idlesession.stores import redis_form
 from flask_idlesession.stores import redis_scripts
 from flask_idlesession.stores.redis import RedisStore
+from flask_idlesession.stores.redis_scripts import Script
 
 
 @pytest.fixture(scope="module")
@@ -550,6 +552,20 @@ class TestAnswersThatAreLost:
         assert loaded is not None and loaded.values == {"n": b"2"}
 
 
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.dictionaries(st.text(max_size=3), st.binary(max_size=300)))
+@example(values={"": b""})
+@example(values={str(number): bytes(number) for number in range(3000)})
+def test_a_visit_returns_every_byte_that_is_stored(store: RedisStore, values: dict[str, bytes]) -> None:
+    record = a_record(values=values, user_id="ada", labels={"a": "b"})
+    store.create(record)
+    assert store.visit(record.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == record
+
+
+def test_a_field_of_no_bytes_may_be_the_last_of_an_answer() -> None:
+    assert redis_form.to_fields(b"key" + bytes(8), at=3) == {b"": b""}
+
+
 class TestAnswersThatCross:
     def test_a_session_that_was_not_asked_for_is_never_returned(self, server: RedisServer) -> None:
         with closing(server.client(single_connection_client=True)) as client:
@@ -564,6 +580,57 @@ class TestAnswersThatCross:
             with pytest.raises(StoreError, match="another session"):
                 store.load(mine.info.sid, now=NOW)
             assert store.load(mine.info.sid, now=NOW) == mine, "The connection was not dropped."
+
+    def test_a_session_that_was_not_asked_for_is_never_visited(self, server: RedisServer) -> None:
+        with closing(server.client(single_connection_client=True)) as client:
+            store = RedisStore(client)
+            mine, other = a_record(values={"a": b"mine"}), a_record(values={"a": b"another's"})
+            store.create(mine)
+            store.create(other)
+            for holder in (HOLDER, b"a stranger's"):  # The answer to the second is that there is nothing for it.
+                told = redis_form.to_visit(holder, now=NOW, refresh_by=None)
+                keys = store._keys(other.info.sid)
+                assert client.connection is not None
+                client.connection.send_command("EVAL", redis_scripts.VISIT.text, 2, *keys, told)
+                wait_until(client.connection.can_read, "the answer is here")
+                with pytest.raises(StoreError, match="another session"):
+                    store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
+                assert store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == mine
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "1",
+            "''",
+            "false",
+            "{}",
+            "{KEYS[2]}",
+            "string.sub(KEYS[2], 1, -2)",
+            "KEYS[2] .. 'x'",
+            "KEYS[2] .. struct.pack('<I4I4', 0, 1)",
+            "KEYS[2] .. struct.pack('<I4I4', 1, 1) .. 'a'",
+            "KEYS[2] .. struct.pack('<I4I4', 1, 1) .. 'abc'",
+            "KEYS[2] .. struct.pack('<I4I4', 4294967295, 4294967295) .. 'abc'",
+        ],
+    )
+    def test_what_is_no_answer_to_a_visit_is_a_store_error(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch, answer: str
+    ) -> None:
+        monkeypatch.setattr(redis_scripts, "VISIT", Script(f"return {answer}"))
+        with pytest.raises(StoreError, match="another session"):
+            store.visit(uuid4(), holder=HOLDER, now=NOW, refresh_by=None)
+
+    def test_a_visit_to_what_another_version_wrote_is_a_store_error(
+        self, store: RedisStore, client: redis.Redis
+    ) -> None:
+        record = a_record()
+        store.create(record)
+        key = f"idlesession:session:{record.info.sid}"
+        head = client.hget(key, b"\xff")  # type: ignore[arg-type]
+        assert isinstance(head, bytes)
+        client.hset(key, b"\xff", b"\x02" + head[1:])  # type: ignore[arg-type]
+        with pytest.raises(StoreError, match="nothing that this version knows"):
+            store.visit(record.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
 
     def test_an_answer_that_is_no_session_is_a_store_error(self, store: RedisStore, client: redis.Redis) -> None:
         client.hset(f"idlesession:session:{uuid4()}", "a", "b")

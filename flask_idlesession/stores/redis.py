@@ -73,10 +73,15 @@ class RedisStore:
         """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not
         open it. A permanent session is refreshed until ``refresh_by``, if that is given. All of it is one round trip.
         """
-        told = self._run(scripts.VISIT, self._keys(sid), form.to_visit(now, refresh_by), holder)
-        if type(told) is not list or len(told) % 2:
+        keys = self._keys(sid)
+        told = self._run(scripts.VISIT, keys, form.to_visit(holder, now=now, refresh_by=refresh_by))
+        if type(told) is not bytes or not told.startswith(keys[1]):
             raise self._crossed()
-        return self._to_record(sid, dict(zip(told[::2], told[1::2], strict=True)))
+        try:
+            fields = form.to_fields(told, at=len(keys[1]))
+        except ValueError as error:
+            raise self._crossed() from error
+        return self._to_record(sid, fields)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
@@ -200,7 +205,7 @@ class RedisStore:
     # The connection.
 
     def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: bytes) -> Any:
-        told = (len(keys), *keys, *arguments)
+        told = (b"%d" % len(keys), *keys, *arguments)
         try:
             try:
                 return self._client.execute_command("EVALSHA", script.sha, *told, NEVER_DECODE=True)

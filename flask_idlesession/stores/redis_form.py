@@ -52,6 +52,9 @@ _VISIT = Struct("<dd")
 #: How long a label's name is, or its value; each follows its length. In a delta a value of no bytes removes.
 _LENGTH = Struct("<I")
 
+#: How long a field's name is, and its value; both follow their lengths.
+_LENGTHS = Struct("<II")
+
 #: How a session ended: its id, when, until when that is remembered, the reason's place, how long the user's id is;
 #: then that id, and who ended it.
 _ENDING = Struct("<16sddBH")
@@ -196,9 +199,27 @@ def to_keep(endings: Sequence[Ending], *, until: float) -> bytes:
     return b"%d" % (1000 * min(max(seconds, 0.0), _LONGEST))
 
 
-def to_visit(now: float, refresh_by: float | None) -> bytes:
-    """Return what the script that touches and returns a session is told of the time."""
-    return _VISIT.pack(now, _NOT_TOLD if refresh_by is None else refresh_by)
+def to_visit(holder: bytes, *, now: float, refresh_by: float | None) -> bytes:
+    """Return what the script :data:`VISIT` is told."""
+    return _VISIT.pack(now, _NOT_TOLD if refresh_by is None else refresh_by) + holder
+
+
+def to_fields(answer: bytes, *, at: int) -> dict[bytes, bytes]:
+    """Return the hash in the answer of the script :data:`VISIT`, where it begins at ``at``.
+
+    Raise ValueError if it does not end where the answer does.
+    """
+    fields: dict[bytes, bytes] = {}
+    end = len(answer)
+    while at <= end - _LENGTHS.size:
+        length, size = _LENGTHS.unpack_from(answer, at)
+        start = at + _LENGTHS.size
+        middle = start + length
+        at = middle + size
+        fields[answer[start:middle]] = answer[middle:at]
+    if at != end:
+        raise ValueError("The lengths in the answer do not add up to its own.")
+    return fields
 
 
 def to_arguments(change: Change, *, now: float, mark: bytes) -> list[bytes]:
@@ -228,9 +249,12 @@ def to_arguments(change: Change, *, now: float, mark: bytes) -> list[bytes]:
         len(written),
         len(removed),
     )
-    new, owner = (b"", b"") if rotation is None else (rotation.secret_digest, to_owner(rotation.user_id))
-    labels = to_labels(change.labels) if change.labels else b""
-    return [fixed, change.holder, mark, new, owner, labels, *held, *absent, *written, *removed]
+    told = [fixed + change.holder, mark, *held, *absent, *written, *removed]
+    if rotation is not None:
+        told += (rotation.secret_digest, to_owner(rotation.user_id))
+    if change.labels:
+        told.append(to_labels(change.labels))
+    return told
 
 
 def _user_of(owner: bytes) -> str | None:
