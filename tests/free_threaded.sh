@@ -16,7 +16,8 @@ keep=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/flask_idlesession/free_threaded}
 mkdir -p "$keep"
 keep=$(cd "$keep" && pwd)
 suite=${SUITE:-trixie}
-archive=${ARCHIVE:-http://deb.debian.org/debian}
+# Debian's archive, as this machine knows it.
+archive=${ARCHIVE:-$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | head -n 1)}
 keyring=${KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 
 # A private apt configuration: the machine's own sources, lists and packages stay as they are.
@@ -59,7 +60,7 @@ python=${PYTHON:-$keep/python/bin/python3.13t}
 if [ ! -x "$keep/venv/bin/python" ]; then
     "$python" -m venv "$keep/venv"
     "$keep/venv/bin/python" -m pip install -q "Flask>=3.0" "itsdangerous>=2.1" --only-binary hypothesis \
-        "pytest>=8" "pytest-xdist>=3.6" "gunicorn>=22" "hypothesis>=6.100"
+        "pytest>=8" "pytest-xdist>=3.5" "gunicorn>=22" "hypothesis>=6.100"
     # Where ormsgpack has no wheel for this interpreter, msgpack does, or runs as plain Python.
     "$keep/venv/bin/python" -m pip install -q --only-binary ormsgpack ormsgpack ||
         MSGPACK_PUREPYTHON=1 "$keep/venv/bin/python" -m pip install -q --no-binary msgpack msgpack
