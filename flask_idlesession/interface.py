@@ -91,7 +91,7 @@ class IdleSessionInterface(SessionInterface):
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
-        self._activity: ActivityRule | None = None
+        self._activity = ActivityRule("all", views={}, blueprints={})  # Until the config was read.
         # Where a request keeps its session. The name is this interface's own: an application may be called
         # with a copy of another one's environ.
         self._session_key = f"flask_idlesession.session.{id(self)}"
@@ -101,7 +101,7 @@ class IdleSessionInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> Session | None:
         """Return the session that the request's cookie opens, or a new empty one; None without a key.
 
-        Nothing is asked of the store yet.
+        A store that a server keeps is asked nothing yet; one in this process's memory, whether little life is left.
         """
         if self._running is None and app.secret_key:
             self._runtime()  # What is wrong with the config is raised while no frame holds a key.
@@ -167,7 +167,7 @@ class IdleSessionInterface(SessionInterface):
                 adapter = app.create_url_adapter(request)
                 if adapter is not None:
                     request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
-            session.is_active = self._activity is not None and self._activity.counts(request)
+            session.is_active = self._activity.counts(request)
         except Exception:  # A converter of the application's: Flask is about to meet the same, or it needs the session.
             return
         finally:
@@ -237,7 +237,7 @@ class IdleSessionInterface(SessionInterface):
         request: Any = session.request
         if request is None or request.url_rule is None and request.routing_exception is None:
             return None
-        return self._activity is None or self._activity.counts(request)
+        return self._activity.counts(request)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None
