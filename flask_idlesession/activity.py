@@ -57,10 +57,17 @@ class ActivityRule:
         # Which endpoints are passive by a mark, or serve static files.
         self._known: dict[str, tuple[object, int, bool]] = {}
 
-    def counts(self, request: Request) -> bool:
-        """Return whether the request is activity."""
+    def counts(self, request: Request | None) -> bool | None:
+        """Return whether the request is activity; None where its route is not known yet, or none is sought (a
+        WebSocket's event is no request).
+        """
+        if request is None:
+            return None
         route = request.url_rule
-        if route is not None:
+        if route is None:
+            if request.routing_exception is None:
+                return None
+        else:
             known = self._known.get(route.endpoint)
             if known is None or known[0] is not self._views.get(route.endpoint) or known[1] != ActivityRule.marks:
                 known = self._look_at(request, route.endpoint)

@@ -30,7 +30,8 @@ except ImportError:  # pragma: no cover
     def unpack(data: bytes, restore: Restore = _refuse) -> Any:
         return msgpack.unpackb(data, ext_hook=restore, strict_map_key=False)
 
-    pack_own, unpack_own = msgpack.packb, msgpack.unpackb
+    pack_own: Callable[[Any], bytes] = msgpack.packb
+    unpack_own: Callable[[bytes], Any] = partial(msgpack.unpackb, ext_hook=_refuse, strict_map_key=False)
 
     def _strict(value: Any) -> Any:
         """Return the value; raise where msgpack alone would take a dict's keys as they come."""
@@ -72,5 +73,5 @@ else:
             raise ValueError("there are bytes after the value")
         return value
 
-    #: Returns the value in bytes that never left this process: there nothing has to be checked.
+    #: Returns the value at the front of the bytes, whatever follows; an extension type is a ValueError.
     unpack_own = ormsgpack.unpackb

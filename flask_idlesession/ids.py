@@ -37,12 +37,14 @@ class Claim:
     the session id alone.
     """
 
-    __slots__ = ("sid", "secret", "holder")
+    __slots__ = ("sid", "secret", "holder", "fades_at")
 
     def __init__(self, sid: SessionId, secret: bytes) -> None:
         self.sid = sid
         self.secret = secret
         self.holder = digest(secret)
+        #: Before this instant more than half of the session's idle timeout is left to it; 0.0 until somebody asked.
+        self.fades_at = 0.0
 
     @classmethod
     def new(cls) -> "Claim":

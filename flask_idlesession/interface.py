@@ -15,6 +15,7 @@ from flask import has_request_context
 from flask import Request
 from flask import request
 from flask import Response
+from flask.config import ConfigAttribute
 from flask.sessions import NullSession
 from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
@@ -88,6 +89,9 @@ class IdleSessionInterface(SessionInterface):
         self._running: Runtime | None = None
         # What of the application's config was seen when requests were last prepared for, and by which process.
         self._seen: tuple[object, ...] = ()
+        self._process = 0
+        # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
+        self._asks_for_key = True
         self._tokens = Tokens([])
         self._bad_tokens = 0
         self._quiet_until = 0.0
@@ -105,41 +109,47 @@ class IdleSessionInterface(SessionInterface):
         """
         if self._running is None and app.secret_key:
             self._runtime()  # What is wrong with the config is raised while no frame holds a key.
-        secret_key = app.secret_key
-        if not secret_key:
-            return None
         config, runtime = app.config, self._running
-        seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"], getpid())
+        secret_key = app.secret_key if self._asks_for_key else config["SECRET_KEY"]
+        seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"])
         if runtime is None or seen != self._seen:
+            if not secret_key:
+                return None
             runtime = self._prepare(app)
-            self._running, self._seen = runtime, (secret_key, copy(seen[1]), *seen[2:])
-        environ, tokens = request.environ, self._tokens
-        claim = tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
+            self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2])
+        environ = request.environ
+        claim = self._tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
         if claim is None:
-            claim = self._find_claim(app, request, runtime, tokens)
-        environ[self._session_key] = session = runtime.manager.open(claim, request)
-        is_fading = runtime.manager.is_fading
-        if claim is not None and is_fading is not None and is_fading(claim.sid, now=session.came_at):
-            self._note_early(app, request, session)
+            claim = self._find_claim(app, request, runtime)
+        manager = runtime.manager
+        environ[self._session_key] = session = manager.open(claim, request)
+        if claim is not None and claim.fades_at <= session.came_at:
+            claim.fades_at = manager.fades_at(claim.sid)
+            if claim.fades_at <= session.came_at:
+                self._note_early(app, request, session)
         return session
 
     def _prepare(self, app: Flask) -> Runtime:
         """Do what is to be done before the first request of a process, and when the keys or the cookie's name have
         changed since the last one.
         """
-        runtime = self._runtime()
+        runtime, self._process = self._runtime(), getpid()
+        self._asks_for_key = not isinstance(getattr(type(app), "secret_key", None), ConfigAttribute)
         if runtime.peers is not None and app.secret_key:
             runtime.peers.join(app.secret_key)
         self._tokens_of(app).by_header.clear()
         self._activity = ActivityRule(runtime.settings.activity, views=app.view_functions, blueprints=app.blueprints)
-        runtime.manager.judge_by(self._is_activity, strays=runtime.strays)
-        if runtime.manager.is_fading is not None:  # There a look at the session when it is opened does instead.
+        runtime.manager.judge_by(self._activity.counts, strays=runtime.strays)
+        if runtime.manager.is_near:  # There a look at the session when it is opened does instead.
             hooks = app.url_value_preprocessors
             hooks[None] = [hook for hook in hooks.get(None, ()) if hook != self.note_arrival]
         return runtime
 
-    def _find_claim(self, app: Flask, request: Request, runtime: Runtime, tokens: Tokens) -> Claim | None:
+    def _find_claim(self, app: Flask, request: Request, runtime: Runtime) -> Claim | None:
         """Return what the token claims that the request shows; None without one that is this application's."""
+        if self._process != getpid():  # No request of this process came here before.
+            self._prepare(app)
+        tokens = self._tokens
         token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
         if token is None:
             return None
@@ -156,22 +166,24 @@ class IdleSessionInterface(SessionInterface):
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
         session: Session | None = request.environ.get(self._session_key)
         if session is not None and session.claim is not None:
-            session.is_active = self._is_activity(session)
+            session.is_active = self._activity.counts(session.request)
             if session.is_active:
                 self._runtime().manager.note_arrival(session)
 
     def _note_early(self, app: Flask, request: Request, session: Session) -> None:
         """Note activity when a session is opened that may end before its view does: the route is looked for now."""
         try:
-            with suppress(HTTPException):
+            try:
                 adapter = app.create_url_adapter(request)
                 if adapter is not None:
                     request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
-            session.is_active = self._activity.counts(request)
+            except HTTPException as error:
+                request.routing_exception = error
+            session.is_active = self._activity.counts(request) is not False
         except Exception:  # A converter of the application's: Flask is about to meet the same, or it needs the session.
             return
         finally:
-            request.url_rule = request.view_args = None
+            request.url_rule = request.view_args = request.routing_exception = None
         if session.is_active:
             self._runtime().manager.note_arrival(session)
 
@@ -187,7 +199,7 @@ class IdleSessionInterface(SessionInterface):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime, active = self._running or self._runtime(), session.is_active
         if active is None:
-            active = self._is_activity(session) is not False
+            active = self._activity.counts(session.request) is not False
         claims = runtime.claims
         try:
             saved = runtime.manager.save(session, active=active)
@@ -229,15 +241,6 @@ class IdleSessionInterface(SessionInterface):
     def is_null_session(self, obj: object) -> bool:
         # What is none is found at once. Each response asks, and a mapping's isinstance() is slow to say no.
         return obj.__class__ is not Session and isinstance(obj, self.null_session_class)
-
-    def _is_activity(self, session: Session) -> bool | None:
-        """Return whether the request that carries the session is activity; None where its route is not known yet, or
-        none is sought (a WebSocket's event).
-        """
-        request: Any = session.request
-        if request is None or request.url_rule is None and request.routing_exception is None:
-            return None
-        return self._activity.counts(request)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         assert session.claim is not None

@@ -23,11 +23,8 @@ class Keeper(Protocol):
     def now(self) -> float:
         """Return the present instant."""
 
-    def arrival(self) -> float:
-        """Return the instant of a request that comes now: after every revocation before it."""
-
-    def look(self, session: Any) -> None:
-        """Have the session adopt the live record that its claim opens, or None: its request looks at it."""
+    def look(self, session: Any) -> Record | None:
+        """Return the live record that the session's claim opens, or None: its request looks at it."""
 
     def reload(self, claim: Claim) -> Record | None:
         """Return the live record that the claim opens now, or None."""

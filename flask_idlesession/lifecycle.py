@@ -4,6 +4,8 @@ import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
+from typing import cast
 
 from .cleaner import cleaner
 from .clock import Clock
@@ -28,6 +30,7 @@ from .record import SessionInfo
 from .signals import session_created
 from .signals import session_loaded
 from .signals import tell
+from .store import is_in_place_of
 from .store import Near
 from .store import Store
 from .store import UnreadableRecord
@@ -63,11 +66,15 @@ class Lifecycle:
         self.guard: Guard | None = None
         self._sender = weakref.ref(sender)
         self._is_bounded = bool(getattr(store, "bounded", False))
-        self._visited = store if isinstance(store, Visited) else None
+        may_visit = isinstance(store, Visited) and is_in_place_of(store, "visit", "load", "commit")
+        self._visited = cast(Visited, store) if may_visit else None
         #: Whether the store touches and returns a session in one step, and each request touches.
         self.visits = self._visited is not None and not policy.touch_interval
         touches_alone = self.visits and policy.rotation_interval is None
-        self._near = store if touches_alone and isinstance(store, Near) else None
+        is_near = isinstance(store, Near) and is_in_place_of(store, "fades_at", "load")
+        #: The store, if a session in it can be looked at without a way to a server.
+        self.near = cast(Near, store) if is_near else None
+        self._touches_alone = touches_alone and is_near and is_in_place_of(store, "touch", "commit")
         self._refresh_for = policy.refreshed(0.0) if policy.refresh_each_request else None
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
@@ -90,7 +97,7 @@ class Lifecycle:
             return None
         return record if record.opens_to(claim.holder, now=now) else None
 
-    def visit(self, claim: Claim, *, now: float) -> Record | None:
+    def visit(self, claim: Claim, now: float) -> Record | None:
         """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
         assert self._visited is not None
         pruner = self.pruner
@@ -108,17 +115,23 @@ class Lifecycle:
             pruner.note(record.expires_at)
         return record if self.guard is None and not session_loaded.receivers else self._admit(claim, record)
 
+    def fades_at(self, sid: SessionId) -> float:
+        """Return the instant from which little life is left to a session, so that a view might outlive it; infinite
+        where it would take a way to a server to know that.
+        """
+        return inf if self.near is None else self.near.fades_at(sid)
+
     def touch_alone(self, claim: Claim) -> bool:
         """Touch the session of an active request that asks nothing of it, if that takes no way to a server, and there
         is nothing else to do; return whether it was done.
         """
-        near, pruner = self._near, self.pruner
-        if near is None or session_loaded.receivers or pruner.condemned:
+        near, pruner = self.near, self.pruner
+        if near is None or not self._touches_alone or session_loaded.receivers or pruner.condemned:
             return False
         now = self.now()
         if now >= pruner.due or cleaner.thread is None:
             pruner.prune_few(now=now)
-        return near.touch(claim.sid, holder=claim.holder, now=now)
+        return near.touch(claim.sid, claim.holder, now)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""

@@ -35,7 +35,6 @@ from .saver import Saver
 from .session import check_key
 from .session import check_user_id
 from .session import Session
-from .store import Near
 from .store import Store
 from .stores.memory import MemoryStore
 
@@ -91,8 +90,7 @@ class SessionManager:
         self.abandon, self.ending = lifecycle.abandon, lifecycle.ending
         self.look, self.admit, self.save = self._saver.look, self._saver.admit, self._saver.save
         self.note_arrival = self._saver.note_arrival
-        #: Tells whether little life is left to a session; None where that would take a way to a server.
-        self.is_fading = self.store.is_fading if isinstance(self.store, Near) else None
+        self.fades_at = lifecycle.fades_at
         self.sessions_of, self.revoke = self._revocation.sessions_of, self._revocation.revoke
         self.revoke_user, self.revoke_all = self._revocation.revoke_user, self._revocation.revoke_all
         self.revoke_where, self.arrival = self._revocation.revoke_where, self._revocation.arrival
@@ -112,11 +110,17 @@ class SessionManager:
 
     def open(self, claim: Claim | None, request: object = None) -> Session:
         """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
-        return Session(self, claim, request)
+        now = self.now()
+        return Session(self, claim, request, now if now > self._revocation.revoked_at else self._revocation.arrival())
 
-    def judge_by(self, activity: Callable[[Session], bool | None], *, strays: "Strays | None") -> None:
-        """Let ``activity`` tell of each session whether the request that carries it is its user's activity (None: too
-        early to say), and let ``strays`` hear of the claims of active requests that open nothing.
+    @property
+    def is_near(self) -> bool:
+        """Whether a session can be looked at without a way to a server."""
+        return self._lifecycle.near is not None
+
+    def judge_by(self, activity: Callable[[Any], bool | None], *, strays: "Strays | None") -> None:
+        """Let ``activity`` tell of what carries a session whether that is its user's activity (None: too early to
+        say), and let ``strays`` hear of the claims of active requests that open nothing.
         """
         self._saver.activity, self._saver.strays = activity, strays
 

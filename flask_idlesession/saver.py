@@ -8,6 +8,7 @@ from enum import Enum
 from itertools import islice
 from math import inf
 from math import isfinite
+from typing import Any
 from typing import TYPE_CHECKING
 
 from . import csrf_tokens
@@ -80,36 +81,36 @@ class Saver:
         self._revocation = revocation
         self._policy = lifecycle.policy
         self._store = lifecycle.store
+        self._now = lifecycle.now
         # When which session was logged out, for a few seconds. A hint, so no lock guards it.
         self._logged_out: dict[SessionId, float] = {}
         #: Tells whether the request that carries a session is its user's activity; None while nobody can know.
-        self.activity: Callable[[Session], bool | None] = _unknown
+        self.activity: Callable[[Any], bool | None] = _unknown
         #: Hears of claims that open nothing.
         self.strays: Strays | None = None
 
-    def look(self, session: Session) -> None:
-        """Have the session adopt what its claim opens, at the first look of its view or at the latest when it is
-        saved. An active request touches it with that, where the store can do both in one step.
+    def look(self, session: Session) -> Record | None:
+        """Return what the session's claim opens, at the first look of its view or at the latest when it is saved. An
+        active request touches it with that, where the store can do both in one step.
         """
-        claim = session.claim
+        claim, lifecycle = session.claim, self._lifecycle
         if claim is None:
-            session.adopt(None)
-            return
+            return None
         is_active = session.is_active
         if is_active is None:
-            session.is_active = is_active = self.activity(session)
+            session.is_active = is_active = self.activity(session.request)
         if not is_active:
-            session.adopt(self._lifecycle.load(claim))
-            return
-        now = self._lifecycle.now()
-        if self._lifecycle.visits:
-            session.adopt(self._lifecycle.visit(claim, now=now))
+            return lifecycle.load(claim)
+        now = self._now()
+        if lifecycle.visits:
+            record = lifecycle.visit(claim, now)
             session.is_touched = True
         else:
-            session.adopt(self._lifecycle.load(claim))
+            record = lifecycle.load(claim)
         session.seen_at = now
-        if session.record is None and self.strays is not None:
+        if record is None and self.strays is not None:
             self.strays.note(claim.sid, now=now)
+        return record
 
     def note_arrival(self, session: Session) -> None:
         """Count an arriving request as activity before its view runs: the session was live when its user came, so
@@ -129,7 +130,9 @@ class Saver:
         if session.seen_at is None:
             session.seen_at = session.came_at
         now = session.seen_at
-        if record is None or session.is_touched or not self._policy.touches_at_once(record.info, now=now):
+        if record is None or session.is_touched or self._policy.may_wait(record.info, now=now):
+            return
+        if not self._policy.touches_at_once(record.info, now=now):
             return
         seen = self._policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
@@ -145,23 +148,26 @@ class Saver:
 
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
-        is_unchanged = session.is_unchanged
-        if is_unchanged and (not active or session.claim is None):
-            return _KEPT
+        claim = session.claim
         if not session.is_loaded:
-            claim = session.claim
-            if not active or claim is None or (is_unchanged and self._lifecycle.touch_alone(claim)):
+            if claim is None or not active:
+                return _KEPT
+            if not session.modified and not session.intends and self._lifecycle.touch_alone(claim):
                 return _KEPT
             session.is_active = True
             try:
-                self.look(session)
+                session.load()
             except StoreError:
                 return _KEPT
+        is_unchanged = session.is_unchanged
+        if is_unchanged and (not active or claim is None):
+            return _KEPT
         record = session.record
-        if not active or self._has_noted(session, record):
+        is_plain = record is None or record.is_plain
+        if not active or claim is None or self._has_noted(session, None if is_plain else record):
             if is_unchanged:
-                return _KEPT if record is None or record.is_plain or not self._is_refreshed(record) else Saved.REFRESHED
-            delta = None if record is None or record.is_permanent else session.plain_delta()
+                return _KEPT if is_plain or not self._is_refreshed(record) else Saved.REFRESHED
+            delta = None if record is None or not is_plain and record.is_permanent else session.plain_delta()
             if delta is not None:
                 return self._save_values(session, delta) if delta else _KEPT
         saved = self._save(session, active=active)
@@ -196,24 +202,22 @@ class Saver:
     # The steps of save().
 
     def _has_noted(self, session: Session, record: Record | None) -> bool:
-        """Whether what there is to store of a request that asks for nothing is stored already."""
-        if session.claim is None:
-            return True
+        """Whether what there is to store of an active request that asks for nothing is stored already; of one without
+        a ``record`` that may have labels there is nothing but the touch.
+        """
         if not session.is_touched or self._policy.rotation_interval is not None:
             return False
-        now = self._lifecycle.now()
-        if not self._is_touched(session, now):
+        now = self._now()
+        if not 0 <= now - (session.seen_at or 0.0) < _BRIEF:
             return False
-        if record is None or record.is_plain or not record.has_user:
-            return True
-        return not self._label(session, record.info, now=now)
+        return record is None or not record.has_user or not self._label(session, record.info, now=now)
 
     def _save_values(self, session: Session, delta: Delta) -> Saved:
         """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""
         claim = session.claim
         assert claim is not None
         change = Change(holder=claim.holder, delta=delta)
-        if self._store.commit(claim.sid, change, now=self._lifecycle.now()) is not _DONE:
+        if self._store.commit(claim.sid, change, now=self._now()) is not _DONE:
             return self._drop(session, delta)
         session.settle_values(delta)
         return _KEPT
@@ -295,6 +299,8 @@ class Saver:
             return self._drop(session, change.delta)
         after = record.apply(change, now=now)
         self._lifecycle.pruner.note(after.expires_at)
+        if change.shortens:
+            claim.fades_at = 0.0
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
             return self._finish_log_in(session, after, rotated)
@@ -461,5 +467,5 @@ class Saver:
         return {name: value for name, value in labels.items() if value != known.get(name)}
 
 
-def _unknown(session: Session) -> bool | None:
+def _unknown(request: object) -> bool | None:
     return None

@@ -20,6 +20,7 @@ from .concurrency import modify
 from .concurrency import RESERVED
 from .concurrency import visible
 from .errors import DecodeError
+from .errors import EncodeError
 from .errors import IdleSessionError
 from .errors import StoreError
 from .errors import TooManySessions
@@ -67,27 +68,6 @@ class Intents:
     own: dict[str, bytes | None] | None = None
 
 
-class _OwnIntents:
-    """Gives each session intents of its own when they are first looked at: most requests have none."""
-
-    def __get__(self, session: "Session", owner: type) -> Intents:
-        session.__dict__["intents"] = intents = Intents()
-        return intents
-
-
-class _RecordAfter:
-    """Makes the record that a session has after values were saved, should anybody look: most requests end then."""
-
-    def __get__(self, session: "Session", owner: type) -> Record | None:
-        before = session.__dict__.pop("_before", None)
-        record = None
-        if before is not None:
-            record, delta = before
-            record = record.holding(merged(record.values, delta))
-        session.__dict__["record"] = record
-        return record
-
-
 class Session(SessionMixin):
     """A mutable mapping of str to values, stored under one key each.
 
@@ -97,46 +77,73 @@ class Session(SessionMixin):
     ``claim`` is the right to it.
     """
 
-    # Most requests leave these as they are, so they are the class's until one does not.
-    accessed = False
-    modified = False
-    record: Record | None = _RecordAfter()  # type: ignore[assignment]
-    intents: Intents = _OwnIntents()  # type: ignore[assignment]
-    #: Whether its request is activity; None until that is known.
-    is_active: bool | None = None
-    #: When the request that carries this session counted as activity; None as long as it did not.
-    seen_at: float | None = None
-    #: Whether that is noted in the store already.
-    is_touched = False
-    #: Whether it has a token that its holder was not told yet.
-    is_unsent = False
-    #: Whether a response of this request got the token, which may have been thrown away.
-    was_sent = False
-    _is_exclusive = False
-    #: The keys that the view sees, with their values or _UNREAD; None until it looks.
-    _live: dict[str, Any] | None = None
-    #: The same where all of it was saved: whoever looks again gets the same objects.
-    _saved: dict[str, Any] | None = None
-    #: The record before values were saved, and these, as long as nobody looked at the record after.
-    _before: tuple[Record, Delta]
+    # By slots, for Python 3.11 is slow to find what an instance has in place of its class.
+    __slots__ = (
+        "keeper",
+        "shown",
+        "claim",
+        "request",
+        "came_at",
+        "is_loaded",
+        "is_active",
+        "seen_at",
+        "is_touched",
+        "is_unsent",
+        "was_sent",
+        "accessed",
+        "modified",
+        "_is_exclusive",
+        "_record",
+        "_written",
+        "_intents",
+        "_live",
+        "_saved",
+        "_stored",
+        "_encoded",
+        "_suspects",
+    )
     _stored: Mapping[str, bytes]
     _encoded: dict[str, bytes]
     _suspects: dict[str, None]
 
-    def __init__(self, keeper: Keeper, claim: Claim | None = None, request: object = None) -> None:
-        self._keeper = keeper
-        self.claim = self._shown = claim
+    def __init__(self, keeper: Keeper, claim: Claim | None, request: Any, came_at: float) -> None:
+        self.keeper = keeper
+        #: The right that its request came with, and the one that its holder has by now.
+        self.shown = self.claim = claim
         #: What carries the session, until it is saved.
         self.request = request
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
-        self.came_at = keeper.arrival()
+        self.came_at = came_at
         #: Whether the store was asked.
         self.is_loaded = claim is None
+        #: Whether its request is activity; None until that is known.
+        self.is_active: bool | None = None
+        #: When the request that carries this session counted as activity; None as long as it did not.
+        self.seen_at: float | None = None
+        #: Whether that is noted in the store already.
+        self.is_touched = False
+        #: Whether it has a token that its holder was not told yet.
+        self.is_unsent = False
+        #: Whether a response of this request got the token, which may have been thrown away.
+        self.was_sent = False
+        self.accessed = self.modified = self._is_exclusive = False
+        # The record, and what was saved of its values since it was looked at.
+        self._record: Record | None = None
+        self._written: Delta | None = None
+        self._intents: Intents | None = None
+        # The keys that the view sees, with their values or _UNREAD; None until it looks.
+        self._live: dict[str, Any] | None = None
+        # The same where all of it was saved: whoever looks again gets the same objects.
+        self._saved: dict[str, Any] | None = None
 
     # The mapping.
 
     def __getitem__(self, key: str) -> Any:
-        value = self._look()[key]
+        self.accessed = True
+        live = self._live
+        if live is None:
+            live = self._lay_out()
+        value = live[key]
         return self._read(key) if value is _UNREAD else value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -149,9 +156,16 @@ class Session(SessionMixin):
             return default
 
     def __setitem__(self, key: str, value: Any) -> None:
-        check_key(key)
-        live = self._look()
-        data = self._keeper.codec.encode(value, path=f"session[{key!r}]")
+        if type(key) is not str or key.startswith(RESERVED) or not key.isascii():
+            check_key(key)
+        self.accessed = True
+        live = self._live
+        if live is None:
+            live = self._lay_out()
+        try:
+            data = self.keeper.codec.encode(value)
+        except EncodeError:  # It is to name the path; to make one for each value would take as long as to encode it.
+            data = self.keeper.codec.encode(value, path=f"session[{key!r}]")
         if type(value) in ATOMS:
             self._encoded[key] = data
         else:
@@ -213,7 +227,7 @@ class Session(SessionMixin):
             self._look()
         record, is_loaded = self.record, self.is_loaded
         self.adopt(None)
-        self._unfold()
+        self._lay_out()
         self.record = record
         self.intents = Intents(end=record is not None or not is_loaded)
         self.modified = True
@@ -241,10 +255,10 @@ class Session(SessionMixin):
         def change_value(stored: bytes | None) -> bytes:
             nonlocal value
             data = unsaved.get(key, stored)
-            value = fn(default if data is None else self._keeper.codec.decode(data))
-            return self._keeper.codec.encode(value, path=f"session[{key!r}]")
+            value = fn(default if data is None else self.keeper.codec.decode(data))
+            return self.keeper.codec.encode(value, path=f"session[{key!r}]")
 
-        data = modify(self._keeper, self.claim, key, change_value, stored=self._stored.get(key))
+        data = modify(self.keeper, self.claim, key, change_value, stored=self._stored.get(key))
         self[key] = value
         self._note_stored({key: data})
         return value
@@ -267,13 +281,13 @@ class Session(SessionMixin):
         if self.new or self.claim is None or self._is_exclusive:
             yield self  # Nobody else knows of it; or a block around this one has the right already.
             return
-        right = Lease(self._keeper, self.claim, seconds=lease)
+        right = Lease(self.keeper, self.claim, seconds=lease)
         self.adopt(right.take(self.delta(), timeout=timeout))
         self._is_exclusive = True
         try:
             yield self
         except BaseException:
-            if not self._keeper.policy.save_on_error:
+            if not self.keeper.policy.save_on_error:
                 self.forget_changes()
             raise
         finally:
@@ -329,7 +343,7 @@ class Session(SessionMixin):
         """
         if self.intents.idle_timeout is not None:
             return self.intents.idle_timeout
-        policy = self._keeper.policy
+        policy = self.keeper.policy
         if self.new or self.record is None:
             return policy.idle_timeout_for(self.user_id)
         return self.record.info.idle_timeout - policy.stored(0.0)
@@ -348,7 +362,7 @@ class Session(SessionMixin):
             return None
         info = self.record.info
         if self.seen_at is not None:
-            info = self._keeper.policy.seen(info, now=self.seen_at)
+            info = self.keeper.policy.seen(info, now=self.seen_at)
         return replace(info, user_id=self.user_id, idle_timeout=self.idle_timeout)
 
     @property
@@ -356,7 +370,7 @@ class Session(SessionMixin):
         """Seconds until this session is over, if nothing more happens. A request that counts as activity
         is counted already; a passive one (a poll) sees the time run down.
         """
-        policy, now = self._keeper.policy, self._keeper.now()
+        policy, now = self.keeper.policy, self.keeper.now()
         info = self.info
         if info is None:
             new = policy.begin(now=now, permanent=bool(self.peek("_permanent")), lifetime=self.intents.lifetime)
@@ -405,7 +419,7 @@ class Session(SessionMixin):
             intents.idle_timeout = idle_timeout
         self.modified = True
         try:
-            self._keeper.admit(self)
+            self.keeper.admit(self)
         except TooManySessions:
             if switches:
                 self.adopt(self.record)
@@ -419,29 +433,60 @@ class Session(SessionMixin):
         """
         if not self.new:
             after = None if self.user_id is not None else self.get_own(AFTER)
-            return None if after is None else self._keeper.ending(SessionId(bytes=after))
-        if self._shown is None or self.intents.end:
+            return None if after is None else self.keeper.ending(SessionId(bytes=after))
+        if self.shown is None or self.intents.end:
             return None
-        return self._keeper.ending(self._shown.sid)
+        return self.keeper.ending(self.shown.sid)
 
     # For the manager.
+
+    @property
+    def record(self) -> Record | None:
+        """The session as it was loaded or last saved; None while nothing is stored."""
+        if self._written is not None:  # Made when somebody looks: most requests end with what they wrote.
+            assert self._record is not None
+            self._record = self._record.holding(merged(self._record.values, self._written))
+            self._written = None
+        return self._record
+
+    @record.setter
+    def record(self, record: Record | None) -> None:
+        self._record, self._written = record, None
+
+    @property
+    def intents(self) -> Intents:
+        """What the request asks for beside the values."""
+        if self._intents is None:  # Most ask for nothing.
+            self._intents = Intents()
+        return self._intents
+
+    @intents.setter
+    def intents(self, intents: Intents) -> None:
+        self._intents = intents
+
+    @property
+    def intends(self) -> bool:
+        """Whether the request asks for anything beside the values."""
+        return self._intents is not None and self._intents != Intents()
 
     def load(self) -> Record | None:
         """Ask the store, once; return the record."""
         if not self.is_loaded:
-            self._keeper.look(self)
+            self.adopt(self.keeper.look(self))
         return self.record
 
     def peek(self, key: str) -> Any:
         """Return a value that the view assigned or read, without this being a look of the view's."""
-        value = self._unfold().get(key)
+        live = self._lay_out() if self._live is None else self._live
+        value = live.get(key)
         return self._read(key) if value is _UNREAD else value
 
     def wrote(self, key: str) -> bool:
         """Return whether the view assigned or removed this key."""
-        if self._live is None and self._saved is None:
-            return False
-        self._unfold()
+        if self._live is None:
+            if self._saved is None:
+                return False
+            self._lay_out()
         return key in self._suspects
 
     def get_own(self, key: str) -> bytes | None:
@@ -459,22 +504,20 @@ class Session(SessionMixin):
     @property
     def is_empty(self) -> bool:
         """Whether no key is left."""
-        return not self._unfold()
+        return not (self._lay_out() if self._live is None else self._live)
 
     @property
     def is_unchanged(self) -> bool:
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
         if self.modified or self.is_unsent or self._saved is not None or (self._live is not None and self._suspects):
             return False
-        return "intents" not in self.__dict__ or self.intents == Intents()
+        return self._intents is None or not self.intends
 
     def plain_delta(self) -> dict[str, bytes | None] | None:
         """Return the delta if what some keys hold is all that there is to save, and some are left; else None."""
         if not self._live or self.is_unsent or "_permanent" in self._suspects:
             return None
-        if "intents" in self.__dict__ and self.intents != Intents():
-            return None
-        return self.delta()
+        return None if self._intents is not None and self.intends else self.delta()
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -485,7 +528,7 @@ class Session(SessionMixin):
         delta: dict[str, bytes | None] = {}
         if self._live is None and self._saved is None:
             return delta
-        live = self._live or self._unfold()
+        live = self._lay_out() if self._live is None else self._live
         for key in self._suspects:
             if key not in live:
                 if key in self._stored:
@@ -493,7 +536,7 @@ class Session(SessionMixin):
                 continue
             data = self._encoded.get(key)
             if data is None:
-                data = self._keeper.codec.encode(live[key], path=f"session[{key!r}]")
+                data = self.keeper.codec.encode(live[key], path=f"session[{key!r}]")
             if data != self._stored.get(key):
                 delta[key] = data
         return delta
@@ -507,15 +550,13 @@ class Session(SessionMixin):
     def settle(self, record: Record | None, claim: Claim | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
-        self.__dict__.pop("intents", None)
+        self._intents = None
         if self._live is not None:
             self._saved, self._live = self._live, None
 
     def settle_values(self, delta: Delta) -> None:
         """Note that this much was saved, and nothing else was to be. The view's objects stay."""
-        assert self.record is not None
-        self._before = self.record, delta
-        del self.record
+        self._written = delta
         self._saved, self._live = self._live, None
 
     def forget_changes(self) -> None:
@@ -526,36 +567,38 @@ class Session(SessionMixin):
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
         self.accessed = True
-        if self._live is not None:
-            return self._live
-        if not self.is_loaded:
-            self._keeper.look(self)
-        return self._unfold()
+        return self._lay_out() if self._live is None else self._live
 
-    def _unfold(self) -> dict[str, Any]:
-        """Return the live keys, which are laid out when they are first asked for."""
-        if self._live is None:
-            self._stored = {} if self.record is None else visible(self.record.values)
-            self._encoded = {}
-            self._suspects = {}
-            if self._saved is None:
-                self._live = dict.fromkeys(self._stored, _UNREAD)
-            else:
-                self._live, self._saved = self._saved, None
-                for key, value in self._live.items():
-                    if value is not _UNREAD and type(value) not in ATOMS:
-                        self._suspects[key] = None
-        return self._live
+    def _lay_out(self) -> dict[str, Any]:
+        """Lay out the keys that there are, and return them; ask the store first if that was not done yet."""
+        if self.is_loaded:
+            record = self._record if self._written is None else self.record
+        else:
+            self._record = record = self.keeper.look(self)
+            self.is_loaded = True
+        stored = {} if record is None else record.values
+        if RESERVED in " ".join(stored):  # One look at all of them: most sessions have none such.
+            stored = visible(stored)
+        self._stored, self._encoded, self._suspects = stored, {}, {}
+        if self._saved is None:
+            self._live = live = dict.fromkeys(stored, _UNREAD)
+        else:
+            self._live = live = self._saved
+            self._saved = None
+            for key, value in live.items():
+                if value is not _UNREAD and type(value) not in ATOMS:
+                    self._suspects[key] = None
+        return live
 
     def _read(self, key: str) -> Any:
         try:
-            value = self._keeper.codec.decode(self._stored[key])
+            value = self.keeper.codec.decode(self._stored[key])
         except DecodeError as error:
             if self.claim is not None:
-                self._keeper.abandon(self.claim, error)
+                self.keeper.abandon(self.claim, error)
             self.adopt(None)
             raise KeyError(key) from error
-        (self._live or self._unfold())[key] = value
+        (self._lay_out() if self._live is None else self._live)[key] = value
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value

@@ -91,10 +91,21 @@ class Visited(Protocol):
 class Near(Protocol):
     """What a store may do besides where it takes no way to a server."""
 
-    def is_fading(self, sid: SessionId, *, now: float) -> bool:
-        """Return whether the session is live, and less than half of its idle timeout is left to it."""
+    def fades_at(self, sid: SessionId) -> float:
+        """Return the instant from which less than half of its idle timeout is left to the session, should nothing
+        happen before; infinite if there is none.
+        """
 
-    def touch(self, sid: SessionId, *, holder: bytes, now: float) -> bool:
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
         """Touch the session if that is all there is to note of its activity: it is live and nobody's, ``holder`` is
         the digest of its secret, and it is not permanent. Return whether that was done.
         """
+
+
+def is_in_place_of(store: Store, shortcut: str, *steps: str) -> bool:
+    """Return whether a store that has a shortcut means it to be taken in the place of these methods: one that changes
+    what a method does, and leaves the shortcut as it inherited it, does not.
+    """
+    places = [getattr(store, "__dict__", {}), *map(vars, type(store).__mro__)]
+    found = {name: next(depth for depth, names in enumerate(places) if name in names) for name in (shortcut, *steps)}
+    return found.pop(shortcut) <= min(found.values())

@@ -23,6 +23,10 @@ from flask_idlesession import interface
 from flask_idlesession import log_in
 from flask_idlesession import log_out
 from flask_idlesession import passive
+from flask_idlesession.ids import SessionId
+from flask_idlesession.record import Change
+from flask_idlesession.record import Outcome
+from flask_idlesession.record import Record
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.testing import FakeClock
 
@@ -570,11 +574,28 @@ def test_a_slow_view_is_activity_once_more_when_it_ends(app: Flask, clock: FakeC
 # When little life is left: the session was live when its user came.
 
 
-@pytest.fixture(params=["memory", "memory that is asked like a server"])
-def slow_app(request: pytest.FixtureRequest, app: Flask, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Flask:
+class FarStore(MemoryStore):
+    """Says nothing of what its sessions are but when it is asked for one, as a server does."""
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        return super().load(sid, now=now)
+
+    def visit(self, sid: SessionId, **how: Any) -> Record | None:
+        return super().visit(sid, **how)
+
+
+class PlainStore(FarStore):
+    """Has no other way to read and to touch than the contract's."""
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        return super().commit(sid, change, now=now)
+
+
+@pytest.fixture(params=[MemoryStore, FarStore, PlainStore])
+def slow_app(request: pytest.FixtureRequest, clock: FakeClock) -> Flask:
     """An application whose views take a while, also where its store cannot tell in passing how much life is left."""
-    if request.param != "memory":
-        monkeypatch.delattr(MemoryStore, "is_fading")
+    app = make_app(clock, IDLESESSION_STORE=request.param())
+    assert app.extensions["idlesession"].manager.is_near is (request.param is MemoryStore)
 
     @app.get("/slow/<what>")
     def slow(what: str) -> str:
@@ -631,6 +652,45 @@ def test_a_converter_may_look_at_the_session(slow_app: Flask, clock: FakeClock) 
     for wait in (10, 1799, 1799):
         clock.advance(wait)
         assert client.get("/mine/x").text == "x 1"
+
+
+def test_what_is_known_of_a_sessions_end_is_forgotten_when_it_gets_another(app: Flask, clock: FakeClock) -> None:
+    @app.get("/hurry")
+    def hurry() -> str:
+        session.idle_timeout = 60
+        return "hurry"
+
+    @app.get("/slow")
+    def slow() -> str:
+        clock.advance(29)
+        return str(session.get("a"))
+
+    client = app.test_client()
+    client.get("/set/a/1")
+    client.get("/get/a")
+    client.get("/hurry")
+    clock.advance(59)
+    assert client.get("/slow").text == "1"
+
+
+def test_an_application_may_have_a_secret_key_of_its_own_way(clock: FakeClock) -> None:
+    class Rotating(Flask):
+        @property  # type: ignore[override]
+        def secret_key(self) -> str:
+            return keys[-1]
+
+    keys = ["the first key of all", "the second key of all"]
+    app = Rotating(__name__)
+    IdleSession(app, clock=clock)
+    app.add_url_rule("/set", "set", view_func=lambda: session.update(a=1) or "set", methods=["POST"])
+    app.add_url_rule("/get", "get", view_func=lambda: str(session.get("a")))
+    client = app.test_client()
+    client.post("/set")
+    assert client.get("/get").text == "1"
+    keys.append("the third key of all")
+    assert client.get("/get").text == "None"
+    keys.pop()
+    assert client.get("/get").text == "1"
 
 
 def test_a_request_leaves_no_circle_for_the_garbage_collector(app: Flask) -> None:

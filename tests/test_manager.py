@@ -534,3 +534,26 @@ def test_the_cleaner_forgets_within_a_second_by_the_real_clock() -> None:
         session_ended.connect(hear, manager)
         manager.create({"a": 1})
         assert ended.wait(1.05) and len(store) == 0
+
+
+@pytest.mark.parametrize("changed", ["load", "commit"])
+def test_no_shortcut_passes_by_what_a_stores_subclass_does(clock, changed):
+    asked = []
+
+    def ask(store, *args, **kwargs):
+        asked.append(changed)
+        return getattr(MemoryStore, changed)(store, *args, **kwargs)
+
+    kind = type("Changed", (MemoryStore,), {changed: ask})
+    with SessionManager(kind(), clock=clock) as manager:
+        opened = manager.open(None)
+        opened["a"] = 1
+        manager.save(opened, active=True)
+        for look in (True, False):
+            clock.advance(1)
+            asked.clear()
+            again = manager.open(opened.claim)
+            again.is_active = True
+            assert not look or again["a"] == 1
+            manager.save(again, active=True)
+            assert asked, f"look={look}"

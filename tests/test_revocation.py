@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask import session
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -577,6 +578,7 @@ def interval_manager(clock: FakeClock, idle: float, interval: float, lifetime: f
         st.tuples(st.integers(0, 30).map(lambda n: n / 20), st.sampled_from(["look", "passive", "write"])), max_size=25
     ),
 )
+@example(60.0, 0.5, [(step, "look") for step in (0.5, 1.1, *[1.45] * 5, 0.45)])  # Near its lifetime's end.
 def test_a_session_never_ends_early_and_ends_an_interval_late_at_most(
     idle: float, share: float, schedule: list[tuple[float, str]]
 ) -> None:

@@ -106,8 +106,8 @@ class JournalStore(MemoryStore):
             self._journal.note_touch(sid.int)
         return record
 
-    def touch(self, sid: SessionId, *, holder: bytes, now: float) -> bool:
-        was_touched = super().touch(sid, holder=holder, now=now)
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        was_touched = super().touch(sid, holder, now)
         if was_touched:
             self._journal.note_touch(sid.int)
         return was_touched

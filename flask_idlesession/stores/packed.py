@@ -28,8 +28,8 @@ _INSTANT, _INSTANTS = Struct("<d"), Struct("<dd")
 _SHORT = Struct("<f")
 _FORMER = Struct("<32sd")
 _SIZE = Struct("<H")
-_ODD_TIMEOUT, _OWN_CREATION, _PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
-_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | _PERMANENT
+_ODD_TIMEOUT, _OWN_CREATION, PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
+_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | PERMANENT
 _UP_TO_USER = HAS_USER - 1
 #: So much of a packed record, from its front, are the times that all of them have.
 TIMES_SIZE = _TIMES.size + _SHORT.size
@@ -37,7 +37,7 @@ TIMES_SIZE = _TIMES.size + _SHORT.size
 MARKS_AT = _HEAD.size - 1
 _DIGEST_AT = MARKS_AT - 32
 _NEVER = _INSTANT.pack(inf)
-_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (_PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
+_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
 #: Where a part is, by the marks of those before it.
 _AT = tuple(_HEAD.size + sum(size for mark, size in _PARTS if marks & mark) for marks in range(HAS_USER))
 
@@ -53,7 +53,7 @@ _DONE, _GONE = Outcome.DONE, Outcome.GONE
 
 # An info is made by setting its slots: a frozen dataclass's own __init__ takes twice as long, and a flood of ends
 # makes very many.
-_new_info = object.__new__
+_new = object.__new__
 _set_sid, _set_user_id, _set_created_at, _set_last_seen_at, _set_idle_timeout, _set_lifetime_ends_at = (
     getattr(SessionInfo, name).__set__
     for name in ("sid", "user_id", "created_at", "last_seen_at", "idle_timeout", "lifetime_ends_at")
@@ -69,13 +69,10 @@ class PackedRecord(Record):
     # A frozen dataclass makes each assignment a call; here only __init__ and what is kept of a look assign.
     __setattr__, __delattr__ = object.__setattr__, object.__delattr__
 
+    _sid: SessionId
+    packed: bytes
     _info: SessionInfo | None
     _values: Values | None
-
-    def __init__(self, sid: SessionId, packed: bytes) -> None:
-        self._sid = sid
-        self.packed = packed
-        self._info = self._values = None
 
     @property
     def info(self) -> SessionInfo:
@@ -85,9 +82,13 @@ class PackedRecord(Record):
 
     @property
     def values(self) -> Values:
-        if self._values is None:
-            self._values = engine.unpack_own(self.packed[_values_at(self.packed) :])
-        return self._values
+        values = self._values
+        if values is None:
+            packed = self.packed
+            marks = packed[MARKS_AT]
+            at = _AT[marks] if marks < HAS_USER else _values_at(packed)
+            self._values = values = engine.unpack_own(packed[at:])
+        return values
 
     @property
     def secret_digest(self) -> bytes:
@@ -111,11 +112,11 @@ class PackedRecord(Record):
 
     @property
     def has_user(self) -> bool:
-        return is_logged_in(self.packed)
+        return bool(self.packed[MARKS_AT] & HAS_USER)
 
     @property
     def is_plain(self) -> bool:
-        return not self.packed[MARKS_AT] & (HAS_USER | _PERMANENT)
+        return not self.packed[MARKS_AT] & (HAS_USER | PERMANENT)
 
     def holding(self, values: Values) -> Record:
         return self._plain(values)
@@ -134,9 +135,9 @@ class PackedRecord(Record):
         if change.last_seen_at is not None or change.shortens:
             packed = _times_moved(packed, change, now)
         if not change.delta:
-            return PackedRecord(self._sid, packed)
+            return packed_record(self._sid, packed)
         values = merged(self.values, change.delta)
-        after = PackedRecord(self._sid, packed[: _values_at(packed)] + engine.pack(values, _refuse))
+        after = packed_record(self._sid, packed[: _values_at(packed)] + engine.pack(values, _refuse))
         after._values = values
         return after
 
@@ -149,7 +150,7 @@ class PackedRecord(Record):
         return repr(self._plain(self.values))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PackedRecord, (self._sid, self.packed)
+        return packed_record, (self._sid, self.packed)
 
     def _plain(self, values: Values) -> Record:
         former_digest, former_ends_at = _unpack_former(self.packed)
@@ -160,6 +161,15 @@ class PackedRecord(Record):
             former_digest=former_digest,
             former_ends_at=former_ends_at,
         )
+
+
+def packed_record(sid: SessionId, packed: bytes) -> PackedRecord:
+    """Return the record that was packed so. By the slots, as a record's own ``__init__`` takes twice as long."""
+    record = _new(PackedRecord)
+    record._sid = sid
+    record.packed = packed
+    record._info = record._values = None
+    return record
 
 
 def pack(record: Record) -> bytes:
@@ -185,7 +195,7 @@ def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
     if (
         now >= ends_at
         or now >= seen + (idle_timeout or _odd_timeout(packed))
-        or packed[MARKS_AT] & (HAS_USER | _PERMANENT)
+        or packed[MARKS_AT] & (HAS_USER | PERMANENT)
         or not _equal(packed[_DIGEST_AT:MARKS_AT], holder)
     ):
         return None
@@ -194,21 +204,22 @@ def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
 
 def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
     """Return the record after a change that is simple; None where it is not live, or does not open to the holder."""
-    seen_at = change.last_seen_at
-    if seen_at is not None:
-        after = touched(packed, change.holder, now, now if seen_at > now else seen_at)
+    holder, seen_at, delta = change.holder, change.last_seen_at, change.delta
+    if seen_at is None:
+        after = packed if _opens(packed, holder, now) else None
     else:
-        after = packed if _opens(packed, change.holder, now) else None
-    if after is None or not change.delta:
+        after = touched(packed, holder, now, now if seen_at > now else seen_at)
+    if after is None or not delta:
         return after
-    at = _values_at(after)
+    marks = after[MARKS_AT]
+    at = _AT[marks] if marks < HAS_USER else _values_at(after)
     values = engine.unpack_own(after[at:])
-    for key, data in change.delta.items():
+    for key, data in delta.items():
         if data is None:
             values.pop(key, None)
         else:
             values[key] = data
-    return after[:at] + engine.pack_own(values)  # type: ignore[no-any-return]
+    return after[:at] + engine.pack_own(values)
 
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
@@ -238,13 +249,13 @@ def _times_moved(packed: bytes, change: Change, now: float) -> bytes:
 
 def _refreshed(packed: bytes, seen: float, refresh_by: float) -> bytes:
     marks = packed[MARKS_AT]
-    if marks & _PERMANENT and refresh_by < inf:
-        at = _AT[marks & (_PERMANENT - 1)]
+    if marks & PERMANENT and refresh_by < inf:
+        at = _AT[marks & (PERMANENT - 1)]
         (lifetime_ends_at,) = _unpack_instant(packed, at)
         front = _pack_instants(seen, refresh_by if refresh_by < lifetime_ends_at else lifetime_ends_at)
         instants = _pack_instants(lifetime_ends_at, refresh_by)
         return front + packed[_INSTANTS.size : at] + instants + packed[at + _INSTANTS.size :]
-    if not marks & _PERMANENT and refresh_by == inf:
+    if not marks & PERMANENT and refresh_by == inf:
         return seen_by(packed, seen)
     _, idle_timeout, lifetime_ends_at, _, created_at = _times_of(packed)
     return _with_times(packed, (seen, idle_timeout, lifetime_ends_at, refresh_by, created_at))
@@ -269,7 +280,7 @@ def _front(times: _Times, digest: bytes, marks: int) -> bytes:
         marks |= _OWN_CREATION
         more, lifetime = more + _INSTANT.pack(created_at), 0.0
     if refresh_by < inf:
-        marks |= _PERMANENT
+        marks |= PERMANENT
         more += _pack_instants(lifetime_ends_at, refresh_by)
     return _HEAD.pack(seen, min(lifetime_ends_at, refresh_by), idle_timeout, lifetime, digest, marks) + more
 
@@ -294,8 +305,8 @@ def _times_of(packed: bytes) -> _Times:
     refresh_by = inf
     if marks & _ODD_TIMEOUT:
         idle_timeout = _odd_timeout(packed)
-    if marks & _PERMANENT:
-        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])
+    if marks & PERMANENT:
+        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])
     if marks & _OWN_CREATION:
         return seen, idle_timeout, ends_at, refresh_by, _unpack_instant(packed, _AT[marks & (_OWN_CREATION - 1)])[0]
     return seen, idle_timeout, ends_at, refresh_by, ends_at - lifetime
@@ -308,7 +319,7 @@ def _odd_timeout(packed: bytes) -> float:
 
 def _refresh_by(packed: bytes) -> float:
     marks = packed[MARKS_AT]
-    return _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])[1] if marks & _PERMANENT else inf
+    return _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])[1] if marks & PERMANENT else inf
 
 
 def pack_touch(packed: bytes) -> bytes:
@@ -323,7 +334,7 @@ def with_touch(packed: bytes, touch: bytes) -> bytes:
 
 def is_permanent(packed: bytes) -> bool:
     """Whether the session also ends unless it is refreshed in time."""
-    return bool(packed[MARKS_AT] & _PERMANENT)
+    return bool(packed[MARKS_AT] & PERMANENT)
 
 
 def seen_at(packed: bytes) -> float:
@@ -343,14 +354,10 @@ def expiry(packed: bytes) -> float:
     return idle_at if idle_at < ends_at else ends_at  # type: ignore[no-any-return]
 
 
-def is_fading(packed: bytes, now: float) -> bool:
-    """Whether the session is live, and less than half of its idle timeout is left to it."""
-    seen, ends_at, idle_timeout = _unpack_times(packed)
-    idle_timeout = idle_timeout or _odd_timeout(packed)
-    later = now + idle_timeout / 2
-    if later <= seen + idle_timeout and later <= ends_at:
-        return False
-    return now < expiry(packed)
+def fades_at(packed: bytes) -> float:
+    """From when on less than half of its idle timeout is left to the session."""
+    _, _, idle_timeout = _unpack_times(packed)
+    return expiry(packed) - (idle_timeout or _odd_timeout(packed)) / 2
 
 
 def is_logged_in(packed: bytes) -> bool:
@@ -371,7 +378,7 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
     refresh_by, created_at = inf, lifetime_ends_at - lifetime
     if marks & _MORE_TIMES:
         seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = _times_of(packed)
-    info = _new_info(SessionInfo)
+    info = _new(SessionInfo)
     _set_sid(info, sid)
     _set_user_id(info, user_of(packed) if marks & HAS_USER else None)
     _set_created_at(info, created_at)
@@ -422,11 +429,8 @@ def _labels_at(packed: bytes) -> int:
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
-    marks = packed[MARKS_AT]
-    if marks < HAS_USER:
-        return _AT[marks]
     at = _labels_at(packed)
-    if marks & _HAS_LABELS:
+    if packed[MARKS_AT] & _HAS_LABELS:
         at += _SIZE.size + _SIZE.unpack_from(packed, at)[0]
     return at
 
