@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from inspect import Parameter
+from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from redis_servers import RedisServer
 from redis_servers import valkey_program
 from redis_servers import wait_until
 from store_contract import a_record
+from store_contract import at_once
 from store_contract import drain
 from store_contract import HOLDER
 from store_contract import IDLE
@@ -1047,6 +1050,94 @@ class TestTheClient:
 
     def test_its_repr_tells_no_password(self) -> None:
         assert repr(RedisStore(redis.Redis(password="hunter2"))) == "<RedisStore 'idlesession:'>"
+
+
+class TestItsOwnConnections:
+    @pytest.fixture(params=["redis", "valkey"])
+    def narrow(self, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """A client that may have one connection and no other."""
+        own: RedisServer = request.getfixturevalue("server" if request.param == "redis" else "valkey_server")
+        library = pytest.importorskip(request.param)
+        kind = {"redis": "Redis", "valkey": "Valkey"}[request.param]
+        with closing(getattr(library, kind)(port=own.port, max_connections=1, socket_timeout=5)) as client:
+            client.flushall()
+            yield client
+
+    def test_they_are_kept_and_not_taken_from_the_application(self, narrow: Any) -> None:
+        store, record = RedisStore(narrow), a_record()
+        before = int(narrow.info("stats")["total_connections_received"])
+        store.create(record)
+        for _ in range(20):
+            assert store.load(record.info.sid, now=NOW) == record
+        held = narrow.connection_pool.get_connection(*_verb_for(narrow.connection_pool))
+        try:
+            assert store.load(record.info.sid, now=NOW) == record, "The application has the only one of its pool."
+        finally:
+            narrow.connection_pool.release(held)
+        assert int(narrow.info("stats")["total_connections_received"]) == before + 1
+        store.close()
+        wait_until(lambda: len(narrow.client_list()) == 1, "the connection is closed")
+        assert store.load(record.info.sid, now=NOW) == record
+        store.close()
+
+    def test_one_that_the_server_closed_is_nobodys_error(self, narrow: Any) -> None:
+        store, record = RedisStore(narrow), a_record()
+        store.create(record)
+        for _ in range(3):
+            mine = narrow.client_id()
+            for client in narrow.client_list():
+                if int(client["id"]) != mine:
+                    narrow.client_kill_filter(_id=client["id"])
+            assert store.load(record.info.sid, now=NOW) == record
+        store.close()
+
+    def test_many_threads_get_each_its_own_answers(self, narrow: Any) -> None:
+        store, records = RedisStore(narrow), [a_record(values={"n": b"%d" % number}) for number in range(8)]
+        for record in records:
+            store.create(record)
+
+        def read(record: Record) -> None:
+            for _ in range(200):
+                assert store.load(record.info.sid, now=NOW) == record
+
+        at_once(*(partial(read, record) for record in records))
+        store.close()
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="There is no fork here.")
+    def test_a_child_makes_connections_of_its_own(self, narrow: Any) -> None:
+        store, record = RedisStore(narrow), a_record()
+        store.create(record)
+        pid = os.fork()
+        if pid == 0:  # pragma: no cover
+            same = all(store.load(record.info.sid, now=NOW) == record for _ in range(200))
+            os._exit(0 if same else 1)
+        assert all(store.load(record.info.sid, now=NOW) == record for _ in range(200))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        store.close()
+
+    def test_what_watches_the_commands_of_the_client_sees_them_all(
+        self, narrow: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, record = RedisStore(narrow), a_record()
+        store.create(record)
+        seen: list[Any] = []
+        send = narrow.execute_command
+
+        def watched(*command: Any, **options: Any) -> Any:
+            seen.append(command[0])
+            return send(*command, **options)
+
+        for place, watch in ((narrow, watched), (type(narrow), lambda self, *command, **how: watched(*command, **how))):
+            with monkeypatch.context() as patch:
+                patch.setattr(place, "execute_command", watch)
+                assert store.load(record.info.sid, now=NOW) == record
+        assert seen == ["HGETALL", "HGETALL"]
+        store.close()
+
+
+def _verb_for(pool: Any) -> tuple[str, ...]:
+    """What valkey-py and redis-py 5 must be told of a connection's first command, and redis-py 6 must not."""
+    return ("PING",) if signature(pool.get_connection).parameters["command_name"].default is Parameter.empty else ()
 
 
 def _rotation(user_id: str | None) -> Rotation:

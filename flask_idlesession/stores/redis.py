@@ -22,6 +22,7 @@ from ..record import Record
 from ..record import SessionInfo
 from . import redis_form as form
 from . import redis_scripts as scripts
+from .redis_connections import connections_like
 from .redis_scripts import Script
 
 #: In a cluster sessions lie in so many slots, evenly over all of them; a session and what lists it share a slot.
@@ -50,6 +51,7 @@ class RedisStore:
         self._is_cluster = hasattr(client, "keyslot")
         self._bases = [each.encode() for each in (_spread(prefix) if self._is_cluster else [prefix])]
         self._no_script, self._errors = _errors_of(client)
+        self._connections = connections_like(client)
         self._turns = count()
 
     def __repr__(self) -> str:
@@ -159,10 +161,12 @@ class RedisStore:
 
     def _fields(self, sid: SessionId) -> dict[bytes, bytes]:
         try:
-            fields = self._client.execute_command("HGETALL", self._keys(sid)[1], NEVER_DECODE=True)
+            fields = self._ask("HGETALL", self._keys(sid)[1])
+            if type(fields) is list:
+                fields = dict(zip(fields[::2], fields[1::2], strict=True))
         except self._errors as error:
             raise self._failure(error) from error
-        except (TypeError, ValueError) as error:  # redis-py makes a dict of what cannot be made one.
+        except (TypeError, ValueError) as error:  # It cannot be made a dict, as redis-py would or as is done here.
             self._drop_connections()
             raise StoreError("The answer was no session; the connection is dropped.") from error
         return fields  # type: ignore[no-any-return]
@@ -208,11 +212,17 @@ class RedisStore:
         told = (b"%d" % len(keys), *keys, *arguments)
         try:
             try:
-                return self._client.execute_command("EVALSHA", script.sha, *told, NEVER_DECODE=True)
+                return self._ask("EVALSHA", script.sha, *told)
             except self._no_script:
-                return self._client.execute_command("EVAL", script.text, *told, NEVER_DECODE=True)
+                return self._ask("EVAL", script.text, *told)
         except self._errors as error:
             raise self._failure(error) from error
+
+    def _ask(self, verb: str, *told: bytes) -> Any:
+        connections = self._connections
+        if connections is not None and connections.stand_in(self._client):
+            return connections.ask(verb.encode(), *told)
+        return self._client.execute_command(verb, *told, NEVER_DECODE=True)
 
     def _failure(self, error: BaseException) -> StoreError:
         if type(error).__name__ == "ReadOnlyError":
@@ -225,6 +235,8 @@ class RedisStore:
         return StoreError("The answer was about another session than the one asked for; the connection is dropped.")
 
     def _drop_connections(self, *, in_use: bool = True) -> None:
+        if self._connections is not None:
+            self._connections.drop()
         nodes = self._client.get_nodes() if self._is_cluster else ()
         clients = [node.redis_connection for node in nodes] if self._is_cluster else [self._client]
         for client in clients:

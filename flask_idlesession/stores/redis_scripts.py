@@ -15,8 +15,8 @@ class Script:
     __slots__ = ("text", "sha")
 
     def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest().encode()
+        self.text = text.encode()
+        self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
 # What the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the names of
