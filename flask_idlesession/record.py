@@ -273,14 +273,23 @@ class Record:
         Of two touches the later stands, and none is from the future: a client's clock is not asked, but
         another host's may be ahead.
         """
-        info = self.info
-        seen = info.last_seen_at if change.last_seen_at is None else min(change.last_seen_at, now)
-        rotation = change.rotation
+        info, rotation = self.info, change.rotation
+        seen = info.last_seen_at
+        if change.last_seen_at is not None:
+            seen = max(seen, min(change.last_seen_at, now))
+        if change.is_simple:  # As most are.
+            return Record(
+                info=info if seen == info.last_seen_at else replace(info, last_seen_at=seen),
+                secret_digest=self.secret_digest,
+                values=merged(self.values, change.delta) if change.delta else self.values,
+                former_digest=self.former_digest,
+                former_ends_at=self.former_ends_at,
+            )
         return Record(
             info=replace(
                 info,
                 user_id=info.user_id if rotation is None else rotation.user_id,
-                last_seen_at=max(info.last_seen_at, seen),
+                last_seen_at=seen,
                 idle_timeout=info.idle_timeout if change.idle_timeout is None else change.idle_timeout,
                 refresh_by=info.refresh_by if change.refresh_by is None else change.refresh_by,
                 lifetime_ends_at=(

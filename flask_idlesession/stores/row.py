@@ -39,6 +39,8 @@ TRIMMED_AT_ONCE = 4096
 #: The first byte of the values' blob: what begins with another one was written by something else.
 _FORMAT = b"\x01"
 
+_ONLY_BYTES = frozenset((bytes,))
+
 
 def to_row(record: Record) -> dict[str, Any]:
     """Return the record's columns by name; ``sid`` is a UUID still."""
@@ -55,8 +57,13 @@ def to_row(record: Record) -> dict[str, Any]:
         "secret_digest": record.secret_digest,
         "former_digest": record.former_digest,
         "former_ends_at": record.former_ends_at,
-        "data": _FORMAT + engine.pack(dict(record.values), _refuse),
+        "data": to_data(record.values),
     }
+
+
+def to_data(values: Values) -> bytes:
+    """Return a record's values as the column ``data``."""
+    return _FORMAT + engine.pack(dict(values), _refuse)
 
 
 def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
@@ -141,7 +148,7 @@ def _to_labels(sid: SessionId, data: bytes) -> Labels:
 
 def _to_values(sid: SessionId, data: bytes) -> Values:
     values = _unpack(sid, data[1:] if data[:1] == _FORMAT else b"", what="values")
-    if not all(type(value) is bytes for value in values.values()):
+    if not _ONLY_BYTES.issuperset(map(type, values.values())):
         raise StoreError(f"What is stored as the values of session {sid} is not bytes by name.")
     return values
 

@@ -2,11 +2,13 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from math import isfinite
+from types import TracebackType
 from typing import Any
 
 from ..errors import ConfigError
@@ -67,6 +69,7 @@ _INSERT = (
 _LOAD = f"SELECT {_RECORD}, due_at FROM session WHERE sid = ?"
 _CHANGED = ", ".join(f"{name} = :{name}" for name in (*row.RECORD[1:], "due_at"))
 _UPDATE = f"UPDATE session SET {_CHANGED} WHERE sid = :sid"
+_WRITE = "UPDATE session SET last_seen_at = ?, data = ? WHERE sid = ?"
 
 _ENDING = ", ".join(row.ENDING)
 _BURY = f"INSERT OR REPLACE INTO ending ({_ENDING}) VALUES (:{', :'.join(row.ENDING)})"
@@ -75,18 +78,27 @@ _FORGET_DUE = """DELETE FROM ending WHERE sid IN (
     SELECT sid FROM ending WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)"""
 _FORGET_OLDEST = "DELETE FROM ending WHERE sid IN (SELECT sid FROM ending ORDER BY forget_at LIMIT ?)"
 
-#: A change of the info's times alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's.
-_SEEN, _IDLE, _REFRESH = "max(last_seen_at, :seen)", "coalesce(:idle, idle_timeout)", "coalesce(:refresh, refresh_by)"
-_TOUCH = f"""UPDATE session SET last_seen_at = {_SEEN}, idle_timeout = {_IDLE}, refresh_by = {_REFRESH},
-    due_at = min(due_at, {_SEEN} + {_IDLE}, lifetime_ends_at, {_REFRESH})
-    WHERE sid = :sid AND :now < min(last_seen_at + idle_timeout, lifetime_ends_at, refresh_by)
-    AND (secret_digest = :holder OR (former_digest = :holder AND :now < former_ends_at))"""
+# A change of the info's times alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's.
+# Numbers in the place of names are found faster. What does not mention due_at leaves its index alone.
+_SEEN, _IDLE, _REFRESH = "max(last_seen_at, ?4)", "coalesce(?5, idle_timeout)", "coalesce(?6, refresh_by)"
+_OPENS = """sid = ?1 AND ?2 < min(last_seen_at + idle_timeout, lifetime_ends_at, refresh_by)
+    AND (secret_digest = ?3 OR (former_digest = ?3 AND ?2 < former_ends_at))"""
+_TOUCH = f"UPDATE session SET last_seen_at = {_SEEN} WHERE {_OPENS}"
+_MOVE = f"""UPDATE session SET last_seen_at = {_SEEN}, idle_timeout = {_IDLE}, refresh_by = {_REFRESH},
+    due_at = min(due_at, {_SEEN} + {_IDLE}, lifetime_ends_at, {_REFRESH}) WHERE {_OPENS}"""
+#: A touch of a session that is not permanent, and what it holds then.
+_VISIT = f"{_TOUCH} AND refresh_by = 9e999 RETURNING {_RECORD}"
+
+#: Since when SQLite returns rows that it changed.
+_HAS_RETURNING = sqlite3.sqlite_version_info >= (3, 35)
 
 #: How many sessions are looked at in one step of find() and prune().
 _CHUNK = 256
 
 #: After so many writes of one process it moves the WAL into the database, where SQLite does not do so safely itself.
 _CHECKPOINT_AFTER = 250
+
+_LONG_AGO = float("-inf")
 
 
 class SQLiteStore:
@@ -115,9 +127,27 @@ class SQLiteStore:
 
     def load(self, sid: SessionId, *, now: float) -> Record | None:
         with self._connection() as connection:
-            found = connection.execute(_LOAD, (sid.bytes,)).fetchone()
-        record = None if found is None else row.to_record(sid, found)
+            record = self._load(connection, sid)
         return record if record is not None and record.info.is_live(now) else None
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not open
+        it. A permanent session is refreshed until ``refresh_by``, if that is given.
+        """
+        if _HAS_RETURNING:
+            with self._writing() as connection:
+                found = connection.execute(_VISIT, (sid.bytes, now, holder, now)).fetchall()
+            if found:
+                return row.to_record(sid, found[0])
+        with self._writing() as connection, _transaction(connection):
+            record = self._load(connection, sid)
+            if record is None or not record.is_permanent:
+                refresh_by = None
+            change = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
+            if record is None or record.judge(change, now=now) is not Outcome.DONE:
+                return None
+            self._touch(connection, sid, change, now)
+            return record.apply(change, now=now)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         if change.rotation is not None or change.end_if_emptied:
@@ -180,16 +210,17 @@ class SQLiteStore:
     # The steps of the above.
 
     def _touch(self, connection: sqlite3.Connection, sid: SessionId, change: Change, now: float) -> Outcome:
-        seen = None if change.last_seen_at is None else min(change.last_seen_at, now)
-        told = {
-            "sid": sid.bytes,
-            "holder": change.holder,
-            "now": now,
-            "seen": float("-inf") if seen is None else seen,
-            "idle": change.idle_timeout,
-            "refresh": change.refresh_by,
-        }
-        return Outcome.DONE if connection.execute(_TOUCH, told).rowcount else Outcome.GONE
+        seen = _LONG_AGO if change.last_seen_at is None else min(change.last_seen_at, now)
+        told: tuple[Any, ...] = (sid.bytes, now, change.holder, seen)
+        if change.shortens:
+            cursor = connection.execute(_MOVE, (*told, change.idle_timeout, change.refresh_by))
+        else:
+            cursor = connection.execute(_TOUCH, told)
+        return Outcome.DONE if cursor.rowcount else Outcome.GONE
+
+    def _load(self, connection: sqlite3.Connection, sid: SessionId) -> Record | None:
+        found = connection.execute(_LOAD, (sid.bytes,)).fetchone()
+        return None if found is None else row.to_record(sid, found)
 
     def _commit(self, connection: sqlite3.Connection, sid: SessionId, change: Change, now: float) -> Outcome:
         with _transaction(connection):
@@ -202,7 +233,11 @@ class SQLiteStore:
                 connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,))
             if outcome is Outcome.DONE:
                 after = record.apply(change, now=now)
-                connection.execute(_UPDATE, _columns(after, due_at=min(found[-1], after.info.expires_at)))
+                if change.is_simple:
+                    told = (after.info.last_seen_at, row.to_data(after.values), sid.bytes)
+                    connection.execute(_WRITE, told)
+                else:
+                    connection.execute(_UPDATE, _columns(after, due_at=min(found[-1], after.info.expires_at)))
             return outcome
 
     def _rows(self) -> Iterator[Sequence[Any]]:
@@ -238,18 +273,13 @@ class SQLiteStore:
 
     # Connections.
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._file.connection() as connection:
-                yield connection
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"The session database {self._file.path} failed: {error}") from error
+    def _connection(self) -> "_Use":
+        return _Use(self._file)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection:
-            yield connection
+    def _writing(self) -> "_Use":
+        return _Use(self._file, after=self._note_write)
+
+    def _note_write(self) -> None:
         self._writes += 1
         if self._file.guards_checkpoints and self._writes >= _CHECKPOINT_AFTER:
             self._writes = 0
@@ -294,6 +324,41 @@ class SQLiteStore:
             if version < len(MIGRATIONS):
                 connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+
+class _Use:
+    """The use of a connection, for a ``with`` block: what the driver raises in it is the store's failure. ``after`` is
+    called when the connection was given back.
+    """
+
+    __slots__ = ("_file", "_after", "_connection")
+
+    def __init__(self, file: SQLiteFile, *, after: Callable[[], None] | None = None) -> None:
+        self._file = file
+        self._after = after
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection = self._file.take()
+        except (sqlite3.Error, OSError) as error:
+            raise _failure(self._file, error) from error
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._file.give_back(self._connection)
+            if self._after is not None:
+                self._after()
+            return
+        self._file.throw_away(self._connection)
+        if isinstance(error, sqlite3.Error | OSError):
+            raise _failure(self._file, error) from error
+
+
+def _failure(file: SQLiteFile, error: Exception) -> StoreError:
+    return StoreError(f"The session database {file.path} failed: {error}")
 
 
 @contextmanager

@@ -5,8 +5,6 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
@@ -58,7 +56,7 @@ class SQLiteFile:
     SQLite must not see one file from two processes with one memory: a fork waits until none is in use, closes
     them all, and parent and child open their own when they next need one.
 
-    ``_turn`` guards the three fields below it; a fork holds it. Nothing is called under it but the closing.
+    ``_lock`` guards the three fields below it; a fork holds it. Nothing is called under it but the closing.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float) -> None:
@@ -69,40 +67,48 @@ class SQLiteFile:
         self.path = Path(path).absolute()
         self.busy_timeout = busy_timeout
         self.guards_checkpoints = has_wal_reset_fault(sqlite3.sqlite_version_info[:3])
-        self._turn = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._idle: list[sqlite3.Connection] = []
         self._used = 0
         self._forking = False
         _check_folder(self.path.parent)
         _files.add(self)
 
-    @contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection. After an exception it is closed, and with it whatever was half done undone."""
-        with self._turn:
+    def take(self) -> sqlite3.Connection:
+        """Lend a connection, which is to be given back."""
+        with self._lock:
             while self._forking:
                 self._turn.wait()
             self._used += 1
             connection = self._idle.pop() if self._idle else None
+        if connection is not None:
+            return connection
         try:
-            if connection is None:
-                connection = self._open()
-            yield connection
+            return self._open()
         except BaseException:
-            if connection is not None:
-                with suppress(sqlite3.Error):
-                    connection.close()
-            self._take_back(None)
+            self._note_back(None)
             raise
-        self._take_back(connection)
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        """Take back a connection after use."""
+        self._note_back(connection)
+
+    def throw_away(self, connection: sqlite3.Connection) -> None:
+        """Take back a connection after an exception: it is closed, and with it whatever was half done undone."""
+        try:
+            with suppress(sqlite3.Error):
+                connection.close()
+        finally:
+            self._note_back(None)
 
     def close(self) -> None:
         """Close the connections that are not in use. The next use opens one again."""
         with self._turn:
             self._close_idle()
 
-    def _take_back(self, connection: sqlite3.Connection | None) -> None:
-        with self._turn:
+    def _note_back(self, connection: sqlite3.Connection | None) -> None:
+        with self._lock:
             self._used -= 1
             if connection is not None:
                 self._idle.append(connection)
@@ -161,7 +167,8 @@ class SQLiteFile:
 
     def begin_anew(self) -> None:
         """In the child: only the thread that forked is here, and whoever waited is not."""
-        self._turn = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._turn = threading.Condition(self._lock)
         self._used = 0
         self._forking = False
 
