@@ -69,6 +69,8 @@ class Saved(Enum):
     GONE = "gone"
 
 
+_NOTHING: Delta = {}
+
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with these.
 _KEPT, _DONE = Saved.KEPT, Outcome.DONE
 
@@ -164,12 +166,13 @@ class Saver:
             return _KEPT
         record = session.record
         is_plain = record is None or record.is_plain
-        if not active or claim is None or self._has_noted(session, None if is_plain else record):
-            if is_unchanged:
-                return _KEPT if is_plain or not self._is_refreshed(record) else Saved.REFRESHED
-            delta = None if record is None or not is_plain and record.is_permanent else session.plain_delta()
+        seen_at = self._unnoted(session, None if is_plain else record) if active and claim is not None else None
+        if seen_at is None and is_unchanged:
+            return _KEPT if is_plain or not self._is_refreshed(record) else Saved.REFRESHED
+        if seen_at != inf and record is not None and (is_plain or not record.is_permanent):
+            delta = _NOTHING if is_unchanged else session.plain_delta()
             if delta is not None:
-                return self._save_values(session, delta) if delta else _KEPT
+                return self._save_values(session, record, delta, seen_at=seen_at)
         saved = self._save(session, active=active)
         if saved is Saved.ISSUED:
             session.is_unsent = True
@@ -201,22 +204,27 @@ class Saver:
 
     # The steps of save().
 
-    def _has_noted(self, session: Session, record: Record | None) -> bool:
-        """Whether what there is to store of an active request that asks for nothing is stored already; of one without
-        a ``record`` that may have labels there is nothing but the touch.
+    def _unnoted(self, session: Session, record: Record | None) -> float | None:
+        """Return the instant of activity that is yet to be noted of an active request; None if there is none, and
+        infinite if that instant is not all. A session without a ``record`` has no labels.
         """
-        if not session.is_touched or self._policy.rotation_interval is not None:
-            return False
         now = self._now()
-        if not 0 <= now - (session.seen_at or 0.0) < _BRIEF:
-            return False
-        return record is None or not record.has_user or not self._label(session, record.info, now=now)
+        if self._policy.rotation_interval is not None:
+            return inf
+        if record is not None and record.has_user and self._label(session, record.info, now=now):
+            return inf
+        return None if session.is_touched and 0 <= now - (session.seen_at or 0.0) < _BRIEF else now
 
-    def _save_values(self, session: Session, delta: Delta) -> Saved:
-        """Commit what the keys of a session hold, and nothing else: what most requests are that write at all."""
+    def _save_values(self, session: Session, record: Record, delta: Delta, *, seen_at: float | None) -> Saved:
+        """Commit what the keys of a session hold, and when it was seen, and nothing else: what most requests are."""
         claim = session.claim
-        assert claim is not None
-        change = Change(holder=claim.holder, delta=delta)
+        if claim is None or not delta and (seen_at is None or self._policy.may_wait(record.info, now=seen_at)):
+            return _KEPT
+        self._lifecycle.pruner.note(record.expires_at)
+        change = Change(holder=claim.holder, last_seen_at=seen_at, delta=delta)
+        if not delta:
+            outcome = self._lifecycle.touch(claim, change, now=seen_at or self._now())
+            return _KEPT if outcome is None or outcome is _DONE else self._drop(session, delta)
         if self._store.commit(claim.sid, change, now=self._now()) is not _DONE:
             return self._drop(session, delta)
         session.settle_values(delta)

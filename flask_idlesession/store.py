@@ -107,5 +107,8 @@ def is_in_place_of(store: Store, shortcut: str, *steps: str) -> bool:
     what a method does, and leaves the shortcut as it inherited it, does not.
     """
     places = [getattr(store, "__dict__", {}), *map(vars, type(store).__mro__)]
-    found = {name: next(depth for depth, names in enumerate(places) if name in names) for name in (shortcut, *steps)}
-    return found.pop(shortcut) <= min(found.values())
+
+    def depth_of(name: str) -> int:
+        return next((depth for depth, names in enumerate(places) if name in names), len(places))
+
+    return depth_of(shortcut) <= min(map(depth_of, steps))

@@ -149,7 +149,8 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
 
     def rotate() -> str:
         session.rotate()  # type: ignore[attr-defined]
-        return repr(vars(session._get_current_object()))  # type: ignore[attr-defined]
+        ours: Any = session._get_current_object()  # type: ignore[attr-defined]
+        return repr({name: getattr(ours, name, None) for name in type(ours).__slots__} | vars(ours))
 
     for rule, view in (
         ("/in/<user>", enter),

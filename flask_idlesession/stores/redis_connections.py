@@ -36,10 +36,13 @@ class Connections:
 
     def stand_in(self, client: Any) -> bool:
         """Return whether the client would do no more with a command than is done here. What traces or counts its
-        commands puts a function in the place of the library's, and means to see them all.
+        commands puts a function in the place of the library's, and means to see them all; and it may have been given
+        another pool.
         """
         method = client.execute_command
         if type(method) is not MethodType or type(method.__func__) is not FunctionType:
+            return False
+        if client.connection_pool is not self._pool:
             return False
         return method.__func__.__module__ == self._library
 
