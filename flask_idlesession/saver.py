@@ -154,7 +154,7 @@ class Saver:
         if not session.is_loaded:
             if claim is None or not active:
                 return _KEPT
-            if not session.modified and not session.intends and self._lifecycle.touch_alone(claim):
+            if not session.modified and session.intended is None and self._lifecycle.touch_alone(claim):
                 return _KEPT
             session.is_active = True
             try:

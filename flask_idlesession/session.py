@@ -95,7 +95,7 @@ class Session(SessionMixin):
         "_is_exclusive",
         "_record",
         "_written",
-        "_intents",
+        "intended",
         "_live",
         "_saved",
         "_stored",
@@ -130,7 +130,7 @@ class Session(SessionMixin):
         # The record, and what was saved of its values since it was looked at.
         self._record: Record | None = None
         self._written: Delta | None = None
-        self._intents: Intents | None = None
+        self.intended: Intents | None = None
         # The keys that the view sees, with their values or _UNREAD; None until it looks.
         self._live: dict[str, Any] | None = None
         # The same where all of it was saved: whoever looks again gets the same objects.
@@ -456,18 +456,18 @@ class Session(SessionMixin):
     @property
     def intents(self) -> Intents:
         """What the request asks for beside the values."""
-        if self._intents is None:  # Most ask for nothing.
-            self._intents = Intents()
-        return self._intents
+        if self.intended is None:  # Most ask for nothing.
+            self.intended = Intents()
+        return self.intended
 
     @intents.setter
     def intents(self, intents: Intents) -> None:
-        self._intents = intents
+        self.intended = intents
 
     @property
     def intends(self) -> bool:
         """Whether the request asks for anything beside the values."""
-        return self._intents is not None and self._intents != Intents()
+        return self.intended is not None and self.intended != Intents()
 
     def load(self) -> Record | None:
         """Ask the store, once; return the record."""
@@ -511,13 +511,13 @@ class Session(SessionMixin):
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
         if self.modified or self.is_unsent or self._saved is not None or (self._live is not None and self._suspects):
             return False
-        return self._intents is None or not self.intends
+        return self.intended is None or not self.intends
 
     def plain_delta(self) -> dict[str, bytes | None] | None:
         """Return the delta if what some keys hold is all that there is to save, and some are left; else None."""
         if not self._live or self.is_unsent or "_permanent" in self._suspects:
             return None
-        return None if self._intents is not None and self.intends else self.delta()
+        return None if self.intended is not None and self.intends else self.delta()
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -550,7 +550,7 @@ class Session(SessionMixin):
     def settle(self, record: Record | None, claim: Claim | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
-        self._intents = None
+        self.intended = None
         if self._live is not None:
             self._saved, self._live = self._live, None
 
