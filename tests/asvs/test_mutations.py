@@ -30,6 +30,12 @@ def test_each_test_has_a_mutation_and_each_mutation_one_test() -> None:
     assert len({mutation.test for mutation in MUTATIONS}) == len(MUTATIONS) == len(names)
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.test)
+def test_what_is_to_be_broken_is_there(mutation: Mutation) -> None:
+    text = (ROOT / "flask_idlesession" / mutation.file).read_text()
+    assert text.count(mutation.old) == 1, f"{mutation.file} has changed; find another way to break it."
+
+
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of all that the tests need, whose package each of them breaks anew."""
@@ -47,9 +53,7 @@ def test_the_test_fails_when_the_package_is_broken(mutation: Mutation, copy: Pat
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(ROOT / "flask_idlesession", package, ignore=shutil.ignore_patterns("__pycache__"))
     path = package / mutation.file
-    text = path.read_text()
-    assert text.count(mutation.old) == 1, f"{mutation.file} has changed; find another way to break it."
-    path.write_text(text.replace(mutation.old, mutation.new))
+    path.write_text(path.read_text().replace(mutation.old, mutation.new))
     (name,) = (name for name in names_of_tests() if name.startswith(mutation.test))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/asvs", "-k", name]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
