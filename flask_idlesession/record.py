@@ -36,6 +36,8 @@ AUTHENTICATED_AT = "authenticated_at"
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
 
+_new = object.__new__
+
 # What a change without a delta has.
 _NOTHING: Delta = MappingProxyType({})
 
@@ -104,6 +106,39 @@ class SessionInfo:
         return _LIFETIME if self.lifetime_ends_at <= self.expires_at else _IDLE
 
 
+_info_sid, _info_user_id, _info_created_at, _info_last_seen_at = (
+    getattr(SessionInfo, name).__set__ for name in ("sid", "user_id", "created_at", "last_seen_at")
+)
+_info_idle_timeout, _info_lifetime_ends_at, _info_refresh_by, _info_labels = (
+    getattr(SessionInfo, name).__set__ for name in ("idle_timeout", "lifetime_ends_at", "refresh_by", "labels")
+)
+
+
+def make_info(
+    sid: SessionId,
+    user_id: str | None,
+    created_at: float,
+    last_seen_at: float,
+    idle_timeout: float,
+    lifetime_ends_at: float,
+    refresh_by: float,
+    labels: Labels,
+) -> SessionInfo:
+    """Return the info, in half the time that a frozen dataclass's own ``__init__`` takes, which makes each assignment a
+    call in Python: each look at a store makes one, and a flood of ends very many.
+    """
+    info = _new(SessionInfo)
+    _info_sid(info, sid)
+    _info_user_id(info, user_id)
+    _info_created_at(info, created_at)
+    _info_last_seen_at(info, last_seen_at)
+    _info_idle_timeout(info, idle_timeout)
+    _info_lifetime_ends_at(info, lifetime_ends_at)
+    _info_refresh_by(info, refresh_by)
+    _info_labels(info, labels)
+    return info
+
+
 class Ending(NamedTuple):
     """How a session ended: what is remembered of it for a while, without its data.
 
@@ -168,7 +203,7 @@ class Change:
         labels: LabelDelta = NO_LABELS,
         end_if_emptied: bool = False,
     ) -> None:
-        # By the slots: the __init__ that a frozen dataclass gets takes three times as long, and every write makes one.
+        # As make_info() does: every write makes one.
         _set_holder(self, holder)
         _set_last_seen_at(self, last_seen_at)
         _set_delta(self, delta)

@@ -11,6 +11,7 @@ from .. import engine
 from ..ids import SessionId
 from ..record import Change
 from ..record import Labels
+from ..record import make_info
 from ..record import merged
 from ..record import Outcome
 from ..record import Record
@@ -51,14 +52,7 @@ _Times = tuple[float, float, float, float, float]
 #: Python 3.11 calls a function each time a member is named.
 _DONE, _GONE = Outcome.DONE, Outcome.GONE
 
-# An info is made by setting its slots: a frozen dataclass's own __init__ takes twice as long, and a flood of ends
-# makes very many.
 _new = object.__new__
-_set_sid, _set_user_id, _set_created_at, _set_last_seen_at, _set_idle_timeout, _set_lifetime_ends_at = (
-    getattr(SessionInfo, name).__set__
-    for name in ("sid", "user_id", "created_at", "last_seen_at", "idle_timeout", "lifetime_ends_at")
-)
-_set_refresh_by, _set_labels = (getattr(SessionInfo, name).__set__ for name in ("refresh_by", "labels"))
 
 
 class PackedRecord(Record):
@@ -378,16 +372,9 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
     refresh_by, created_at = inf, lifetime_ends_at - lifetime
     if marks & _MORE_TIMES:
         seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = _times_of(packed)
-    info = _new(SessionInfo)
-    _set_sid(info, sid)
-    _set_user_id(info, user_of(packed) if marks & HAS_USER else None)
-    _set_created_at(info, created_at)
-    _set_last_seen_at(info, seen)
-    _set_idle_timeout(info, idle_timeout)
-    _set_lifetime_ends_at(info, lifetime_ends_at)
-    _set_refresh_by(info, refresh_by)
-    _set_labels(info, _labels(packed) if marks & _HAS_LABELS else {})
-    return info
+    user_id = user_of(packed) if marks & HAS_USER else None
+    labels = _labels(packed) if marks & _HAS_LABELS else {}
+    return make_info(sid, user_id, created_at, seen, idle_timeout, lifetime_ends_at, refresh_by, labels)
 
 
 def _pack_head(record: Record) -> bytes:

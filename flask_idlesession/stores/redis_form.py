@@ -19,6 +19,7 @@ from ..record import Ending
 from ..record import EndReason
 from ..record import LabelDelta
 from ..record import Labels
+from ..record import make_info
 from ..record import NO_LABELS
 from ..record import Record
 from ..record import SessionInfo
@@ -136,16 +137,8 @@ def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionI
         user_id = _user_of(head[former_end:])
     except (IndexError, ValueError) as error:
         raise StoreError("What is stored as the head of a session is nothing that this store wrote.") from error
-    info = SessionInfo(
-        sid=SessionId(bytes=stored) if sid is None else sid,
-        user_id=user_id,
-        created_at=created,
-        last_seen_at=seen,
-        idle_timeout=idle,
-        lifetime_ends_at=lifetime,
-        refresh_by=refresh,
-        labels=labels,
-    )
+    sid = SessionId(bytes=stored) if sid is None else sid
+    info = make_info(sid, user_id, created, seen, idle, lifetime, refresh, labels)
     return info, head[start:end], head[end + 1 : former_end], former_ends_at
 
 

@@ -12,6 +12,7 @@ from ..ids import SessionId
 from ..record import Ending
 from ..record import EndReason
 from ..record import Labels
+from ..record import make_info
 from ..record import NO_LABELS
 from ..record import Record
 from ..record import SessionInfo
@@ -94,16 +95,7 @@ def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
 
 def _to_info(sid: SessionId, row: Sequence[Any], labels: Labels) -> SessionInfo:
     _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
-    return SessionInfo(
-        sid=sid,
-        user_id=user_id,
-        created_at=created_at,
-        last_seen_at=last_seen_at,
-        idle_timeout=idle_timeout,
-        lifetime_ends_at=lifetime_ends_at,
-        refresh_by=refresh_by,
-        labels=labels,
-    )
+    return make_info(sid, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by, labels)
 
 
 def to_ending_rows(endings: Sequence[Ending], *, until: float) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ _HAS_RETURNING = sqlite3.sqlite_version_info >= (3, 35)
 _CHUNK = 256
 
 #: After so many writes of one process it moves the WAL into the database, where SQLite does not do so safely itself.
-_CHECKPOINT_AFTER = 250
+_CHECKPOINT_AFTER = 500
 
 _LONG_AGO = float("-inf")
 
