@@ -2,7 +2,6 @@
 
 import sys
 import weakref
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from typing import TYPE_CHECKING
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from flask import got_request_exception
 
-from .audit import Audit
 from .clock import Clock
 from .clock import system_clock
 from .codec import Codec
@@ -22,17 +20,17 @@ from .locks import ForkSafeLock
 from .manager import SessionManager
 from .origin import Origin
 from .peers import Peers
-from .settings import read_settings
-from .settings import Settings
 from .store import Store
 from .stores import open_store
 from .stores.memory import MemoryStore
 from .strays import Strays
 
 if TYPE_CHECKING:
+    from .audit import Audit
     from .claims import MoreClaims
     from .clock_check import ClockCheck
     from .health import Health
+    from .settings import Settings
 
 # What only some applications use is imported where it is used: it would be a quarter of the import's time.
 
@@ -103,7 +101,7 @@ class AppState:
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> "Settings":
         """The application's settings, read from its config at first use."""
         return self.runtime().settings
 
@@ -137,6 +135,8 @@ class AppState:
             follow_ids(app)
 
     def _start(self) -> Runtime:
+        from .settings import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
+
         app = cast(Flask, self._app())
         settings = read_settings(app.config)
         folder = Path(app.instance_path).parent
@@ -160,17 +160,22 @@ class AppState:
         )
         self._clock_check = self._check_clock(store)
         _watch(manager, settings)
-        self._audit = Audit(app, clock=self._clock) if settings.audit else None
+        if settings.audit:
+            from .audit import Audit
+
+            self._audit = Audit(app, clock=self._clock)
         self.follow_flask_login(app)
         is_alone = isinstance(store, MemoryStore) and not app.testing
         peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
         # With a journal an unknown token is of a session that expired while nothing ran.
         is_forgetful = is_alone and type(store) is MemoryStore
         strays = Strays(store, began_at=manager.now()) if is_forgetful else None
-        return self._with_options(Runtime(settings, manager, peers, strays), app)
+        return self._with_options(app, settings, manager, peers, strays)
 
-    def _with_options(self, runtime: Runtime, app: Flask) -> Runtime:
-        settings = runtime.settings
+    def _with_options(
+        self, app: Flask, settings: "Settings", manager: SessionManager, peers: Peers | None, strays: Strays | None
+    ) -> Runtime:
+        header, claims = None, None
         if settings.keep_forms:
             from .keyring import require_cryptography
 
@@ -178,13 +183,12 @@ class AppState:
         if settings.token_header is not None:
             from .transport import HeaderTransport
 
-            runtime = replace(runtime, header=HeaderTransport(settings.token_header))
+            header = HeaderTransport(settings.token_header)
         if settings.claims is not None:
             from .claims import open_claims
 
-            claims = open_claims(settings, app.config, manager=runtime.manager, more=self._claims)
-            runtime = replace(runtime, claims=claims)
-        return runtime
+            claims = open_claims(settings, app.config, manager=manager, more=self._claims)
+        return Runtime(settings, manager, peers=peers, strays=strays, header=header, claims=claims)
 
     def _check_clock(self, store: Store) -> "ClockCheck | None":
         if type(store) is MemoryStore:
@@ -194,7 +198,7 @@ class AppState:
 
         return ClockCheck(store, clock=self._clock) if isinstance(store, HasClock) else None
 
-    def _open_memory(self, settings: Settings, folder: Path) -> Store:
+    def _open_memory(self, settings: "Settings", folder: Path) -> Store:
         if settings.journal is None:
             return MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
         from .stores.journal import JournalStore
@@ -208,7 +212,7 @@ class AppState:
         )
 
 
-def _protected(store: Store, settings: Settings) -> Store:
+def _protected(store: Store, settings: "Settings") -> Store:
     """Return the store as the manager uses it: encrypted, if that is asked for, and asked no more during an outage."""
     if settings.encryption_keys:
         from .stores.sealed import SealedStore
@@ -223,7 +227,7 @@ def _protected(store: Store, settings: Settings) -> Store:
     return Breaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
 
 
-def _watch(manager: SessionManager, settings: Settings) -> None:
+def _watch(manager: SessionManager, settings: "Settings") -> None:
     """Have the manager note where users come from, and bind their sessions to that, as the settings say."""
     origin = Origin(settings.origin)
     address, agent = settings.bind_address, settings.bind_agent

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
 from os import getpid
 from typing import Any
 from typing import cast
@@ -29,7 +28,6 @@ from .ids import Claim
 from .manager import SessionManager
 from .saver import Saved
 from .session import Session
-from .settings import Settings
 from .signals import bad_tokens_seen
 from .signals import tell
 from .tokens import Tokens
@@ -37,6 +35,7 @@ from .tokens import Tokens
 if TYPE_CHECKING:
     from .claims import ClaimsCookie
     from .peers import Peers
+    from .settings import Settings
     from .strays import Strays
     from .transport import HeaderTransport
 
@@ -52,20 +51,31 @@ _KEPT = Saved.KEPT
 _QUIET = 60.0
 
 
-@dataclass(frozen=True, slots=True)
 class Runtime:
     """What an application's sessions run on, once its config was read."""
 
-    settings: Settings
-    manager: SessionManager
-    #: The other processes with the same application, where they matter: each has a memory of its own.
-    peers: "Peers | None" = None
-    #: Hears of the tokens of sessions that are not here, where that is a sign of something.
-    strays: "Strays | None" = None
-    #: The other place where a token may be, if there is one.
-    header: "HeaderTransport | None" = None
-    #: What is told to other services beside the token, if anything is.
-    claims: "ClaimsCookie | None" = None
+    __slots__ = ("settings", "manager", "peers", "strays", "header", "claims")
+
+    def __init__(
+        self,
+        settings: "Settings",
+        manager: SessionManager,
+        *,
+        peers: "Peers | None",
+        strays: "Strays | None",
+        header: "HeaderTransport | None",
+        claims: "ClaimsCookie | None",
+    ) -> None:
+        self.settings = settings
+        self.manager = manager
+        #: The other processes with the same application, where they matter: each has a memory of its own.
+        self.peers = peers
+        #: Hears of the tokens of sessions that are not here, where that is a sign of something.
+        self.strays = strays
+        #: The other place where a token may be, if there is one.
+        self.header = header
+        #: What is told to other services beside the token, if anything is.
+        self.claims = claims
 
 
 class KeylessSession(NullSession):
