@@ -35,6 +35,9 @@ PARTS = {
 #: Where the documentation's figures are, from which "targets" reads them, too.
 _FIGURES = Path(__file__).resolve().parent.parent / "docs" / "performance" / "figures.json"
 
+#: What figures in one file have in common.
+_SAME = ("processor", "memory", "system", "Python", "kind of run")
+
 _PACKAGES = ("Flask", "Werkzeug", "Flask-Session", "cachelib", "redis", "SQLAlchemy", "gunicorn")
 
 
@@ -45,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = targets(_read(options.json or _FIGURES)["parts"])
         print(to_table(found).to_rst())
         return int(any(target.verdict == FAILS for target in found))
-    report = {"machine": _machine(quick=options.quick), "parts": {}}
+    report: dict[str, Any] = {"machine": _machine(quick=options.quick), "parts": {}}
     for name in PARTS if options.part == "all" else [options.part]:
         report["parts"][name] = _run(name, quick=options.quick)
     known = [target for target in targets(report["parts"]) if options.part == "all" or target.found is not None]
     print(to_table(known).to_rst() if known else "")
     if options.json is not None:
+        report = _with_others(options.json, report)
         _write(options.json, report)
     if options.plots is not None:
         _illustrate(options.plots, report)
@@ -84,6 +88,15 @@ def _part(name: str) -> Any:
 def _read(path: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
+
+
+def _with_others(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Return the report with the figures of the parts that did not run, where they are of the same machine."""
+    before = _read(path) if path.exists() else {"machine": {}, "parts": {}}
+    if any(before["machine"].get(name) != report["machine"][name] for name in _SAME):
+        return report
+    parts = {**before["parts"], **report["parts"]}
+    return {"machine": before["machine"], "parts": {name: parts[name] for name in PARTS if name in parts}}
 
 
 def _write(path: Path, report: dict[str, Any]) -> None:

@@ -194,6 +194,21 @@ def test_a_rate_is_judged_by_what_it_reaches_at_least():
     assert (target.found, target.verdict) == (0.87, "FAIL")
 
 
+def test_a_part_that_runs_alone_leaves_the_others_figures_if_they_are_of_this_machine(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert main(["import", "--quick", "--json", str(path)]) == 0
+    report = json.loads(path.read_text())
+    report["parts"] |= {"import": {}, "server": {"rows": [1]}}
+    path.write_text(json.dumps(report))
+    main(["import", "--quick", "--json", str(path)])
+    parts = json.loads(path.read_text())["parts"]
+    assert list(parts) == ["import", "server"] and parts["import"]["rows"] and parts["server"] == {"rows": [1]}
+    report["machine"]["Python"] = "another"
+    path.write_text(json.dumps(report))
+    main(["import", "--quick", "--json", str(path)])
+    assert list(json.loads(path.read_text())["parts"]) == ["import"]
+
+
 def test_the_command_for_targets_fails_if_one_is_missed(tmp_path, capsys):
     path = tmp_path / "figures.json"
     rows = [{"module": "flask_idlesession", "cpu": 29_000.0}]
