@@ -116,13 +116,9 @@ class Codec:
     def decode(self, data: bytes) -> Any:
         """Return the value that :meth:`encode` was given. Raise :exc:`~flask_idlesession.DecodeError`."""
         try:
-            # As engine.unpack() does, which is another call.
-            value, end = engine.unpack_own(b"\x92" + data + b"\xc0")
-            if end is None:
-                return value
-        except _FAULTS:
-            pass
-        return self._decode(data, 0)  # There is an extension type in it, as in few values, or something is wrong.
+            return engine.unpack(data)
+        except _FAULTS:  # There is an extension type in it, as in few values, or something is wrong.
+            return self._decode(data, 0)
 
     def _decode(self, data: bytes, depth: int) -> Any:
         causes: list[Exception] = []  # One engine chains what the other hides.

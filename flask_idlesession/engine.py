@@ -30,8 +30,7 @@ except ImportError:  # pragma: no cover
     def unpack(data: bytes, restore: Restore = _refuse) -> Any:
         return msgpack.unpackb(data, ext_hook=restore, strict_map_key=False)
 
-    pack_own: Callable[[Any], bytes] = msgpack.packb
-    unpack_own: Callable[[bytes], Any] = partial(msgpack.unpackb, ext_hook=_refuse, strict_map_key=False)
+    pack_own, unpack_own = msgpack.packb, msgpack.unpackb
 
     def _strict(value: Any) -> Any:
         """Return the value; raise where msgpack alone would take a dict's keys as they come."""
@@ -73,5 +72,5 @@ else:
             raise ValueError("there are bytes after the value")
         return value
 
-    #: Returns the value at the front of the bytes, whatever follows; an extension type is a ValueError.
+    #: Returns the value in bytes that never left this process: there nothing has to be checked.
     unpack_own = ormsgpack.unpackb

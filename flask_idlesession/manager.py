@@ -110,8 +110,7 @@ class SessionManager:
 
     def open(self, claim: Claim | None, request: object = None) -> Session:
         """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
-        now = self.now()
-        return Session(self, claim, request, now if now > self._revocation.revoked_at else self._revocation.arrival())
+        return Session(self, claim, request, self.arrival())
 
     @property
     def is_near(self) -> bool:

@@ -312,16 +312,8 @@ class Record:
         seen = info.last_seen_at
         if change.last_seen_at is not None:
             seen = max(seen, min(change.last_seen_at, now))
-        if change.is_simple:  # As most are.
-            return Record(
-                info=info if seen == info.last_seen_at else replace(info, last_seen_at=seen),
-                secret_digest=self.secret_digest,
-                values=merged(self.values, change.delta) if change.delta else self.values,
-                former_digest=self.former_digest,
-                former_ends_at=self.former_ends_at,
-            )
-        return Record(
-            info=replace(
+        if not change.is_simple or seen > info.last_seen_at:  # Most changes leave the info as it is.
+            info = replace(
                 info,
                 user_id=info.user_id if rotation is None else rotation.user_id,
                 last_seen_at=seen,
@@ -333,7 +325,9 @@ class Record:
                     else rotation.lifetime_ends_at
                 ),
                 labels=merged(info.labels, change.labels) if change.labels else info.labels,
-            ),
+            )
+        return Record(
+            info=info,
             secret_digest=self.secret_digest if rotation is None else rotation.secret_digest,
             values=merged(self.values, change.delta) if change.delta else self.values,
             former_digest=self.former_digest if rotation is None else self._former(rotation),

@@ -154,7 +154,7 @@ class Saver:
         if not session.is_loaded:
             if claim is None or not active:
                 return _KEPT
-            if not session.modified and session.intended is None and self._lifecycle.touch_alone(claim):
+            if not session.modified and not session.intends and self._lifecycle.touch_alone(claim):
                 return _KEPT
             session.is_active = True
             try:
@@ -213,12 +213,13 @@ class Saver:
             return inf
         if record is not None and record.has_user and self._label(session, record.info, now=now):
             return inf
-        return None if session.is_touched and 0 <= now - (session.seen_at or 0.0) < _BRIEF else now
+        return None if self._is_touched(session, now) else now
 
     def _save_values(self, session: Session, record: Record, delta: Delta, *, seen_at: float | None) -> Saved:
         """Commit what the keys of a session hold, and when it was seen, and nothing else: what most requests are."""
         claim = session.claim
-        if claim is None or not delta and (seen_at is None or self._policy.may_wait(record.info, now=seen_at)):
+        assert claim is not None
+        if not delta and (seen_at is None or self._policy.may_wait(record.info, now=seen_at)):
             return _KEPT
         self._lifecycle.pruner.note(record.expires_at)
         change = Change(holder=claim.holder, last_seen_at=seen_at, delta=delta)

@@ -95,7 +95,7 @@ class Session(SessionMixin):
         "_is_exclusive",
         "_record",
         "_written",
-        "intended",
+        "_intents",
         "_live",
         "_saved",
         "_stored",
@@ -130,7 +130,7 @@ class Session(SessionMixin):
         # The record, and what was saved of its values since it was looked at.
         self._record: Record | None = None
         self._written: Delta | None = None
-        self.intended: Intents | None = None
+        self._intents: Intents | None = None
         # The keys that the view sees, with their values or _UNREAD; None until it looks.
         self._live: dict[str, Any] | None = None
         # The same where all of it was saved: whoever looks again gets the same objects.
@@ -139,11 +139,7 @@ class Session(SessionMixin):
     # The mapping.
 
     def __getitem__(self, key: str) -> Any:
-        self.accessed = True
-        live = self._live
-        if live is None:
-            live = self._lay_out()
-        value = live[key]
+        value = self._look()[key]
         return self._read(key) if value is _UNREAD else value
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -156,12 +152,8 @@ class Session(SessionMixin):
             return default
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if type(key) is not str or key.startswith(RESERVED) or not key.isascii():
-            check_key(key)
-        self.accessed = True
-        live = self._live
-        if live is None:
-            live = self._lay_out()
+        check_key(key)
+        live = self._look()
         try:
             data = self.keeper.codec.encode(value)
         except EncodeError:  # It is to name the path; to make one for each value would take as long as to encode it.
@@ -456,18 +448,18 @@ class Session(SessionMixin):
     @property
     def intents(self) -> Intents:
         """What the request asks for beside the values."""
-        if self.intended is None:  # Most ask for nothing.
-            self.intended = Intents()
-        return self.intended
+        if self._intents is None:  # Most ask for nothing.
+            self._intents = Intents()
+        return self._intents
 
     @intents.setter
     def intents(self, intents: Intents) -> None:
-        self.intended = intents
+        self._intents = intents
 
     @property
     def intends(self) -> bool:
         """Whether the request asks for anything beside the values."""
-        return self.intended is not None and self.intended != Intents()
+        return self._intents is not None and self._intents != Intents()
 
     def load(self) -> Record | None:
         """Ask the store, once; return the record."""
@@ -477,16 +469,14 @@ class Session(SessionMixin):
 
     def peek(self, key: str) -> Any:
         """Return a value that the view assigned or read, without this being a look of the view's."""
-        live = self._lay_out() if self._live is None else self._live
-        value = live.get(key)
+        value = self._unfold().get(key)
         return self._read(key) if value is _UNREAD else value
 
     def wrote(self, key: str) -> bool:
         """Return whether the view assigned or removed this key."""
-        if self._live is None:
-            if self._saved is None:
-                return False
-            self._lay_out()
+        if self._live is None and self._saved is None:
+            return False
+        self._unfold()
         return key in self._suspects
 
     def get_own(self, key: str) -> bytes | None:
@@ -504,20 +494,20 @@ class Session(SessionMixin):
     @property
     def is_empty(self) -> bool:
         """Whether no key is left."""
-        return not (self._lay_out() if self._live is None else self._live)
+        return not self._unfold()
 
     @property
     def is_unchanged(self) -> bool:
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
         if self.modified or self.is_unsent or self._saved is not None or (self._live is not None and self._suspects):
             return False
-        return self.intended is None or not self.intends
+        return not self.intends
 
     def plain_delta(self) -> dict[str, bytes | None] | None:
         """Return the delta if what some keys hold is all that there is to save, and some are left; else None."""
         if not self._live or self.is_unsent or "_permanent" in self._suspects:
             return None
-        return None if self.intended is not None and self.intends else self.delta()
+        return None if self.intends else self.delta()
 
     def delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.
@@ -528,7 +518,7 @@ class Session(SessionMixin):
         delta: dict[str, bytes | None] = {}
         if self._live is None and self._saved is None:
             return delta
-        live = self._lay_out() if self._live is None else self._live
+        live = self._unfold()
         for key in self._suspects:
             if key not in live:
                 if key in self._stored:
@@ -550,7 +540,7 @@ class Session(SessionMixin):
     def settle(self, record: Record | None, claim: Claim | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self.record, self.claim = record, claim
-        self.intended = None
+        self._intents = None
         if self._live is not None:
             self._saved, self._live = self._live, None
 
@@ -567,12 +557,16 @@ class Session(SessionMixin):
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
         self.accessed = True
+        return self._unfold()
+
+    def _unfold(self) -> dict[str, Any]:
+        """Return the live keys, which are laid out when they are first asked for."""
         return self._lay_out() if self._live is None else self._live
 
     def _lay_out(self) -> dict[str, Any]:
         """Lay out the keys that there are, and return them; ask the store first if that was not done yet."""
         if self.is_loaded:
-            record = self._record if self._written is None else self.record
+            record = self.record
         else:
             self._record = record = self.keeper.look(self)
             self.is_loaded = True
@@ -598,7 +592,7 @@ class Session(SessionMixin):
                 self.keeper.abandon(self.claim, error)
             self.adopt(None)
             raise KeyError(key) from error
-        (self._lay_out() if self._live is None else self._live)[key] = value
+        self._unfold()[key] = value
         if type(value) not in ATOMS:
             self._suspects[key] = None
         return value

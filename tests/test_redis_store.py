@@ -570,35 +570,34 @@ def test_a_field_of_no_bytes_may_be_the_last_of_an_answer() -> None:
 
 
 class TestAnswersThatCross:
-    def test_a_session_that_was_not_asked_for_is_never_returned(self, server: RedisServer) -> None:
+    @pytest.fixture
+    def one_line(self, server: RedisServer) -> Iterator[tuple[redis.Redis, RedisStore, Record, Record]]:
+        """A client that does all by one connection, a store on it, and two sessions."""
         with closing(server.client(single_connection_client=True)) as client:
             store = RedisStore(client)
             mine, other = a_record(values={"a": b"mine"}), a_record(values={"a": b"another's"})
             store.create(mine)
             store.create(other)
-            connection = client.connection
-            assert connection is not None
-            connection.send_command("HGETALL", store._keys(other.info.sid)[1])  # Whose answer nobody fetches.
-            wait_until(connection.can_read, "the answer is here")
-            with pytest.raises(StoreError, match="another session"):
-                store.load(mine.info.sid, now=NOW)
-            assert store.load(mine.info.sid, now=NOW) == mine, "The connection was not dropped."
+            yield client, store, mine, other
 
-    def test_a_session_that_was_not_asked_for_is_never_visited(self, server: RedisServer) -> None:
-        with closing(server.client(single_connection_client=True)) as client:
-            store = RedisStore(client)
-            mine, other = a_record(values={"a": b"mine"}), a_record(values={"a": b"another's"})
-            store.create(mine)
-            store.create(other)
-            for holder in (HOLDER, b"a stranger's"):  # The answer to the second is that there is nothing for it.
-                told = redis_form.to_visit(holder, now=NOW, refresh_by=None)
-                keys = store._keys(other.info.sid)
-                assert client.connection is not None
-                client.connection.send_command("EVAL", redis_scripts.VISIT.text, 2, *keys, told)
-                wait_until(client.connection.can_read, "the answer is here")
-                with pytest.raises(StoreError, match="another session"):
-                    store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
-                assert store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == mine
+    def test_a_session_that_was_not_asked_for_is_never_returned(self, one_line: Any) -> None:
+        client, store, mine, other = one_line
+        client.connection.send_command("HGETALL", store._keys(other.info.sid)[1])  # Whose answer nobody fetches.
+        wait_until(client.connection.can_read, "the answer is here")
+        with pytest.raises(StoreError, match="another session"):
+            store.load(mine.info.sid, now=NOW)
+        assert store.load(mine.info.sid, now=NOW) == mine, "The connection was not dropped."
+
+    def test_a_session_that_was_not_asked_for_is_never_visited(self, one_line: Any) -> None:
+        client, store, mine, other = one_line
+        for holder in (HOLDER, b"a stranger's"):  # The answer to the second is that there is nothing for it.
+            told = redis_form.to_visit(holder, now=NOW, refresh_by=None)
+            keys = store._keys(other.info.sid)
+            client.connection.send_command("EVAL", redis_scripts.VISIT.text, 2, *keys, told)
+            wait_until(client.connection.can_read, "the answer is here")
+            with pytest.raises(StoreError, match="another session"):
+                store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
+            assert store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == mine
 
     @pytest.mark.parametrize(
         "answer",

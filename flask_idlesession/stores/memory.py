@@ -24,11 +24,11 @@ from .packed import expiry
 from .packed import fades_at
 from .packed import HAS_USER
 from .packed import is_logged_in
+from .packed import is_permanent
 from .packed import MARKS_AT
 from .packed import pack
 from .packed import packed_record
 from .packed import PackedRecord
-from .packed import PERMANENT
 from .packed import seen_at
 from .packed import seen_by
 from .packed import simply_changed
@@ -195,7 +195,7 @@ class MemoryStore:
             packed = shard.get(key)
             if packed is None:
                 return None
-            if packed[MARKS_AT] & PERMANENT:
+            if is_permanent(packed):
                 touch = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
                 return self._commit(key, packed_record(sid, packed), touch, now)[1]
             after = touched(packed, holder, now, now)

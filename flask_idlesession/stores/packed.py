@@ -29,8 +29,8 @@ _INSTANT, _INSTANTS = Struct("<d"), Struct("<dd")
 _SHORT = Struct("<f")
 _FORMER = Struct("<32sd")
 _SIZE = Struct("<H")
-_ODD_TIMEOUT, _OWN_CREATION, PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
-_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | PERMANENT
+_ODD_TIMEOUT, _OWN_CREATION, _PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
+_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | _PERMANENT
 _UP_TO_USER = HAS_USER - 1
 #: So much of a packed record, from its front, are the times that all of them have.
 TIMES_SIZE = _TIMES.size + _SHORT.size
@@ -38,7 +38,7 @@ TIMES_SIZE = _TIMES.size + _SHORT.size
 MARKS_AT = _HEAD.size - 1
 _DIGEST_AT = MARKS_AT - 32
 _NEVER = _INSTANT.pack(inf)
-_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
+_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (_PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
 #: Where a part is, by the marks of those before it.
 _AT = tuple(_HEAD.size + sum(size for mark, size in _PARTS if marks & mark) for marks in range(HAS_USER))
 
@@ -76,13 +76,9 @@ class PackedRecord(Record):
 
     @property
     def values(self) -> Values:
-        values = self._values
-        if values is None:
-            packed = self.packed
-            marks = packed[MARKS_AT]
-            at = _AT[marks] if marks < HAS_USER else _values_at(packed)
-            self._values = values = engine.unpack_own(packed[at:])
-        return values
+        if self._values is None:
+            self._values = engine.unpack_own(self.packed[_values_at(self.packed) :])
+        return self._values
 
     @property
     def secret_digest(self) -> bytes:
@@ -106,11 +102,11 @@ class PackedRecord(Record):
 
     @property
     def has_user(self) -> bool:
-        return bool(self.packed[MARKS_AT] & HAS_USER)
+        return is_logged_in(self.packed)
 
     @property
     def is_plain(self) -> bool:
-        return not self.packed[MARKS_AT] & (HAS_USER | PERMANENT)
+        return not self.packed[MARKS_AT] & (HAS_USER | _PERMANENT)
 
     def holding(self, values: Values) -> Record:
         return self._plain(values)
@@ -189,7 +185,7 @@ def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
     if (
         now >= ends_at
         or now >= seen + (idle_timeout or _odd_timeout(packed))
-        or packed[MARKS_AT] & (HAS_USER | PERMANENT)
+        or packed[MARKS_AT] & (HAS_USER | _PERMANENT)
         or not _equal(packed[_DIGEST_AT:MARKS_AT], holder)
     ):
         return None
@@ -205,15 +201,14 @@ def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
         after = touched(packed, holder, now, now if seen_at > now else seen_at)
     if after is None or not delta:
         return after
-    marks = after[MARKS_AT]
-    at = _AT[marks] if marks < HAS_USER else _values_at(after)
+    at = _values_at(after)
     values = engine.unpack_own(after[at:])
     for key, data in delta.items():
         if data is None:
             values.pop(key, None)
         else:
             values[key] = data
-    return after[:at] + engine.pack_own(values)
+    return after[:at] + engine.pack_own(values)  # type: ignore[no-any-return]
 
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
@@ -243,13 +238,13 @@ def _times_moved(packed: bytes, change: Change, now: float) -> bytes:
 
 def _refreshed(packed: bytes, seen: float, refresh_by: float) -> bytes:
     marks = packed[MARKS_AT]
-    if marks & PERMANENT and refresh_by < inf:
-        at = _AT[marks & (PERMANENT - 1)]
+    if marks & _PERMANENT and refresh_by < inf:
+        at = _AT[marks & (_PERMANENT - 1)]
         (lifetime_ends_at,) = _unpack_instant(packed, at)
         front = _pack_instants(seen, refresh_by if refresh_by < lifetime_ends_at else lifetime_ends_at)
         instants = _pack_instants(lifetime_ends_at, refresh_by)
         return front + packed[_INSTANTS.size : at] + instants + packed[at + _INSTANTS.size :]
-    if not marks & PERMANENT and refresh_by == inf:
+    if not marks & _PERMANENT and refresh_by == inf:
         return seen_by(packed, seen)
     _, idle_timeout, lifetime_ends_at, _, created_at = _times_of(packed)
     return _with_times(packed, (seen, idle_timeout, lifetime_ends_at, refresh_by, created_at))
@@ -274,7 +269,7 @@ def _front(times: _Times, digest: bytes, marks: int) -> bytes:
         marks |= _OWN_CREATION
         more, lifetime = more + _INSTANT.pack(created_at), 0.0
     if refresh_by < inf:
-        marks |= PERMANENT
+        marks |= _PERMANENT
         more += _pack_instants(lifetime_ends_at, refresh_by)
     return _HEAD.pack(seen, min(lifetime_ends_at, refresh_by), idle_timeout, lifetime, digest, marks) + more
 
@@ -299,8 +294,8 @@ def _times_of(packed: bytes) -> _Times:
     refresh_by = inf
     if marks & _ODD_TIMEOUT:
         idle_timeout = _odd_timeout(packed)
-    if marks & PERMANENT:
-        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])
+    if marks & _PERMANENT:
+        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])
     if marks & _OWN_CREATION:
         return seen, idle_timeout, ends_at, refresh_by, _unpack_instant(packed, _AT[marks & (_OWN_CREATION - 1)])[0]
     return seen, idle_timeout, ends_at, refresh_by, ends_at - lifetime
@@ -313,7 +308,7 @@ def _odd_timeout(packed: bytes) -> float:
 
 def _refresh_by(packed: bytes) -> float:
     marks = packed[MARKS_AT]
-    return _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])[1] if marks & PERMANENT else inf
+    return _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])[1] if marks & _PERMANENT else inf
 
 
 def pack_touch(packed: bytes) -> bytes:
@@ -328,7 +323,7 @@ def with_touch(packed: bytes, touch: bytes) -> bytes:
 
 def is_permanent(packed: bytes) -> bool:
     """Whether the session also ends unless it is refreshed in time."""
-    return bool(packed[MARKS_AT] & PERMANENT)
+    return bool(packed[MARKS_AT] & _PERMANENT)
 
 
 def seen_at(packed: bytes) -> float:
@@ -416,8 +411,11 @@ def _labels_at(packed: bytes) -> int:
 
 def _values_at(packed: bytes) -> int:
     """Where the head and what belongs to it ends."""
+    marks = packed[MARKS_AT]
+    if marks < HAS_USER:
+        return _AT[marks]
     at = _labels_at(packed)
-    if packed[MARKS_AT] & _HAS_LABELS:
+    if marks & _HAS_LABELS:
         at += _SIZE.size + _SIZE.unpack_from(packed, at)[0]
     return at
 

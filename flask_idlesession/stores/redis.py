@@ -221,7 +221,7 @@ class RedisStore:
     def _ask(self, verb: str, *told: bytes) -> Any:
         connections = self._connections
         if connections is not None and connections.stand_in(self._client):
-            return connections.ask(verb.encode(), *told)
+            return connections.ask(verb, *told)
         return self._client.execute_command(verb, *told, NEVER_DECODE=True)
 
     def _failure(self, error: BaseException) -> StoreError:

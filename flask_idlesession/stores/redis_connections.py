@@ -46,7 +46,7 @@ class Connections:
             return False
         return method.__func__.__module__ == self._library
 
-    def ask(self, *command: bytes) -> Any:
+    def ask(self, *command: str | bytes) -> Any:
         """Send one command, and return the answer, its texts as bytes."""
         if self._process != os.getpid():  # The others are the parent's.
             self._idle, self._process = [], os.getpid()
@@ -55,15 +55,14 @@ class Connections:
             connection, is_used = idle.pop(), True
         except IndexError:
             connection, is_used = self._pool.connection_class(**self._pool.connection_kwargs), False
-        packed = _pack(command)
         try:
             try:
-                connection.send_packed_command(packed)
+                connection.send_command(*command)
                 answer = connection.read_response(disable_decoding=True)
             except self._faults as error:
                 # Where the server had closed a connection, a pool would have seen that beforehand, and made another.
                 first = None if is_used and isinstance(error, self._broken) else error
-                answer = self._try_again(connection, packed, first=first)
+                answer = self._try_again(connection, command, first=first)
         except self._no_script:
             self._keep(connection, idle)
             raise
@@ -73,14 +72,14 @@ class Connections:
         self._keep(connection, idle)
         return answer
 
-    def _try_again(self, connection: Any, packed: list[bytes], *, first: Exception | None) -> Any:
+    def _try_again(self, connection: Any, command: tuple[str | bytes, ...], *, first: Exception | None) -> Any:
         """Send once more, as often as the client would after a ``first`` try that failed so."""
         failed = [] if first is None else [first]
 
         def send() -> Any:
             if failed:
                 raise failed.pop()
-            connection.send_packed_command(packed)
+            connection.send_command(*command)
             return connection.read_response(disable_decoding=True)
 
         connection.disconnect()
@@ -98,16 +97,6 @@ class Connections:
             idle.append(connection)
         else:
             connection.disconnect()
-
-
-def _pack(command: tuple[bytes, ...]) -> list[bytes]:
-    """Return the command as it is sent (https://redis.io/docs/latest/develop/reference/protocol-spec/). All of it is
-    bytes already; to look for what is not, as a client does, takes twice as long.
-    """
-    parts = [b"*%d\r\n" % len(command)]
-    for part in command:
-        parts += (b"$%d\r\n" % len(part), part, b"\r\n")
-    return [b"".join(parts)]
 
 
 def connections_like(client: Any) -> Connections | None:
