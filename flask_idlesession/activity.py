@@ -17,6 +17,7 @@ _PASSIVE = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 Activity = Literal["all", "navigation"] | Callable[[Request], bool]
 
 _MARK = "_idlesession_passive"
+_UNKNOWN = (object(), -1, True)
 _logger = logging.getLogger("flask_idlesession")
 
 _View = TypeVar("_View", bound=Callable[..., Any] | Blueprint)
@@ -54,7 +55,7 @@ class ActivityRule:
         self._rule = rule
         self._views = views
         self._blueprints = blueprints
-        # Which endpoints are passive by a mark, or serve static files.
+        # Of endpoints: the view, how many marks there were, and whether it is passive by one, or serves static files.
         self._known: dict[str, tuple[object, int, bool]] = {}
 
     def counts(self, request: Request | None) -> bool | None:
@@ -68,12 +69,13 @@ class ActivityRule:
             if request.routing_exception is None:
                 return None
         else:
-            known = self._known.get(route.endpoint)
-            if known is None or known[0] is not self._views.get(route.endpoint) or known[1] != ActivityRule.marks:
-                known = self._look_at(request, route.endpoint)
-            if known[2]:
+            view, marks, is_passive = self._known.get(route.endpoint, _UNKNOWN)
+            if view is not self._views.get(route.endpoint) or marks != ActivityRule.marks:
+                is_passive = self._look_at(request, route.endpoint)
+            if is_passive:
                 return False
-        if request.environ.get(_PASSIVE, "0") != "0":
+        environ = request.environ
+        if _PASSIVE in environ and environ[_PASSIVE] != "0":
             return False
         rule = self._rule
         if rule == "all":
@@ -89,13 +91,13 @@ class ActivityRule:
             )
             return False
 
-    def _look_at(self, request: Request, endpoint: str) -> tuple[object, int, bool]:
-        """Return what is known of an endpoint: its view, of when that is, and whether it is passive."""
-        view = self._views.get(endpoint)
-        known = (view, ActivityRule.marks, self._is_passive(request, endpoint, view))
+    def _look_at(self, request: Request, endpoint: str) -> bool:
+        """Return whether a request for the endpoint is passive, and remember that."""
+        view, marks = self._views.get(endpoint), ActivityRule.marks
+        is_passive = self._is_passive(request, endpoint, view)
         if not hasattr(view, "view_class"):  # There it may depend on the method.
-            self._known[endpoint] = known
-        return known
+            self._known[endpoint] = view, marks, is_passive
+        return is_passive
 
     def _is_passive(self, request: Request, endpoint: str, view: object) -> bool:
         """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""

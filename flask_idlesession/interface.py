@@ -106,9 +106,6 @@ class IdleSessionInterface(SessionInterface):
         self._bad_tokens = 0
         self._quiet_until = 0.0
         self._activity = ActivityRule("all", views={}, blueprints={})  # Until the config was read.
-        # Where a request keeps its session. The name is this interface's own: an application may be called
-        # with a copy of another one's environ.
-        self._session_key = f"flask_idlesession.session.{id(self)}"
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
         self.serializer = codec
 
@@ -127,12 +124,13 @@ class IdleSessionInterface(SessionInterface):
                 return None
             runtime = self._prepare(app)
             self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2])
-        environ = request.environ
-        claim = self._tokens.by_header.get(environ.get("HTTP_COOKIE", ""))
+        claim = self._tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
         if claim is None:
             claim = self._find_claim(app, request, runtime)
         manager = runtime.manager
-        environ[self._session_key] = session = manager.open(claim, request)
+        session = manager.open(claim, request)
+        # For the hooks. Not in its environ: an application may be called with a copy of another one's.
+        request.idle_session = session  # type: ignore[attr-defined]
         if claim is not None and claim.fades_at <= session.came_at:
             claim.fades_at = manager.fades_at(claim.sid)
             if claim.fades_at <= session.came_at:
@@ -174,7 +172,7 @@ class IdleSessionInterface(SessionInterface):
 
     def note_arrival(self, endpoint: str | None, values: dict[str, Any] | None) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
-        session: Session | None = request.environ.get(self._session_key)
+        session: Session | None = getattr(request, "idle_session", None)
         if session is not None and session.claim is not None:
             session.is_active = self._activity.counts(session.request)
             if session.is_active:
@@ -199,7 +197,7 @@ class IdleSessionInterface(SessionInterface):
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""
-        session = request.environ.get(self._session_key) if has_request_context() else None
+        session = getattr(request, "idle_session", None) if has_request_context() else None
         if session is not None and not self._runtime().manager.policy.save_on_error:
             session.forget_changes()
 
@@ -218,7 +216,7 @@ class IdleSessionInterface(SessionInterface):
             # A log-out is one for this browser, whatever became of the store.
             saved = Saved.ENDED if session.intents.end else Saved.KEPT
             claims = claims if saved is Saved.ENDED else None
-        session.request = None  # Its environ has the session: together they would wait for the garbage collector.
+        session.request = None  # It has the session: together they would wait for the garbage collector.
         if session.accessed:
             _vary_by_cookie(response)
         if runtime.header is not None:

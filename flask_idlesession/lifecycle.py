@@ -74,7 +74,8 @@ class Lifecycle:
         is_near = isinstance(store, Near) and is_in_place_of(store, "fades_at", "load")
         #: The store, if a session in it can be looked at without a way to a server.
         self.near = cast(Near, store) if is_near else None
-        self._touches_alone = touches_alone and is_near and is_in_place_of(store, "touch", "commit")
+        touches_alone = touches_alone and is_near and is_in_place_of(store, "touch", "commit")
+        self._touch = cast(Near, store).touch if touches_alone else None
         self._refresh_for = policy.refreshed(0.0) if policy.refresh_each_request else None
         self._endings = Endings(store, sender=self._sender)
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
@@ -125,13 +126,13 @@ class Lifecycle:
         """Touch the session of an active request that asks nothing of it, if that takes no way to a server, and there
         is nothing else to do; return whether it was done.
         """
-        near, pruner = self.near, self.pruner
-        if near is None or not self._touches_alone or session_loaded.receivers or pruner.condemned:
+        touch, pruner = self._touch, self.pruner
+        if touch is None or session_loaded.receivers or pruner.condemned:
             return False
         now = self.now()
         if now >= pruner.due or cleaner.thread is None:
             pruner.prune_few(now=now)
-        return near.touch(claim.sid, claim.holder, now)
+        return touch(claim.sid, claim.holder, now)
 
     def _admit(self, claim: Claim, record: Record | None) -> Record | None:
         """Return what a request may see of what its claim opens."""

@@ -32,11 +32,12 @@ _SIZE = Struct("<H")
 _ODD_TIMEOUT, _OWN_CREATION, _PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
 _MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | _PERMANENT
 _UP_TO_USER = HAS_USER - 1
+_NOT_PLAIN = HAS_USER | _PERMANENT
 #: So much of a packed record, from its front, are the times that all of them have.
 TIMES_SIZE = _TIMES.size + _SHORT.size
 #: Where the marks are, for what looks at a million records: there a call is too much.
 MARKS_AT = _HEAD.size - 1
-_DIGEST_AT = MARKS_AT - 32
+_DIGEST = slice(MARKS_AT - 32, MARKS_AT)
 _NEVER = _INSTANT.pack(inf)
 _PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (_PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
 #: Where a part is, by the marks of those before it.
@@ -82,7 +83,7 @@ class PackedRecord(Record):
 
     @property
     def secret_digest(self) -> bytes:
-        return self.packed[_DIGEST_AT:MARKS_AT]
+        return self.packed[_DIGEST]
 
     @property
     def former_digest(self) -> bytes:
@@ -106,7 +107,7 @@ class PackedRecord(Record):
 
     @property
     def is_plain(self) -> bool:
-        return not self.packed[MARKS_AT] & (HAS_USER | _PERMANENT)
+        return not self.packed[MARKS_AT] & _NOT_PLAIN
 
     def holding(self, values: Values) -> Record:
         return self._plain(values)
@@ -174,9 +175,10 @@ def touched(packed: bytes, holder: bytes, now: float, seen_at: float) -> bytes |
     seen, ends_at, idle_timeout = _unpack_times(packed)
     if now >= ends_at or now >= seen + (idle_timeout or _odd_timeout(packed)):
         return None
-    if not _equal(packed[_DIGEST_AT:MARKS_AT], holder) and not _opens(packed, holder, now):
+    if not _equal(packed[_DIGEST], holder) and not _opens(packed, holder, now):
         return None
-    return _pack_seen(seen_at) + packed[_INSTANT.size :] if seen_at > seen else packed
+    # The first such bytes are those at the front; a slice behind them, to be joined, would be one more copy of it all.
+    return packed.replace(_pack_seen(seen), _pack_seen(seen_at), 1) if seen_at > seen else packed
 
 
 def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
@@ -185,11 +187,11 @@ def touched_alone(packed: bytes, holder: bytes, now: float) -> bytes | None:
     if (
         now >= ends_at
         or now >= seen + (idle_timeout or _odd_timeout(packed))
-        or packed[MARKS_AT] & (HAS_USER | _PERMANENT)
-        or not _equal(packed[_DIGEST_AT:MARKS_AT], holder)
+        or packed[MARKS_AT] & _NOT_PLAIN
+        or not _equal(packed[_DIGEST], holder)
     ):
         return None
-    return _pack_seen(now) + packed[_INSTANT.size :] if now > seen else packed
+    return packed.replace(_pack_seen(seen), _pack_seen(now), 1) if now > seen else packed
 
 
 def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
@@ -216,7 +218,7 @@ def _opens(packed: bytes, holder: bytes, now: float) -> bool:
     seen, ends_at, idle_timeout = _unpack_times(packed)
     if now >= ends_at or now >= seen + (idle_timeout or _odd_timeout(packed)):
         return False
-    if _equal(packed[_DIGEST_AT:MARKS_AT], holder):
+    if _equal(packed[_DIGEST], holder):
         return True
     former_digest, former_ends_at = _unpack_former(packed)
     return now < former_ends_at and _equal(former_digest, holder)
@@ -252,7 +254,7 @@ def _refreshed(packed: bytes, seen: float, refresh_by: float) -> bytes:
 
 def _with_times(packed: bytes, times: _Times) -> bytes:
     marks = packed[MARKS_AT]
-    return _front(times, packed[_DIGEST_AT:MARKS_AT], marks & ~_MORE_TIMES) + packed[_AT[marks & _MORE_TIMES] :]
+    return _front(times, packed[_DIGEST], marks & ~_MORE_TIMES) + packed[_AT[marks & _MORE_TIMES] :]
 
 
 def _front(times: _Times, digest: bytes, marks: int) -> bytes:
