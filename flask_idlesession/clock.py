@@ -7,8 +7,8 @@ from collections.abc import Callable
 Clock = Callable[[], float]
 
 
-#: Tells, called with these arguments, seconds that no change of the wall clock can move, counted through a suspend where
-#: the system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
+#: Tells, called with these arguments, seconds that no change of the wall clock can move, counted through a suspend
+#: where the system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
 _since_boot: Callable[..., float] = time.monotonic
 _ARGUMENTS: tuple[int, ...] = ()
 if hasattr(time, "CLOCK_BOOTTIME"):

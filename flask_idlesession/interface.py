@@ -130,7 +130,7 @@ class IdleSessionInterface(SessionInterface):
         manager = runtime.manager
         session = manager.open(claim, request)
         # For the hooks. Not in its environ: an application may be called with a copy of another one's.
-        request.idle_session = session  # type: ignore[attr-defined]
+        request._idlesession = session  # type: ignore[attr-defined]
         if claim is not None and claim.fades_at <= session.came_at:
             claim.fades_at = manager.fades_at(claim.sid)
             if claim.fades_at <= session.came_at:
@@ -172,7 +172,7 @@ class IdleSessionInterface(SessionInterface):
 
     def note_arrival(self, endpoint: str | None, values: dict[str, Any] | None) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
-        session: Session | None = getattr(request, "idle_session", None)
+        session: Session | None = getattr(request, "_idlesession", None)
         if session is not None and session.claim is not None:
             session.is_active = self._activity.counts(session.request)
             if session.is_active:
@@ -197,7 +197,7 @@ class IdleSessionInterface(SessionInterface):
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""
-        session = getattr(request, "idle_session", None) if has_request_context() else None
+        session = getattr(request, "_idlesession", None) if has_request_context() else None
         if session is not None and not self._runtime().manager.policy.save_on_error:
             session.forget_changes()
 

@@ -35,8 +35,8 @@ _NO_FRESHNESS = ("accounts.py", "if age is None or age > allowed or", "if age is
 _WEAK_SECRET = ("ids.py", "return secrets.token_bytes(SECRET_BYTES)", 'return b"s" * SECRET_BYTES')
 _ALWAYS_BEGINS = (
     "interface.py",
-    "= session = manager.open(claim, request)\n",
-    '= session = manager.open(claim, request)\n        session.setdefault("seen", 1)\n',
+    "session = manager.open(claim, request)\n",
+    'session = manager.open(claim, request)\n        session.setdefault("seen", 1)\n',
 )
 _DROPPED = "is not _DONE:\n            return self._drop(session, delta)\n"
 _REVIVED = (
