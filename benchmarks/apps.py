@@ -27,6 +27,7 @@ from .programs import a_folder
 from .programs import Missing
 from .programs import postgresql
 from .programs import redis_server
+from .trial import Trial
 
 Environ = dict[str, Any]
 
@@ -34,6 +35,7 @@ FLOOR = "no sessions"
 COOKIE, PERMANENT = "Flask's cookie", "Flask's cookie, permanent"
 SIMPLE_CACHE, FILES = "Flask-Session, SimpleCache", "Flask-Session, files"
 THEIR_REDIS, THEIR_SQL = "Flask-Session, Redis", "Flask-Session, PostgreSQL"
+TRIAL = "a trial by hand, memory"
 MEMORY, JOURNAL, SQLITE = "ours, memory", "ours, memory and journal", "ours, SQLite"
 REDIS, SQL = "ours, Redis", "ours, PostgreSQL"
 
@@ -168,6 +170,10 @@ def _their_sql(app: Flask, at: Services) -> None:
     _flask_session(app, SESSION_TYPE="sqlalchemy", SESSION_SQLALCHEMY=SQLAlchemy(app))
 
 
+def _trial(app: Flask, at: Services | None) -> None:
+    app.session_interface = Trial()
+
+
 def _ours(**config: Callable[[Services], object]) -> Callable[[Flask, Any], None]:
     def install(app: Flask, at: Any) -> None:
         app.config.update({f"IDLESESSION_{key}": value(at) for key, value in config.items()})
@@ -181,6 +187,7 @@ _INSTALL: dict[str, Callable[[Flask, Any], None]] = {
     FILES: _files,
     THEIR_REDIS: _their_redis,
     THEIR_SQL: _their_sql,
+    TRIAL: _trial,
     MEMORY: _ours(),
     JOURNAL: _ours(JOURNAL=lambda at: at.folder / "journal"),
     SQLITE: _ours(STORE=lambda at: f"sqlite:///{at.folder}/sessions.db"),

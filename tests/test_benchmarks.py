@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from shutil import which
 
 import pytest
 
@@ -19,8 +20,13 @@ from benchmarks.apps import FLOOR
 from benchmarks.apps import make_app
 from benchmarks.apps import MEMORY
 from benchmarks.apps import SIZES
+from benchmarks.apps import TRIAL
 from benchmarks.contenders import DictUnderLock
 from benchmarks.contenders import Ours
+from benchmarks.cycles import Count
+from benchmarks.cycles import main as count_cycles
+from benchmarks.cycles import read
+from benchmarks.cycles import to_table as to_cycles
 from benchmarks.pauses import ENDS
 from benchmarks.pauses import SCAN
 from benchmarks.pauses import STAYS
@@ -141,6 +147,43 @@ def test_what_was_not_measured_has_no_ratio_and_no_difference():
     assert ratio(None, 1.0) is ratio(1.0, None) is ratio(1.0, 0.0) is over(None, 1.0) is over(1.0, None) is None
 
 
+# Cycles.
+
+REPORT = """
+==7== I   refs:      1,000,000
+==7== I1  misses:          300
+==7== LLi misses:            5
+==7== D   refs:        400,000  (300,000 rd   + 100,000 wr)
+==7== D1  misses:          200  (    150 rd   +      50 wr)
+==7== LLd misses:           15  (     10 rd   +       5 wr)
+==7== LL refs:             500  (    450 rd   +      50 wr)
+==7== LL misses:            20  (     15 rd   +       5 wr)
+"""
+
+
+def test_what_valgrind_reports_is_read_as_instructions_and_misses_of_both_caches():
+    found = read(REPORT)
+    assert found == Count(1_000_000, 500, 20)
+    assert found.cycles == 1_000_000 * 0.4 + 500 * 12 + 20 * 45
+
+
+def test_a_request_is_the_difference_of_two_runs_divided_by_their_calls():
+    assert Count(900, 50, 9).over(Count(100, 10, 1), calls=4) == Count(200, 10, 2)
+
+
+def test_a_tree_is_held_against_the_cookie_over_the_request_without_sessions(tmp_path):
+    counts = {
+        (FLOOR, "ignore", ROOT): Count(1000, 0, 0),
+        (COOKIE, "read", ROOT): Count(5000, 0, 0),
+        (MEMORY, "read", tmp_path): Count(2000, 0, 0),
+    }
+    table = to_cycles(counts, {tmp_path: ", this"})
+    assert table.rows == [
+        [f"read, {COOKIE}", "4,000", "0", "0", "1.60", "1.00"],
+        [f"read, {MEMORY}, this", "1,000", "0", "0", "0.40", "0.25"],
+    ]
+
+
 # Targets.
 
 
@@ -230,7 +273,7 @@ def test_a_sessions_data_has_the_size_that_it_is_said_to_have(size):
     assert data[0] == data_of(size, number=0) != data[1]
 
 
-@pytest.mark.parametrize("kind", [COOKIE, MEMORY])
+@pytest.mark.parametrize("kind", [COOKIE, TRIAL, MEMORY])
 def test_an_application_that_answers_wrongly_is_not_measured(kind):
     app = make_app(kind)
     assert "session" in browser(app, size=1_000, number=1)
@@ -278,6 +321,17 @@ def test_a_quick_run_measures_every_part_and_writes_its_tables_and_plots(tmp_pat
         assert (tmp_path / f"{name}.inc").read_text().startswith("**")
         for plot in import_module(f"benchmarks.{PARTS[name]}").plots(parts[name]):
             assert "<svg" in (tmp_path / f"{plot}.svg").read_text()
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(which("valgrind") is None, reason="valgrind is not installed")
+def test_valgrind_counts_that_a_trial_does_less_than_we_and_we_less_than_a_cookie(capsys):
+    count_cycles([])
+    rows = (line.rsplit(maxsplit=5) for line in capsys.readouterr().out.splitlines() if ", " in line)
+    instructions = {name: int(number.replace(",", "")) for name, number, *_ in rows if number[0].isdigit()}
+    for view in ("ignore", "read", "write"):
+        trial, ours, cookie = (instructions[f"{view}, {kind}"] for kind in (TRIAL, MEMORY, COOKIE))
+        assert 0 < trial < ours < cookie
 
 
 @pytest.mark.soak
