@@ -29,20 +29,11 @@ from .rounds import timed
 from .rounds import warm_up
 from .tables import figure
 from .tables import Table
+from .trees import command
 
 _CALLS = 200
 _BROWSERS = 20
 _FLOOR = (FLOOR, "ignore")
-
-#: These benchmarks, with the package of the other tree: whichever it is, it is asked the same.
-_CODE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import benchmarks
-sys.path.insert(0, sys.argv[2])
-from benchmarks.before import serve
-serve(*sys.argv[2:])
-"""
 
 
 def main() -> None:
@@ -73,8 +64,8 @@ class Asked:
     """A process with the package of one tree, which makes a batch of requests when it is told to."""
 
     def __init__(self, tree: Path, *, store: str, size: int) -> None:
-        command = [sys.executable, "-c", _CODE, str(ROOT), str(tree), store, str(size)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        served = command(tree, "before", store, str(size))
+        self._process = subprocess.Popen(served, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def batch(self, view: str) -> Sample:
         """Return what a request for this view takes there."""
@@ -90,12 +81,8 @@ class Asked:
         self._process.wait(10)
 
 
-def serve(tree: str, store: str, size: str) -> None:
+def serve(store: str, size: str) -> None:
     """Answer each view's name on the standard input with the two times of a request."""
-    import flask_idlesession
-
-    if Path(flask_idlesession.__file__).parent.parent != Path(tree):
-        raise RuntimeError(f"The package is from {flask_idlesession.__file__}, not from {tree}.")
     app, floor = make_app_on(IDLESESSION_STORE=store), make_app(FLOOR)
     cookies = [browser(app, size=int(size), number=number) for number in range(_BROWSERS)]
     apps = {FLOOR: (floor, [environ_of("/ignore")] * _CALLS)}

@@ -10,7 +10,6 @@ import argparse
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from .programs import ROOT
 from .rounds import settle
 from .tables import figure
 from .tables import Table
+from .trees import command
 
 #: How many requests each of the two processes makes, and how many browsers take turns in them.
 _FEW, _MANY, _BROWSERS = 50, 250, 50
@@ -45,16 +45,6 @@ _CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
 _INSTRUCTION, _FIRST_MISS, _SECOND_MISS = 0.4, 12, 45
 
 _COUNTED = (r"I\s+refs", "I1  misses", "D1  misses", "LL misses")
-
-#: These benchmarks, with the package of the other tree, as in :mod:`benchmarks.before`.
-_CODE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import benchmarks
-sys.path.insert(0, sys.argv[2])
-from benchmarks.cycles import work
-work(*sys.argv[3:])
-"""
 
 
 class Count(NamedTuple):
@@ -98,11 +88,16 @@ def count(kind: str, view: str, tree: Path, *, size: int) -> Count:
 
 def _run(kind: str, view: str, tree: Path, size: int, *, calls: int) -> Count:
     tool = [find_program("valgrind"), "--tool=cachegrind", "--cache-sim=yes", *_CACHES]
-    work = [sys.executable, "-c", _CODE, str(ROOT), str(tree), kind, view, str(size), str(calls)]
+    counted = command(tree, "cycles", kind, view, str(size), str(calls))
     with tempfile.NamedTemporaryFile() as counts:
-        command = [*tool, f"--cachegrind-out-file={counts.name}", *work]
         environ = {**os.environ, "PYTHONHASHSEED": "0"}  # With another one dicts lie elsewhere in the caches.
-        done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
+        done = subprocess.run(
+            [*tool, f"--cachegrind-out-file={counts.name}", *counted],
+            capture_output=True,
+            text=True,
+            env=environ,
+            check=False,
+        )
     if done.returncode:
         raise RuntimeError(f"valgrind could not count {view} with {kind}:\n{done.stderr[-2000:]}")
     return read(done.stderr)
@@ -133,7 +128,7 @@ def to_table(counts: dict[tuple[str, str, Path], Count], names: dict[Path, str])
     return Table(title="A request, by simulated caches", heads=heads, rows=rows, note=note)
 
 
-def work(kind: str, view: str, size: str, calls: str) -> None:
+def serve(kind: str, view: str, size: str, calls: str) -> None:
     """Make the requests: this is what the counted process does."""
     app = make_app(kind)
     cookies = [
