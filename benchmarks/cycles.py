@@ -29,6 +29,7 @@ from .apps import MEMORY
 from .apps import TRIAL
 from .apps import VIEWS
 from .programs import find_program
+from .programs import Missing
 from .programs import ROOT
 from .rounds import settle
 from .tables import figure
@@ -70,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("trees", nargs="*", type=Path, metavar="TREE", help="a checkout of the package")
     parser.add_argument("--size", type=int, default=1_000, metavar="BYTES", help="of the session's data")
     options = parser.parse_args(arguments)
+    try:
+        find_program("valgrind")
+    except Missing as missing:
+        parser.error(f"{missing}; install it, as by: apt-get install valgrind")
     names = {tree.resolve(): f", {tree}" for tree in options.trees} or {ROOT: ""}
     cells = [(FLOOR, "ignore", ROOT)]
     for view in VIEWS:
@@ -87,7 +92,7 @@ def count(kind: str, view: str, tree: Path, *, size: int) -> Count:
 
 
 def _run(kind: str, view: str, tree: Path, size: int, *, calls: int) -> Count:
-    tool = [find_program("valgrind"), "--tool=cachegrind", "--cache-sim=yes", *_CACHES]
+    tool = ["valgrind", "--tool=cachegrind", "--cache-sim=yes", *_CACHES]
     counted = command(tree, "cycles", kind, view, str(size), str(calls))
     with tempfile.NamedTemporaryFile() as counts:
         environ = {**os.environ, "PYTHONHASHSEED": "0"}  # With another one dicts lie elsewhere in the caches.
