@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from .fresh import in_fresh_process
-from .results import Results
-from .tables import Table
-from .targets import FAILS
-from .targets import targets
-from .targets import to_table
+from .report.results import Results
+from .report.tables import Table
+from .report.targets import FAILS
+from .report.targets import targets
+from .report.targets import to_table
 
 #: The parts, in the order in which they run, and the modules that know how.
 PARTS = {
-    "import": "imports",
-    "request": "request",
-    "server": "server",
-    "store": "store",
-    "journal": "journal",
-    "growth": "growth",
-    "pauses": "pauses",
+    "import": "parts.imports",
+    "request": "parts.request",
+    "server": "parts.server",
+    "store": "parts.store",
+    "journal": "parts.journal",
+    "growth": "parts.growth",
+    "pauses": "parts.pauses",
 }
 
 #: Where the documentation's figures are, from which "targets" reads them, too.
@@ -106,7 +106,7 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 
 def _illustrate(folder: Path, report: dict[str, Any]) -> None:
     """Write each part's tables into an include file, and its plots beside them."""
-    from .plots import draw
+    from .report.plots import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, results in report["parts"].items():

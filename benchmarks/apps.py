@@ -27,7 +27,7 @@ from .programs import a_folder
 from .programs import Missing
 from .programs import postgresql
 from .programs import redis_server
-from .trial import Trial
+from .tools.trial import Trial
 
 Environ = dict[str, Any]
 

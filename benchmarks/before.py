@@ -20,6 +20,8 @@ from .apps import make_app
 from .apps import make_app_on
 from .apps import VIEWS
 from .programs import ROOT
+from .report.tables import figure
+from .report.tables import Table
 from .rounds import Cell
 from .rounds import interleave
 from .rounds import micros_over
@@ -27,9 +29,7 @@ from .rounds import Sample
 from .rounds import settle
 from .rounds import timed
 from .rounds import warm_up
-from .tables import figure
-from .tables import Table
-from .trees import command
+from .tools.trees import command
 
 _CALLS = 200
 _BROWSERS = 20

@@ -31,10 +31,10 @@ from .apps import VIEWS
 from .programs import find_program
 from .programs import Missing
 from .programs import ROOT
+from .report.tables import figure
+from .report.tables import Table
 from .rounds import settle
-from .tables import figure
-from .tables import Table
-from .trees import command
+from .tools.trees import command
 
 #: How many requests each of the two processes makes, and how many browsers take turns in them.
 _FEW, _MANY, _BROWSERS = 50, 250, 50

@@ -12,8 +12,8 @@ from flask import url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from flask_idlesession import IdleSession
-from flask_idlesession.clock import Clock
-from flask_idlesession.clock import system_clock
+from flask_idlesession.model.clock import Clock
+from flask_idlesession.model.clock import system_clock
 
 from . import accounts
 from . import notes

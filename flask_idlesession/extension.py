@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from flask import got_request_exception
 
-from .clock import Clock
-from .clock import system_clock
-from .codec import Codec
-from .csrf import offer_csrf_token
-from .errors import ConfigError
-from .interface import IdleSessionInterface
-from .interface import Runtime
-from .locks import ForkSafeLock
-from .manager import SessionManager
-from .origin import Origin
-from .peers import Peers
-from .store import Store
+from .accounts.client import Origin
+from .model.clock import Clock
+from .model.clock import system_clock
+from .model.codec import Codec
+from .model.errors import ConfigError
+from .operations.lost_sessions import Strays
+from .operations.other_processes import Peers
+from .process.locks import ForkSafeLock
+from .sessions.manager import SessionManager
 from .stores import open_store
-from .stores.memory import MemoryStore
-from .strays import Strays
+from .stores.contract import Store
+from .stores.memory.store import MemoryStore
+from .web.csrf import offer_csrf_token
+from .web.interface import IdleSessionInterface
+from .web.interface import Runtime
 
 if TYPE_CHECKING:
-    from .audit import Audit
-    from .claims import MoreClaims
-    from .clock_check import ClockCheck
-    from .health import Health
-    from .settings import Settings
+    from .operations.audit_log import Audit
+    from .operations.clock_skew import ClockCheck
+    from .operations.health import Health
+    from .settings.keys import Settings
+    from .web.jwt_cookie import MoreClaims
 
 # What only some applications use is imported where it is used: it would be a quarter of the import's time.
 
@@ -112,7 +112,7 @@ class AppState:
 
     def health(self) -> "Health":
         """Ask the store once, as a request does, and return how that went. An outage is an answer, no error."""
-        from .health import examine
+        from .operations.health import examine
 
         manager = self.manager
         return examine(manager.store, now=manager.now())
@@ -128,14 +128,14 @@ class AppState:
     def follow_flask_login(self, app: Flask) -> None:
         """Do with the session what Flask-Login does with the user, where the application has imported it."""
         if "flask_login" in sys.modules:
-            from .flask_login_signals import FlaskLogin
-            from .flask_login_signals import follow_ids
+            from .integrations.flask_login import FlaskLogin
+            from .integrations.flask_login import follow_ids
 
             self._flask_login = self._flask_login or FlaskLogin(app)
             follow_ids(app)
 
     def _start(self) -> Runtime:
-        from .settings import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
+        from .settings.keys import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
 
         app = cast(Flask, self._app())
         settings = read_settings(app.config)
@@ -161,7 +161,7 @@ class AppState:
         self._clock_check = self._check_clock(store)
         _watch(manager, settings)
         if settings.audit:
-            from .audit import Audit
+            from .operations.audit_log import Audit
 
             self._audit = Audit(app, clock=self._clock)
         self.follow_flask_login(app)
@@ -177,15 +177,15 @@ class AppState:
     ) -> Runtime:
         header, claims = None, None
         if settings.keep_forms:
-            from .keyring import require_cryptography
+            from .model.encryption import require_cryptography
 
             require_cryptography()
         if settings.token_header is not None:
-            from .transport import HeaderTransport
+            from .web.token_header import HeaderTransport
 
             header = HeaderTransport(settings.token_header)
         if settings.claims is not None:
-            from .claims import open_claims
+            from .web.jwt_cookie import open_claims
 
             claims = open_claims(settings, app.config, manager=manager, more=self._claims)
         return Runtime(settings, manager, peers=peers, strays=strays, header=header, claims=claims)
@@ -193,15 +193,15 @@ class AppState:
     def _check_clock(self, store: Store) -> "ClockCheck | None":
         if type(store) is MemoryStore:
             return None
-        from .clock_check import ClockCheck
-        from .clock_check import HasClock
+        from .operations.clock_skew import ClockCheck
+        from .operations.clock_skew import HasClock
 
         return ClockCheck(store, clock=self._clock) if isinstance(store, HasClock) else None
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
         if settings.journal is None:
             return MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
-        from .stores.journal import JournalStore
+        from .stores.journal.store import JournalStore
 
         return JournalStore(
             folder / settings.journal,
@@ -215,14 +215,14 @@ class AppState:
 def _protected(store: Store, settings: "Settings") -> Store:
     """Return the store as the manager uses it: encrypted, if that is asked for, and asked no more during an outage."""
     if settings.encryption_keys:
-        from .stores.sealed import SealedStore
+        from .stores.encrypted import SealedStore
 
         sealed: Store = SealedStore(store, settings.encryption_keys)
     else:
         sealed = store
     if isinstance(store, MemoryStore):
         return sealed
-    from .breaker import Breaker
+    from .stores.circuit_breaker import Breaker
 
     return Breaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
 
@@ -234,6 +234,6 @@ def _watch(manager: SessionManager, settings: "Settings") -> None:
     if (address, agent) == ("off", "off"):
         manager.watch(origin, guard=None)
     else:
-        from .binding import Binding
+        from .accounts.binding import Binding
 
         manager.watch(origin, guard=Binding(manager, origin, address=address, agent=agent))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings
 
-pytest.register_assert_rewrite("store_contract", "store_races", "linearizability")
+pytest.register_assert_rewrite("support.store_contract", "support.store_races", "support.linearizability")
 
 settings.register_profile("plain", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("soak", parent=settings.get_profile("plain"), max_examples=5000)
@@ -82,7 +82,7 @@ def _room(config: pytest.Config, *, alone: bool) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Any]:
-    import servers
+    from support import servers
 
     with servers.postgresql() as server:
         yield server
@@ -90,7 +90,7 @@ def postgresql() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[Any]:
-    import servers
+    from support import servers
 
     with servers.mariadb() as server:
         yield server
@@ -98,7 +98,7 @@ def mariadb() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Any]:
-    import redis_servers
+    from support import redis_servers
 
     with redis_servers.one_server(redis_servers.redis_program()) as server:
         yield server
@@ -106,7 +106,7 @@ def redis_server() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[Any]:
-    import redis_servers
+    from support import redis_servers
 
     with redis_servers.one_server(redis_servers.valkey_program()) as server:
         yield server

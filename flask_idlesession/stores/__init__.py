@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import unquote
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError
-from ..store import Store
-from .memory import MemoryStore
+from ..model.errors import ConfigError
+from .contract import Store
+from .memory.store import MemoryStore
 
 #: Seconds within which a server must answer, so that one which hangs does not hang the application.
 TIMEOUT = 1.0
@@ -73,14 +73,14 @@ def _open_sqlite(url: str, folder: Path) -> Store:
             f'IDLESESSION_STORE is {url!r}; it must name a file, as "sqlite:///sessions.db" does. For sessions in '
             'memory write "memory://".'
         )
-    from .sqlite import SQLiteStore
+    from .sqlite.store import SQLiteStore
 
     return SQLiteStore(folder / path)
 
 
 def _open_sql_url(url: str) -> Store:
     sqlalchemy = _import("sqlalchemy", extra="sqlalchemy", url=url)
-    from .sqlalchemy import SQLAlchemyStore
+    from .sqlalchemy.store import SQLAlchemyStore
 
     try:
         return SQLAlchemyStore.from_url(url, timeout=TIMEOUT)
@@ -94,13 +94,13 @@ def _open_sql_url(url: str) -> Store:
 
 
 def _open_sql(engine: Any) -> Store:
-    from .sqlalchemy import SQLAlchemyStore
+    from .sqlalchemy.store import SQLAlchemyStore
 
     return SQLAlchemyStore(engine)
 
 
 def _open_redis(client: Any) -> Store:
-    from .redis import RedisStore
+    from .redis.store import RedisStore
 
     return RedisStore(client)
 

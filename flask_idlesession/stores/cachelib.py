@@ -15,17 +15,17 @@ from typing import NoReturn
 from typing import ParamSpec
 from typing import TypeVar
 
-from .. import engine
-from ..errors import SessionExists
-from ..errors import StoreError
-from ..ids import SessionId
-from ..locks import ForkSafeLock
-from ..record import Change
-from ..record import Ending
-from ..record import Outcome
-from ..record import Record
-from ..record import SessionInfo
-from . import row
+from ..model import msgpack as engine
+from ..model.errors import SessionExists
+from ..model.errors import StoreError
+from ..model.ids import SessionId
+from ..model.record import Change
+from ..model.record import Ending
+from ..model.record import Outcome
+from ..model.record import Record
+from ..model.record import SessionInfo
+from ..process.locks import ForkSafeLock
+from . import columns as row
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

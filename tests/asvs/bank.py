@@ -28,7 +28,7 @@ from flask_idlesession import revoke_user
 from flask_idlesession import revoke_where
 from flask_idlesession import SessionId
 from flask_idlesession import sessions_of
-from flask_idlesession.store import Store
+from flask_idlesession.stores.contract import Store
 from flask_idlesession.testing import FakeClock
 
 #: The settings that docs/security.rst recommends.

@@ -13,28 +13,32 @@ class Mutation:
     new: str
 
 
-_NO_ROTATION = ("saver.py", "        if session.intents.user_id is not None:\n            return True\n", "")
-_NO_IDLENESS = ("policy.py", "idle_timeout=self.stored(idle_timeout),", "idle_timeout=1e9,")
+_NO_ROTATION = (
+    "sessions/requests.py",
+    "        if session.intents.user_id is not None:\n            return True\n",
+    "",
+)
+_NO_IDLENESS = ("model/policy.py", "idle_timeout=self.stored(idle_timeout),", "idle_timeout=1e9,")
 _LIFETIME = "lifetime_ends_at=now + (self.lifetime if lifetime is None else lifetime)"
-_NO_LIFETIME = ("policy.py", _LIFETIME, "lifetime_ends_at=now + 1e9")
-_ONE_LIFETIME = ("policy.py", _LIFETIME, "lifetime_ends_at=now + self.lifetime")
-_NO_DELETION = ("endings.py", "ended = self._store.delete(info.sid)", "ended = True")
+_NO_LIFETIME = ("model/policy.py", _LIFETIME, "lifetime_ends_at=now + 1e9")
+_ONE_LIFETIME = ("model/policy.py", _LIFETIME, "lifetime_ends_at=now + self.lifetime")
+_NO_DELETION = ("sessions/endings.py", "ended = self._store.delete(info.sid)", "ended = True")
 _NO_SECURE = (
-    "interface.py",
+    "web/interface.py",
     '"secure": self.get_cookie_secure(app) or has_request_context() and request.is_secure,',
     '"secure": False,',
 )
-_NO_HTTPONLY = ("interface.py", '"httponly": self.get_cookie_httponly(app),', '"httponly": False,')
-_NO_COOKIE_CHECK = ("settings.py", "    check_cookie(config)\n", "")
+_NO_HTTPONLY = ("web/interface.py", '"httponly": self.get_cookie_httponly(app),', '"httponly": False,')
+_NO_COOKIE_CHECK = ("settings/keys.py", "    check_cookie(config)\n", "")
 _NO_REVOCATION = (
-    "revocation.py",
+    "sessions/revocation.py",
     "return self._end_all(self.sessions_of(user_id), keep=keep, by=by)",
     "return 0",
 )
-_NO_FRESHNESS = ("accounts.py", "if age is None or age > allowed or", "if age is None or")
-_WEAK_SECRET = ("ids.py", "return secrets.token_bytes(SECRET_BYTES)", 'return b"s" * SECRET_BYTES')
+_NO_FRESHNESS = ("accounts/log_in.py", "if age is None or age > allowed or", "if age is None or")
+_WEAK_SECRET = ("model/ids.py", "return secrets.token_bytes(SECRET_BYTES)", 'return b"s" * SECRET_BYTES')
 _ALWAYS_BEGINS = (
-    "interface.py",
+    "web/interface.py",
     "session = manager.open(claim, request)\n",
     'session = manager.open(claim, request)\n        session.setdefault("seen", 1)\n',
 )
@@ -43,24 +47,31 @@ _REVIVED = (
     "is not _DONE:\n            self._lifecycle.create(record.apply(change, now=now))\n            return _KEPT\n"
 )
 _LOG_OUT_DOC = "Nothing brings it back: no other request, no copied cookie."
-_REAUTH_KEEPS_LIFETIME = ("saver.py", "lifetime_ends_at=now + lifetime)", "lifetime_ends_at=info.lifetime_ends_at)")
+_REAUTH_KEEPS_LIFETIME = (
+    "sessions/requests.py",
+    "lifetime_ends_at=now + lifetime)",
+    "lifetime_ends_at=info.lifetime_ends_at)",
+)
 
 _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     # V7
     (
         "test_7_1_1_without_any_setting",
-        ("settings.py", '"IDLESESSION_LIFETIME": (86400,', '"IDLESESSION_LIFETIME": (864000,'),
+        ("settings/keys.py", '"IDLESESSION_LIFETIME": (86400,', '"IDLESESSION_LIFETIME": (864000,'),
     ),
-    ("test_7_1_1_the_documented_timeouts", ("policy.py", '"nist-aal3": (15 * MINUTE', '"nist-aal3": (30 * MINUTE')),
+    (
+        "test_7_1_1_the_documented_timeouts",
+        ("model/policy.py", '"nist-aal3": (15 * MINUTE', '"nist-aal3": (30 * MINUTE'),
+    ),
     (
         "test_7_1_2_a_user_has_no_more",
-        ("revocation.py", "        with self._turn_of(user_id):\n", "        if True:\n"),
+        ("sessions/revocation.py", "        with self._turn_of(user_id):\n", "        if True:\n"),
     ),
-    ("test_7_1_2_or_further", ("revocation.py", "if excess and self._policy.refuses_log_ins:", "if False:")),
+    ("test_7_1_2_or_further", ("sessions/revocation.py", "if excess and self._policy.refuses_log_ins:", "if False:")),
     (
         "test_7_1_3",
         (
-            "revocation.py",
+            "sessions/revocation.py",
             "all(info.labels.get(name) == value for name, value in labels.items())",
             "not labels",
         ),
@@ -68,7 +79,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     (
         "test_7_2_1",
         (
-            "tokens.py",
+            "web/tokens.py",
             "if not any(signer.verify_signature(payload, signature) for signer in self._signers):",
             "if False:",
         ),
@@ -76,7 +87,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     (
         "test_7_2_2",
         (
-            "interface.py",
+            "web/interface.py",
             "                check_secret_key(cast(str | bytes, app.secret_key))\n",
             "                pass\n",
         ),
@@ -89,26 +100,26 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     ("test_7_4_1_after_a_log_out", _NO_DELETION),
     (
         "test_7_4_1_nothing_that_a_request_does",
-        ("saver.py", _DROPPED, _REVIVED),
+        ("sessions/requests.py", _DROPPED, _REVIVED),
     ),
     ("test_7_4_2_when_an_account", _NO_REVOCATION),
     (
         "test_7_4_2_a_log_in_that_is_under_way",
         (
-            "revocation.py",
+            "sessions/revocation.py",
             "                self._lifecycle.end(info, EndReason.REVOKED)\n                return True\n",
             "                return False\n",
         ),
     ),
-    ("test_7_4_3", ("accounts.py", "    ours.rotate()\n    return revoke_user", "    return revoke_user")),
+    ("test_7_4_3", ("accounts/log_in.py", "    ours.rotate()\n    return revoke_user", "    return revoke_user")),
     (
         "test_7_4_4",
-        ("accounts.py", f'{_LOG_OUT_DOC}"""\n    session.clear()', f'{_LOG_OUT_DOC}"""'),
+        ("accounts/log_in.py", f'{_LOG_OUT_DOC}"""\n    session.clear()', f'{_LOG_OUT_DOC}"""'),
     ),
     (
         "test_7_4_5",
         (
-            "revocation.py",
+            "sessions/revocation.py",
             "return self._end_all(self._store.find(now=self._lifecycle.now()), keep=keep, by=by)",
             "return 0",
         ),
@@ -118,12 +129,12 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     (
         "test_7_5_2_nobody_ends",
         (
-            "accounts.py",
+            "accounts/log_in.py",
             "if user_id is None or sid not in {info.sid for info in sessions_of(user_id)}:",
             "if user_id is None:",
         ),
     ),
-    ("test_7_5_3", ("accounts.py", "(level is not None and authentication_level() != level)", "False")),
+    ("test_7_5_3", ("accounts/log_in.py", "(level is not None and authentication_level() != level)", "False")),
     ("test_7_6_1", _ONE_LIFETIME),
     ("test_7_6_2_no_session_begins", _ALWAYS_BEGINS),
     ("test_7_6_2_a_session_that_ended", _ALWAYS_BEGINS),
@@ -132,24 +143,27 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     (
         "test_3_3_1_over_https",
         (
-            "interface.py",
+            "web/interface.py",
             "self.get_cookie_secure(app) or has_request_context() and request.is_secure",
             "self.get_cookie_secure(app)",
         ),
     ),
     ("test_3_3_1_a_prefix", _NO_COOKIE_CHECK),
-    ("test_3_3_2_the_cookie_has", ("interface.py", '"samesite": self.get_cookie_samesite(app),', '"samesite": None,')),
+    (
+        "test_3_3_2_the_cookie_has",
+        ("web/interface.py", '"samesite": self.get_cookie_samesite(app),', '"samesite": None,'),
+    ),
     ("test_3_3_2_a_cookie_for_all_sites", _NO_COOKIE_CHECK),
     (
         "test_3_3_3_a_host_cookie_is_of",
-        ("interface.py", '"domain": self.get_cookie_domain(app),', '"domain": "localhost",'),
+        ("web/interface.py", '"domain": self.get_cookie_domain(app),', '"domain": "localhost",'),
     ),
     ("test_3_3_3_a_host_cookie_that", _NO_COOKIE_CHECK),
     ("test_3_3_4", _NO_HTTPONLY),
     (
         "test_3_3_5",
         (
-            "tokens.py",
+            "web/tokens.py",
             "return self._signers[0].sign(payload).decode()",
             "return self._signers[0].sign(payload * 50).decode()",
         ),
@@ -158,23 +172,27 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     ("test_5_1_the_secret_is_made", _NO_ROTATION),
     ("test_5_1_the_secret_has_at_least", _WEAK_SECRET),
     ("test_5_1_the_secret_is_invalidated", _NO_SECURE),
-    ("test_5_1_a_session_times_out", ("policy.py", '"nist-aal2": (HOUR, DAY)', '"nist-aal2": (HOUR, 2 * DAY)')),
+    ("test_5_1_a_session_times_out", ("model/policy.py", '"nist-aal2": (HOUR, DAY)', '"nist-aal2": (HOUR, 2 * DAY)')),
     (
         "test_5_1_the_secret_does_not_outlive",
-        ("interface.py", "expires=self.get_expiration_time(app, session),", "max_age=3600,"),
+        ("web/interface.py", "expires=self.get_expiration_time(app, session),", "max_age=3600,"),
     ),
     (
         "test_5_1_a_remembered_session",
-        ("accounts.py", "chosen_idle, chosen_life = chosen_idle or remembered, chosen_life or remembered", "pass"),
+        (
+            "accounts/log_in.py",
+            "chosen_idle, chosen_life = chosen_idle or remembered, chosen_life or remembered",
+            "pass",
+        ),
     ),
     ("test_5_1_no_cookie_stands_in", _NO_IDLENESS),
     ("test_5_1_there_is_no_way_back", _NO_SECURE),
-    ("test_5_1_a_post_carries", ("csrf.py", "    if not check_csrf(", "    if False and not check_csrf(")),
+    ("test_5_1_a_post_carries", ("web/csrf.py", "    if not check_csrf(", "    if False and not check_csrf(")),
     ("test_5_1_1_the_cookie_is_secure", _NO_HTTPONLY),
     (
         "test_5_1_1_the_cookie_is_opaque",
         (
-            "tokens.py",
+            "web/tokens.py",
             "payload = urlsafe_b64encode(claim.sid.bytes + claim.secret)",
             'payload = urlsafe_b64encode(claim.sid.bytes + claim.secret + b"ada")',
         ),
@@ -183,13 +201,13 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     ("test_5_2_either_timeout", _NO_LIFETIME),
     (
         "test_5_2_activity_resets",
-        ("activity.py", 'PASSIVE_HEADER = "X-IdleSession-Passive"', 'PASSIVE_HEADER = "X-Other"'),
+        ("web/activity.py", 'PASSIVE_HEADER = "X-IdleSession-Passive"', 'PASSIVE_HEADER = "X-Other"'),
     ),
     ("test_5_2_reauthentication_resets", _REAUTH_KEEPS_LIFETIME),
     (
         "test_5_2_only_who_is_logged_in",
         (
-            "accounts.py",
+            "accounts/log_in.py",
             "    if user_id is None:\n        raise PermissionError",
             '    user_id = user_id or "ada"\n    if user_id is None:\n        raise PermissionError',
         ),

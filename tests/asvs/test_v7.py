@@ -16,8 +16,8 @@ from bank import Browser
 from bank import infos
 from bank import open_bank
 from flask import Flask
-from fleet import a_fleet
-from fleet import Kind
+from support.fleet import a_fleet
+from support.fleet import Kind
 
 from flask_idlesession import ConfigError
 from flask_idlesession import MemoryStore

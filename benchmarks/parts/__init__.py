@@ -1,0 +1,1 @@
+"""The parts of the benchmarks, one thing measured in each."""

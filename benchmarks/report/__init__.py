@@ -1,0 +1,1 @@
+"""What becomes of figures: tables, plots, and whether targets are reached."""

@@ -1,0 +1,1 @@
+"""Comparisons with other trees, and other ways to count."""

@@ -1,0 +1,1 @@
+"""Who the user of a session is, and what follows from that."""

@@ -1,0 +1,87 @@
+"""Judges users' requests that come from somewhere else than their session did, as the application chose."""
+
+import logging
+
+from flask import has_request_context
+from flask import request
+
+from ..model.ids import Claim
+from ..model.labels import ADDRESS
+from ..model.labels import AGENT
+from ..model.labels import SUSPECT
+from ..model.record import Change
+from ..model.record import Outcome
+from ..model.record import Record
+from ..model.record import SessionInfo
+from ..model.signals import session_mismatched
+from ..model.signals import tell
+from ..sessions.manager import SessionManager
+from .client import in_same_network
+from .client import is_same_browser
+from .client import Origin
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Who a session is ended by that is bound to where it came from.
+BINDING = "binding"
+
+#: How many mismatches that change nothing are remembered, so that each is told once and not with every poll.
+_REMEMBERED = 1024
+
+
+class Binding:
+    """Judges each request that shows the token of a user's session, before any view sees the session.
+
+    ``address`` and ``agent`` are what happens to one from another network or browser: "off", "log",
+    "reauthenticate" or "end". A session is compared with where it was last seen: who moves is asked once.
+    """
+
+    def __init__(self, manager: SessionManager, origin: Origin, *, address: str, agent: str) -> None:
+        self._manager = manager
+        self._origin = origin
+        self._address, self._agent = address, agent
+        # A hint, so no lock guards it.
+        self._told: dict[tuple[object, ...], None] = {}
+
+    def __call__(self, claim: Claim, record: Record) -> Record | None:
+        """Return the record as the view may see it; None if the session was ended."""
+        if not has_request_context():
+            return record
+        labels = record.info.labels
+        address, agent = labels.get(ADDRESS), labels.get(AGENT)
+        reactions = []
+        if self._address != "off" and isinstance(address, str) and not in_same_network(address, request.remote_addr):
+            reactions.append(self._note(record.info, ADDRESS, self._address))
+        if self._agent != "off" and isinstance(agent, str):
+            present = request.environ.get("HTTP_USER_AGENT")
+            if not is_same_browser(agent, present):
+                reactions.append(self._note(record.info, AGENT, self._agent))
+        if "end" in reactions:
+            self._manager.revoke(claim.sid, by=BINDING)
+            return None
+        if "reauthenticate" in reactions and SUSPECT not in labels:
+            return self._suspect(claim, record)
+        return record
+
+    def _note(self, info: SessionInfo, what: str, reaction: str) -> str:
+        """Tell the mismatch, unless it was told before; return the reaction."""
+        seen = self._origin().get(what, "")
+        if reaction == "reauthenticate" and SUSPECT in info.labels:
+            return reaction
+        if reaction == "log":
+            known = (info.sid, what, seen)
+            if known in self._told:
+                return reaction
+            if len(self._told) >= _REMEMBERED:
+                self._told.clear()
+            self._told[known] = None
+        _logger.warning("Session %s came from another %s than before; reaction: %s.", info.sid, what, reaction)
+        tell(session_mismatched, self._manager.sender, info=info, what=what, seen=seen, reaction=reaction)
+        return reaction
+
+    def _suspect(self, claim: Claim, record: Record) -> Record | None:
+        """Note it in the store at once: what the view does, or that it fails, is not to undo it."""
+        now = self._manager.now()
+        change = Change(holder=claim.holder, labels={SUSPECT: now})
+        outcome = self._manager.commit(claim, change)
+        return record.apply(change, now=now) if outcome is Outcome.DONE else None

@@ -1,0 +1,212 @@
+"""Keeps what a user had typed when their session ended, until the same user is back: nobody loses a long form to a
+timeout (WCAG 2.2, success criterion 2.2.5), and nobody else sees it.
+"""
+
+import re
+from collections.abc import Callable
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from typing import cast
+from typing import TypeVar
+
+from flask import current_app
+from flask import request
+from flask import session
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from ..model.encryption import Keyring
+from ..model.errors import DecodeError
+from ..model.ids import SessionId
+from ..model.policy import HOUR
+from ..sessions.locking import RESERVED
+from ..sessions.session import AFTER
+from ..sessions.session import Session
+from ..web.csrf import coming_claim
+from ..web.csrf import is_cross_site
+from ..web.interface import Runtime
+
+_KEPT = RESERVED + "kept_form"
+_REMEMBERED = RESERVED + "remembered_form"
+
+#: How long a form is kept.
+_MEMORY = HOUR
+
+#: Bytes of a form that an application remembers on purpose, where it did not say how many are kept.
+_ROOM = 1 << 16
+
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+
+#: Names of fields that are never kept: parts of names, and words that are too short to be looked for in others.
+_SECRET = (
+    r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|"
+    r"(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn)(?![a-z])"
+)
+_HUMP = r"(?<=[a-z0-9])(?=[A-Z])"
+
+_MARK = "_idlesession_never_kept"
+
+_View = TypeVar("_View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptForm:
+    """A form that was sent, and could not be taken."""
+
+    #: Where it was sent to: a path of this application, with its query.
+    path: str
+    #: Its fields, without passwords and files.
+    fields: MultiDict[str, str]
+    kept_at: float
+
+
+def never_kept(*names: str) -> Callable[[_View], _View]:
+    """Mark a view whose form is never kept when its session has ended, or with ``names`` only these fields not."""
+
+    def mark(view: _View) -> _View:
+        setattr(view, _MARK, names)
+        return view
+
+    return mark
+
+
+def kept_form() -> KeptForm | None:
+    """Return the form that the present user sent when their session had ended, if they are logged in again.
+
+    It is there for an hour at most, until :func:`forget_form`, until it is sent again to a view that is guarded by
+    :func:`login_required`, or until somebody else logs in.
+    """
+    ours = cast(Session, session)
+    data = ours.get_own(_KEPT)
+    if data is None or ours.user_id is None:
+        return None
+    form = _open(data, ours.user_id, coming_claim(ours).sid)
+    if form is None:
+        ours.put_own(_KEPT, None)
+    return form
+
+
+def is_form_kept() -> bool:
+    """Return whether a form waits for its user: for the log-in page, to say so. It tells nothing of the form."""
+    return cast(Session, session).get_own(_KEPT) is not None
+
+
+def remember_form(*, exclude: Collection[str] = ()) -> bool:
+    """Remember the fields of the form that this request sent, for the page to which it is redirected; return whether
+    that was done: it is not if they are too many. Passwords, files and the fields in ``exclude`` are not
+    remembered.
+    """
+    ours, runtime = cast(Session, session), _runtime()
+    fields = _fields(exclude, room=runtime.settings.keep_forms or _ROOM)
+    if not fields:
+        return False
+    ours.put_own(_REMEMBERED, _pack(fields))
+    return True
+
+
+def remembered_form() -> KeptForm | None:
+    """Return the form that :func:`remember_form` remembered in this session, for an hour, or until
+    :func:`forget_form`.
+    """
+    data = cast(Session, session).get_own(_REMEMBERED)
+    return None if data is None else _unpack(data)
+
+
+def forget_form() -> None:
+    """Forget the forms of this session, the one that was kept and the one that was remembered."""
+    ours = cast(Session, session)
+    ours.put_own(_KEPT, None)
+    ours.put_own(_REMEMBERED, None)
+
+
+# For the guards of views.
+
+
+def keep_form() -> None:
+    """Keep the form of this request, if that is set up and it is known whose it is: of the user who is to log in
+    anew, or of the one whose session ended.
+    """
+    room = _runtime().settings.keep_forms
+    if not room or request.method != "POST" or is_cross_site():
+        return
+    ours = cast(Session, session)
+    ending = ours.ended
+    user_id = ours.user_id or (None if ending is None else ending.user_id)
+    names = getattr(current_app.view_functions.get(request.endpoint or ""), _MARK, None)
+    if user_id is None or names == ():
+        return
+    fields = _fields(names or (), room=room)
+    if fields:
+        sid = coming_claim(ours).sid
+        ours.put_own(_KEPT, _keyring(user_id).seal(_pack(fields), sid.bytes))
+        if ending is not None:
+            ours.put_own(AFTER, ending.sid.bytes)
+
+
+def forget_sent_form() -> None:
+    """Forget the kept form if this request has sent it again."""
+    if request.method != "POST" or not is_form_kept():
+        return
+    form = kept_form()
+    if form is not None and form.path == _path():
+        cast(Session, session).put_own(_KEPT, None)
+
+
+def settle_kept_form(user_id: str) -> None:
+    """Drop the form that waits for another user than the one who logs in."""
+    ours = cast(Session, session)
+    ours.put_own(AFTER, None)
+    data = ours.get_own(_KEPT)
+    if data is not None and _open(data, user_id, coming_claim(ours).sid) is None:
+        ours.put_own(_KEPT, None)
+
+
+def _fields(exclude: Collection[str], *, room: int) -> list[tuple[str, str]]:
+    """Return the fields of the request's form that may be kept; none if they are too many."""
+    if request.mimetype not in _FORMS or request.content_length is None or request.content_length > room:
+        return []
+    with suppress(RequestEntityTooLarge):
+        pairs = request.form.items(multi=True)
+        return [(name, value) for name, value in pairs if name not in exclude and not _is_secret(name)]
+    return []
+
+
+def _is_secret(name: str) -> bool:
+    return re.search(_SECRET, re.sub(_HUMP, "_", name).lower()) is not None
+
+
+def _path() -> str:
+    return "/" + request.full_path.rstrip("?").lstrip("/")
+
+
+def _pack(fields: list[tuple[str, str]]) -> bytes:
+    manager = _runtime().manager
+    return manager.codec.encode((_path(), fields, manager.now()))
+
+
+def _unpack(data: bytes) -> KeptForm | None:
+    manager = _runtime().manager
+    path, fields, kept_at = manager.codec.decode(data)
+    if manager.now() >= kept_at + _MEMORY:
+        return None
+    return KeptForm(path=path, fields=MultiDict(fields), kept_at=kept_at)
+
+
+def _open(data: bytes, user_id: str, sid: SessionId) -> KeptForm | None:
+    """Return the form, if it is this user's."""
+    with suppress(DecodeError):
+        return _unpack(_keyring(user_id).open(data, sid.bytes))
+    return None
+
+
+def _keyring(user_id: str) -> Keyring:
+    """Return keys of this user's own, made of the application's."""
+    secrets = (current_app.secret_key, *(current_app.config.get("SECRET_KEY_FALLBACKS") or ()))
+    keys = [secret.encode() if isinstance(secret, str) else cast(bytes, secret) for secret in secrets]
+    return Keyring(keys, purpose=f"form of {user_id}")
+
+
+def _runtime() -> Runtime:
+    return cast(Runtime, current_app.extensions["idlesession"].runtime())

@@ -1,0 +1,1 @@
+"""The ways of other packages, followed where an application uses them."""

@@ -1,0 +1,1 @@
+"""The values of a session and their bytes: no threads, no input and output."""

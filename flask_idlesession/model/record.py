@@ -1,0 +1,350 @@
+"""What a store holds of a session, and how one change turns a record into the next: pure values."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from enum import Enum
+from math import inf
+from types import MappingProxyType
+from typing import NamedTuple
+from typing import TypeVar
+
+from .ids import SessionId
+from .labels import AUTHENTICATED_AT
+
+#: The values of one session: each key's value as the codec made it.
+Values = Mapping[str, bytes]
+
+#: New bytes by key; None removes the key. What one request did to the values.
+Delta = Mapping[str, bytes | None]
+
+#: What is noted of a session beside its values, and may be shown: where it was opened from, when its user logged in.
+Labels = Mapping[str, str | float]
+
+#: New labels by name; None removes the label.
+LabelDelta = Mapping[str, str | float | None]
+
+#: Bytes of UTF-8 that a user's id may take: every store can index so many.
+LONGEST_USER_ID = 1024
+
+_T = TypeVar("_T")
+
+#: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
+NO_LABELS: Labels = {}
+
+_new = object.__new__
+
+# What a change without a delta has.
+_NOTHING: Delta = MappingProxyType({})
+
+
+class Outcome(Enum):
+    """What became of a commit."""
+
+    DONE = "done"
+    #: The session is not live, or the holder's secret is not its secret: nothing was written.
+    GONE = "gone"
+    #: A key of ``expect`` held other bytes, or the rotation came too late: nothing was written.
+    CONFLICT = "conflict"
+    #: Done, and as the change asked, a session left without values was ended by it.
+    EMPTIED = "emptied"
+
+
+class EndReason(Enum):
+    """Why a session is over."""
+
+    IDLE = "idle"
+    LIFETIME = "lifetime"
+    LOGGED_OUT = "logged out"
+    REVOKED = "revoked"
+    EVICTED = "evicted"
+
+
+#: Python 3.11 takes a fifth of a microsecond to find an enum's member each time.
+_IDLE, _LIFETIME = EndReason.IDLE, EndReason.LIFETIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """What may be shown of a session: no secret and no values. Instants are POSIX seconds."""
+
+    sid: SessionId
+    user_id: str | None = None
+    created_at: float
+    last_seen_at: float
+    #: Seconds without activity after which the session ends.
+    idle_timeout: float
+    #: The end that no activity moves; only a log-in does.
+    lifetime_ends_at: float
+    #: A permanent session ends here unless a request refreshes it before; infinite for the others.
+    refresh_by: float = inf
+    #: A dict of its own, which can be copied and pickled.
+    labels: Labels = field(default_factory=dict, hash=False)
+
+    @property
+    def expires_at(self) -> float:
+        """The instant at which the session is over, if nothing more happens."""
+        return min(self.last_seen_at + self.idle_timeout, self.lifetime_ends_at, self.refresh_by)
+
+    def is_live(self, now: float) -> bool:
+        """Return whether the session exists at ``now``. What is not live does not exist."""
+        return now < self.expires_at
+
+    @property
+    def authenticated_at(self) -> float | None:
+        """The instant at which its user last proved who they are; None while nobody did."""
+        instant = self.labels.get(AUTHENTICATED_AT)
+        return instant if isinstance(instant, float) else None
+
+    @property
+    def expiry_reason(self) -> EndReason:
+        """The reason that time will have had, once the session has expired."""
+        return _LIFETIME if self.lifetime_ends_at <= self.expires_at else _IDLE
+
+
+_info_sid, _info_user_id, _info_created_at, _info_last_seen_at = (
+    getattr(SessionInfo, name).__set__ for name in ("sid", "user_id", "created_at", "last_seen_at")
+)
+_info_idle_timeout, _info_lifetime_ends_at, _info_refresh_by, _info_labels = (
+    getattr(SessionInfo, name).__set__ for name in ("idle_timeout", "lifetime_ends_at", "refresh_by", "labels")
+)
+
+
+def make_info(
+    sid: SessionId,
+    user_id: str | None,
+    created_at: float,
+    last_seen_at: float,
+    idle_timeout: float,
+    lifetime_ends_at: float,
+    refresh_by: float,
+    labels: Labels,
+) -> SessionInfo:
+    """Return the info, in half the time that a frozen dataclass's own ``__init__`` takes, which makes each assignment a
+    call in Python: each look at a store makes one, and a flood of ends very many.
+    """
+    info = _new(SessionInfo)
+    _info_sid(info, sid)
+    _info_user_id(info, user_id)
+    _info_created_at(info, created_at)
+    _info_last_seen_at(info, last_seen_at)
+    _info_idle_timeout(info, idle_timeout)
+    _info_lifetime_ends_at(info, lifetime_ends_at)
+    _info_refresh_by(info, refresh_by)
+    _info_labels(info, labels)
+    return info
+
+
+class Ending(NamedTuple):
+    """How a session ended: what is remembered of it for a while, without its data.
+
+    A tuple because a flood of ends makes very many, and a frozen dataclass takes four times as long to make.
+    """
+
+    sid: SessionId
+    reason: EndReason
+    ended_at: float
+    user_id: str | None = None
+    #: Who ended it, where that was not its own user: as whoever revoked it gave it.
+    by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """A new secret, and with it the user and the start of a new lifetime."""
+
+    secret_digest: bytes = field(repr=False)
+    user_id: str | None
+    #: The new end of the lifetime at a log-in; None leaves it where it is.
+    lifetime_ends_at: float | None = None
+    #: Until then the secret before this one goes on opening the session, for the requests that are on
+    #: their way; such a holder cannot rotate in turn. None: the old token is dead at once.
+    grace_ends_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class Change:
+    """All that one request does to one session, applied in one step.
+
+    With nothing but ``last_seen_at`` it is a touch.
+    """
+
+    #: The secret's digest that the writer showed.
+    holder: bytes = field(repr=False)
+    #: None for a passive request.
+    last_seen_at: float | None
+    delta: Delta
+    #: Commit only if these keys still hold these bytes (None: still absent).
+    expect: Delta
+    #: A per-session override, when it changes.
+    idle_timeout: float | None
+    #: The new instant by which a permanent session must be refreshed (infinite: it is permanent no
+    #: more), when it changes.
+    refresh_by: float | None
+    rotation: Rotation | None
+    labels: LabelDelta
+    #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
+    end_if_emptied: bool
+
+    def __init__(
+        self,
+        *,
+        holder: bytes,
+        last_seen_at: float | None = None,
+        delta: Delta = _NOTHING,
+        expect: Delta = _NOTHING,
+        idle_timeout: float | None = None,
+        refresh_by: float | None = None,
+        rotation: Rotation | None = None,
+        labels: LabelDelta = NO_LABELS,
+        end_if_emptied: bool = False,
+    ) -> None:
+        # As make_info() does: every write makes one.
+        _set_holder(self, holder)
+        _set_last_seen_at(self, last_seen_at)
+        _set_delta(self, delta)
+        _set_expect(self, expect)
+        _set_idle_timeout(self, idle_timeout)
+        _set_refresh_by(self, refresh_by)
+        _set_rotation(self, rotation)
+        _set_labels(self, labels)
+        _set_end_if_emptied(self, end_if_emptied)
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it does nothing but write values and note activity, for whoever shows the secret."""
+        return (
+            self.rotation is None
+            and self.refresh_by is None
+            and self.idle_timeout is None
+            and not self.expect
+            and not self.labels
+            and not self.end_if_emptied
+        )
+
+    @property
+    def shortens(self) -> bool:
+        """Whether the session may end earlier by it than before."""
+        return self.idle_timeout is not None or self.refresh_by is not None or self.rotation is not None
+
+    @property
+    def is_touch(self) -> bool:
+        """Whether nothing is lost but a little life if this change is."""
+        return not self.delta and not self.labels and self.rotation is None and self.idle_timeout is None
+
+
+_set_holder, _set_last_seen_at, _set_delta, _set_expect, _set_idle_timeout, _set_refresh_by = (
+    getattr(Change, name).__set__
+    for name in ("holder", "last_seen_at", "delta", "expect", "idle_timeout", "refresh_by")
+)
+_set_rotation, _set_labels, _set_end_if_emptied = (
+    getattr(Change, name).__set__ for name in ("rotation", "labels", "end_if_emptied")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A session as a store holds it: its info, its secret's digest and one encoded value per key."""
+
+    info: SessionInfo
+    secret_digest: bytes = field(repr=False)
+    values: Values = field(repr=False)
+    #: The secret's digest before the last rotation with a grace, and when that grace ends.
+    former_digest: bytes = field(default=b"", repr=False)
+    former_ends_at: float = 0.0
+
+    @property
+    def expires_at(self) -> float:
+        """The instant at which the session is over, if nothing more happens."""
+        return self.info.expires_at
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it also ends unless it is refreshed in time."""
+        return self.info.refresh_by < inf
+
+    @property
+    def has_user(self) -> bool:
+        """Whether it is a user's."""
+        return self.info.user_id is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is nobody's, and not permanent: there is nothing to note of activity but its instant."""
+        return not self.has_user and not self.is_permanent
+
+    def holding(self, values: Values) -> "Record":
+        """Return the same with other values."""
+        return replace(self, values=values)
+
+    def opens_to(self, holder: bytes, *, now: float) -> bool:
+        """Return whether whoever shows ``holder`` may read and write this session at ``now``."""
+        return self._holds(holder) or self.is_former(holder, now=now)
+
+    def is_former(self, holder: bytes, *, now: float) -> bool:
+        """Return whether ``holder`` is the secret before the last rotation, in its grace."""
+        return now < self.former_ends_at and hmac.compare_digest(self.former_digest, holder)
+
+    def judge(self, change: Change, *, now: float) -> Outcome:
+        """Return what a commit of ``change`` at ``now`` answers, before anything is written."""
+        if now >= self.expires_at or not self.opens_to(change.holder, now=now):
+            return Outcome.GONE
+        if change.rotation is not None and change.rotation.grace_ends_at is not None and not self._holds(change.holder):
+            return Outcome.CONFLICT
+        for key, expected in change.expect.items():
+            if self.values.get(key) != expected:
+                return Outcome.CONFLICT
+        if change.end_if_emptied and not merged(self.values, change.delta):
+            return Outcome.EMPTIED
+        return Outcome.DONE
+
+    def apply(self, change: Change, *, now: float) -> "Record":
+        """Return the record after a ``change`` that :meth:`judge` let pass.
+
+        Of two touches the later stands, and none is from the future: a client's clock is not asked, but
+        another host's may be ahead.
+        """
+        info, rotation = self.info, change.rotation
+        seen = info.last_seen_at
+        if change.last_seen_at is not None:
+            seen = max(seen, min(change.last_seen_at, now))
+        if not change.is_simple or seen > info.last_seen_at:  # Most changes leave the info as it is.
+            info = replace(
+                info,
+                user_id=info.user_id if rotation is None else rotation.user_id,
+                last_seen_at=seen,
+                idle_timeout=info.idle_timeout if change.idle_timeout is None else change.idle_timeout,
+                refresh_by=info.refresh_by if change.refresh_by is None else change.refresh_by,
+                lifetime_ends_at=(
+                    info.lifetime_ends_at
+                    if rotation is None or rotation.lifetime_ends_at is None
+                    else rotation.lifetime_ends_at
+                ),
+                labels=merged(info.labels, change.labels) if change.labels else info.labels,
+            )
+        return Record(
+            info=info,
+            secret_digest=self.secret_digest if rotation is None else rotation.secret_digest,
+            values=merged(self.values, change.delta) if change.delta else self.values,
+            former_digest=self.former_digest if rotation is None else self._former(rotation),
+            former_ends_at=self.former_ends_at if rotation is None else rotation.grace_ends_at or 0.0,
+        )
+
+    def _holds(self, holder: bytes) -> bool:
+        return hmac.compare_digest(self.secret_digest, holder)
+
+    def _former(self, rotation: Rotation) -> bytes:
+        return b"" if rotation.grace_ends_at is None else self.secret_digest
+
+
+def merged(before: Mapping[str, _T], delta: Mapping[str, _T | None]) -> dict[str, _T]:
+    """Return the values after a delta: its keys have what it says, or are gone; the others are as they were."""
+    after = dict(before)
+    for key, value in delta.items():
+        if value is None:
+            after.pop(key, None)
+        else:
+            after[key] = value
+    return after

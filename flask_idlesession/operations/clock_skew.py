@@ -1,0 +1,76 @@
+"""Compares this host's clock with that of the server where the sessions are, in the background."""
+
+import logging
+import time
+from typing import Protocol
+from typing import runtime_checkable
+
+from ..model.clock import Clock
+from ..model.errors import StoreError
+from ..process.background import cleaner
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Seconds by which two clocks may differ and nobody is told: what ends a session is exact to so much.
+_TOLERANCE = 1.0
+
+#: Seconds between two comparisons, for clocks drift; and until the next try where the server did not answer.
+_INTERVAL = 3600.0
+_RETRY = 60.0
+
+
+@runtime_checkable
+class HasClock(Protocol):
+    """A store on a server that has a clock."""
+
+    def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock."""
+
+
+class ClockCheck:
+    """Warns if ``clock`` and the store's server do not agree, once each time that it begins to be so.
+
+    The cleaner's thread asks the server, soon after the start and then each hour, so that no request waits for it.
+    ``clock`` is compared rather than the wall clock: it is what ends sessions.
+    """
+
+    def __init__(self, store: HasClock, *, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._due = 0.0
+        self._is_off = False
+        cleaner.register(self)
+
+    def clean(self) -> float:
+        """Compare the clocks if it is time to; return in how many seconds to come again. The cleaner calls this."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + (_INTERVAL if self._compare() else _RETRY)
+        return self._due - now
+
+    def _compare(self) -> bool:
+        """Return whether the server told its time."""
+        asked_at = self._clock()
+        try:
+            skew = self._store.clock_skew(asked_at)
+        except StoreError:
+            return False
+        # The server looked at its clock at some moment between the question and now.
+        least, most = skew, skew + self._clock() - asked_at
+        was_off, self._is_off = self._is_off, least > _TOLERANCE or most < -_TOLERANCE
+        if self._is_off and not was_off:
+            _warn(least if least > 0 else most)
+        return True
+
+
+def _warn(skew: float) -> None:
+    if skew > 0:
+        said = "ahead of that of the session server: sessions end up to so much too early"
+    else:
+        said = "behind that of the session server: sessions that are over are opened here for so much longer"
+    _logger.warning(
+        "The clock of this process is %.1f s %s. Set the host's clock (by NTP), then start the application anew: "
+        "a process counts from the time that it was told at its start.",
+        abs(skew),
+        said,
+    )

@@ -1,0 +1,1 @@
+"""Threads, forks and locks: what a library needs to live in any process."""

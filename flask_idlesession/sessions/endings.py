@@ -1,0 +1,55 @@
+"""Tells each session's end: to whoever listens, and to the next request that shows its token."""
+
+import logging
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..model.errors import StoreError
+from ..model.labels import ENDED_BY
+from ..model.labels import TURN
+from ..model.record import Ending
+from ..model.record import EndReason
+from ..model.record import SessionInfo
+from ..model.signals import session_ended
+from ..model.signals import tell_all
+from ..stores.contract import Store
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Seconds for which it is remembered how a session ended.
+REMEMBERED = 3600.0
+
+
+class Endings:
+    """Ends sessions, and tells it once. ``sender`` returns what signals name as their sender."""
+
+    def __init__(self, store: Store, *, sender: Callable[[], object]) -> None:
+        self._store = store
+        self._sender = sender
+
+    def end(self, info: SessionInfo, reason: EndReason, *, now: float, by: str | None = None) -> bool:
+        """Forget the session; return whether it was this call that ended it, which then is told."""
+        ended = self._store.delete(info.sid)
+        if ended:
+            self.tell([(info, reason)], now=now, by=by)
+        return ended
+
+    def tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
+        """Tell that these sessions are over: they are in the store no more."""
+        ended = [pair for pair in ended if TURN not in pair[0].labels]
+        buried = [Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by) for info, reason in ended]
+        self._bury(buried, until=now + REMEMBERED)
+        told = ({"info": info if by is None else _ended_by(info, by), "reason": reason} for info, reason in ended)
+        tell_all(session_ended, self._sender(), told)
+
+    def _bury(self, buried: Sequence[Ending], *, until: float) -> None:
+        try:
+            if buried:
+                self._store.bury(buried, until=until)
+        except StoreError as error:  # They are over all the same; only the reason is lost.
+            _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)
+
+
+def _ended_by(info: SessionInfo, by: str) -> SessionInfo:
+    return replace(info, labels={**info.labels, ENDED_BY: by})

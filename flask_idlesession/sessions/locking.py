@@ -1,0 +1,140 @@
+"""Read-modify-write and mutual exclusion on one session, for any store, by compare-and-set alone."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from ..model.errors import ConflictError
+from ..model.errors import DecodeError
+from ..model.errors import LeaseTimeout
+from ..model.errors import SessionNotFound
+from ..model.ids import Claim
+from ..model.record import Change
+from ..model.record import Delta
+from ..model.record import Outcome
+from ..model.record import Record
+from ..model.record import Values
+from .keeper import Keeper
+
+#: Keys that begin so are the package's own, in the store beside the view's; no view sees them.
+RESERVED = "__idlesession_"
+
+_LEASE = RESERVED + "lease"
+
+#: How often modify() tries. One of any number of contenders succeeds each time, so this is far off.
+_TRIES = 200
+
+#: Seconds between two looks at a lease that somebody else holds: of one who just came, and of one who
+#: has waited for long. The longer one waits the more often one looks, so nobody waits for ever.
+_SELDOM, _OFTEN = 0.02, 0.002
+
+
+def modify(
+    keeper: Keeper,
+    claim: Claim,
+    key: str,
+    change_value: Callable[[bytes | None], bytes],
+    *,
+    stored: bytes | None,
+) -> bytes:
+    """Replace a key's bytes by what ``change_value`` makes of them, in one step; return the new bytes.
+
+    ``stored`` is what the key is believed to hold; where that has changed meanwhile, ``change_value`` is
+    called again with what it holds now. Raise :exc:`~flask_idlesession.SessionNotFound` if the session
+    ended, and :exc:`~flask_idlesession.ConflictError` if others were faster every time.
+    """
+    for tries in range(_TRIES):
+        data = change_value(stored)
+        outcome = keeper.commit(claim, Change(holder=claim.holder, delta={key: data}, expect={key: stored}))
+        if outcome is Outcome.DONE:
+            return data
+        if outcome is Outcome.CONFLICT:
+            time.sleep(random.uniform(0, min(0.0001 * 2**tries, _SELDOM)))
+        stored = _load(keeper, claim).values.get(key)
+    raise ConflictError(
+        f"session.modify({key!r}) was overtaken {_TRIES} times; is something writing this key without a pause?"
+    )
+
+
+class Lease:
+    """The right to be alone with one session, until it is given back or ``seconds`` have passed.
+
+    It is a reserved key of the session itself, taken by ``expect``: who finds it absent, or past its
+    end, puts himself in. A holder that dies is rid of it when it ends.
+    """
+
+    def __init__(self, keeper: Keeper, claim: Claim, *, seconds: float) -> None:
+        self._keeper = keeper
+        self._claim = claim
+        self._seconds = seconds
+        self._name = secrets.token_bytes(8)
+        self._mine = b""
+
+    def take(self, delta: Delta, *, timeout: float) -> Record:
+        """Wait for the lease, and commit ``delta`` with it; return what the session holds then.
+
+        Raise :exc:`~flask_idlesession.LeaseTimeout` after ``timeout`` seconds, and
+        :exc:`~flask_idlesession.SessionNotFound` if the session ended.
+        """
+        came_at = time.monotonic()
+        while True:
+            record = _load(self._keeper, self._claim)
+            held = record.values.get(_LEASE)
+            if self._is_free(held):
+                self._mine = self._keeper.codec.encode((self._name, self._keeper.now() + self._seconds))
+                if self._commit({**delta, _LEASE: self._mine}, expect=held) is Outcome.DONE:
+                    return _load(self._keeper, self._claim)
+                continue
+            waited = time.monotonic() - came_at
+            if waited >= timeout:
+                raise LeaseTimeout(
+                    f"Another request was alone with session {self._claim.sid} for all of {timeout:g} seconds; "
+                    "shorten what is done in session.exclusive(), or give it a longer timeout."
+                )
+            pause = max(_OFTEN, _SELDOM * (1 - waited / timeout))
+            time.sleep(min(random.uniform(pause / 2, pause), timeout - waited))
+
+    def give_back(self, delta: Delta) -> None:
+        """Commit ``delta``, and with it the end of the lease.
+
+        Raise :exc:`~flask_idlesession.ConflictError` if the lease ended before, so that somebody else may
+        have been there; nothing is written then.
+        """
+        outcome = self._commit({**delta, _LEASE: None}, expect=self._mine)
+        if outcome is Outcome.CONFLICT:
+            raise ConflictError(
+                f"The block was alone with session {self._claim.sid} for {self._seconds:g} seconds only, and took "
+                "longer; what it wrote was dropped. Give session.exclusive() a longer lease."
+            )
+        if outcome is Outcome.GONE:
+            raise _ended(self._claim)
+
+    def _commit(self, delta: Delta, *, expect: bytes | None) -> Outcome:
+        change = Change(holder=self._claim.holder, delta=delta, expect={_LEASE: expect})
+        return self._keeper.commit(self._claim, change)
+
+    def _is_free(self, held: bytes | None) -> bool:
+        if held is None:
+            return True
+        try:
+            ends_at: float = self._keeper.codec.decode(held)[1]
+        except DecodeError:  # It was encrypted, and the keys were taken away: its holder is gone with them.
+            return True
+        return ends_at <= self._keeper.now()
+
+
+def visible(values: Values) -> Values:
+    """Return the values that are the view's, without the package's own."""
+    return {key: data for key, data in values.items() if not key.startswith(RESERVED)}
+
+
+def _load(keeper: Keeper, claim: Claim) -> Record:
+    record = keeper.reload(claim)
+    if record is None:
+        raise _ended(claim)
+    return record
+
+
+def _ended(claim: Claim) -> SessionNotFound:
+    return SessionNotFound(f"Session {claim.sid} ended, or was given a new token, while the request was under way.")

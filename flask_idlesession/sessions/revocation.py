@@ -1,0 +1,206 @@
+"""Ends sessions from outside, by id, user or criteria, and keeps a user's sessions to a number."""
+
+import logging
+import random
+import time
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from ipaddress import ip_network
+from ipaddress import IPv4Network
+from ipaddress import IPv6Network
+from uuid import UUID
+from uuid import uuid5
+
+from ..model.errors import SessionExists
+from ..model.errors import StoreError
+from ..model.errors import TooManySessions
+from ..model.ids import new_secret
+from ..model.ids import SessionId
+from ..model.labels import TURN
+from ..model.record import Ending
+from ..model.record import EndReason
+from ..model.record import Record
+from ..model.record import SessionInfo
+from .lifecycle import Lifecycle
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Where the names come from under which a store remembers that a user's sessions were revoked, and that somebody
+#: is just logging in as that user.
+_NAMES = UUID("4f8a3a52-3f0e-4d0e-9d0e-6d1a4c1e7b11")
+_EVERYBODY = uuid5(_NAMES, "everybody")
+
+#: Seconds for which a revocation is remembered: no request that began before it takes longer.
+_MEMORY = 3600.0
+
+#: Seconds between two instants that are told apart.
+_TICK = 1e-6
+
+#: Seconds after which whoever is logging in is taken for dead, and for which others wait for him.
+_TURN = 5.0
+
+#: Seconds between two looks at whether it is one's turn.
+_PAUSE = 0.005
+
+
+class Revocation:
+    """Revokes the sessions of one store."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._now = lifecycle.now
+        self._store = lifecycle.store
+        self._policy = lifecycle.policy
+        # When sessions were last revoked in this process. Its clock may stand still; what comes later is later.
+        self._revoked_at = 0.0
+
+    def arrival(self) -> float:
+        """Return the instant of a request that comes now: after every revocation that this process has seen."""
+        now = self._now()
+        return now if now > self._revoked_at else self._revoked_at + _TICK
+
+    def sessions_of(self, user_id: str) -> list[SessionInfo]:
+        """Return the user's live sessions, the one last seen first. O(that user's)."""
+        found = self._store.find(now=self._lifecycle.now(), user_id=user_id)
+        return sorted(found, key=lambda info: info.last_seen_at, reverse=True)
+
+    def revoke(self, sid: SessionId, *, by: str | None = None) -> bool:
+        """End the session; return whether there was one and this call ended it."""
+        info = self._lifecycle.look_up_info(sid, now=self._lifecycle.now())
+        return info is not None and self._lifecycle.end(info, EndReason.REVOKED, by=by)
+
+    def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
+        """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
+        self._remember(_marker_of(user_id), user_id, keep)
+        return self._end_all(self.sessions_of(user_id), keep=keep, by=by)
+
+    def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
+        """End every session but ``keep``, log-ins that are under way included; return how many."""
+        self._remember(_EVERYBODY, None, keep)
+        return self._end_all(self._store.find(now=self._lifecycle.now()), keep=keep, by=by)
+
+    def revoke_where(
+        self,
+        *,
+        user_id: str | None = None,
+        idle_for: float | None = None,
+        address: str | None = None,
+        keep: SessionId | None = None,
+        by: str | None = None,
+        **labels: str | float,
+    ) -> int:
+        """End the sessions for which all of this holds; return how many.
+
+        ``idle_for``: without activity for so many seconds at least. ``address``: last seen from this address or
+        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as
+        ``idp_sid="…"`` for a back-channel log-out. Without ``user_id`` all sessions are looked at.
+        """
+        if idle_for is None and address is None and user_id is None and not labels:
+            raise TypeError("revoke_where() needs a criterion; to end every session call revoke_all().")
+        network = None if address is None else ip_network(address, strict=False)
+        now = self._lifecycle.now()
+        chosen = [
+            info
+            for info in self._store.find(now=now, user_id=user_id)
+            if (idle_for is None or now - info.last_seen_at >= idle_for)
+            and (network is None or _may_be_within(info.labels.get("address"), network))
+            and all(info.labels.get(name) == value for name, value in labels.items())
+        ]
+        return self._end_all(chosen, keep=keep, by=by)
+
+    def overtook(self, info: SessionInfo, *, came_at: float) -> bool:
+        """Whether the user's sessions were revoked after the request came that has just logged in; then its
+        session, which the revocation may not have seen yet, is ended.
+        """
+        assert info.user_id is not None
+        for marker in (_marker_of(info.user_id), _EVERYBODY):
+            ending = self._store.ending(marker, now=self._lifecycle.now())
+            if ending is not None and ending.ended_at >= came_at and ending.by != str(info.sid):
+                self._lifecycle.end(info, EndReason.REVOKED)
+                return True
+        return False
+
+    @contextmanager
+    def admission(self, user_id: str, sid: SessionId | None) -> Iterator[None]:
+        """Let one log-in of the user at a time go on in the block, once there is room for it.
+
+        Raise :exc:`~flask_idlesession.TooManySessions` where the limit is to refuse; else the user's oldest
+        sessions end.
+        """
+        limit = self._policy.max_sessions_per_user
+        if limit is None:
+            yield
+            return
+        with self._turn_of(user_id):
+            others = [info for info in self.sessions_of(user_id) if info.sid != sid]
+            others.sort(key=lambda info: info.authenticated_at or info.created_at)
+            excess = others[: max(len(others) - limit + 1, 0)]
+            if excess and self._policy.refuses_log_ins:
+                raise TooManySessions(
+                    f"The user has {len(others)} sessions, and IDLESESSION_MAX_SESSIONS_PER_USER is {limit}: "
+                    "one of them has to end before another can begin."
+                )
+            for info in excess:
+                self._lifecycle.end(info, EndReason.EVICTED)
+            yield
+
+    @contextmanager
+    def _turn_of(self, user_id: str) -> Iterator[None]:
+        """Be the only one, over all workers, who logs in as this user: a record that is created is the turn."""
+        sid, came_at = uuid5(_NAMES, f"turn of {user_id}"), time.monotonic()
+        while not self._take_turn(sid):
+            if time.monotonic() - came_at > 2 * _TURN:
+                raise StoreError("Somebody else was logging in as this user all the time.")
+            time.sleep(random.uniform(_PAUSE / 2, _PAUSE))
+        taken_at = time.monotonic()
+        try:
+            yield
+        finally:
+            if time.monotonic() - taken_at < _TURN / 2:  # Else it may be another's by now; it ends by itself.
+                with suppress(StoreError):
+                    self._store.delete(sid)
+
+    def _take_turn(self, sid: SessionId) -> bool:
+        now = self._lifecycle.now()
+        info = SessionInfo(
+            sid=sid,
+            created_at=now,
+            last_seen_at=now,
+            idle_timeout=_TURN,
+            lifetime_ends_at=now + _TURN,
+            labels={TURN: 1},
+        )
+        try:
+            self._store.create(Record(info=info, secret_digest=new_secret(), values={}))
+        except SessionExists:
+            if self._store.load(sid, now=now) is None:  # Whose it was is dead, or has just given it back.
+                self._lifecycle.pruner.prune_all()
+            return False
+        return True
+
+    def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
+        self._revoked_at = now = self.arrival()
+        kept = None if keep is None else str(keep)
+        ending = Ending(sid=marker, reason=EndReason.REVOKED, ended_at=now, user_id=user_id, by=kept)
+        self._store.bury([ending], until=now + _MEMORY)
+
+    def _end_all(self, infos: Iterable[SessionInfo], *, keep: SessionId | None, by: str | None) -> int:
+        return sum(
+            self._lifecycle.end(info, EndReason.REVOKED, by=by)
+            for info in infos
+            if info.sid != keep and TURN not in info.labels
+        )
+
+
+def _marker_of(user_id: str) -> SessionId:
+    return uuid5(_NAMES, f"user {user_id}")
+
+
+def _may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:
+    """Whether a session whose address was kept so, whole or truncated, may have come from the network."""
+    try:
+        return ip_network(str(kept), strict=False).overlaps(network)
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""From ``app.config`` to :class:`~.keys.Settings`, checked."""

@@ -1,0 +1,216 @@
+"""Checks single values of an application's config, each with a complaint that names the key and the mend."""
+
+import logging
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from typing import Literal
+
+from ..model.errors import ConfigError
+from ..model.policy import DAY
+from ..model.policy import seconds
+
+#: Which requests are activity: ``IDLESESSION_ACTIVITY``. The callable is given Flask's request.
+Activity = Literal["all", "navigation"] | Callable[[Any], bool]
+
+#: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
+_LONGEST_COOKIE = 400 * DAY
+
+_logger = logging.getLogger("flask_idlesession")
+
+_ADVICE = "Make one with: python -c 'import secrets; print(secrets.token_hex())'"
+
+#: Bytes that a key of ours must have: 256 bits.
+_KEY_SIZE = 32
+
+#: A shorter secret key can be tried out, and these, though longer, are in every tutorial (CVE-2023-27524 was one of
+#: them). What is shorter than the second number is warned of.
+_LEAST_SECRET, _SHORT_SECRET = 8, 16
+_KNOWN_SECRETS = frozenset(
+    {
+        "12345678",
+        "123456789",
+        "1234567890",
+        "change me",
+        "change me please",
+        "changeme",
+        "changemeplease",
+        "default secret key",
+        "dev secret key",
+        "development",
+        "development key",
+        "development secret key",
+        "flask secret key",
+        "hard to guess string",
+        "my secret key",
+        "mysecret",
+        "mysecretkey",
+        "password",
+        "please change me",
+        "replace me",
+        "secret key",
+        "secretkey",
+        "super secret",
+        "super secret key",
+        "supersecret",
+        "supersecretkey",
+        "the quick brown fox",
+        "this is a secret",
+        "this is a secret key",
+        "thisisasecretkey",
+        "your secret key",
+        "your secret key here",
+        "yoursecretkey",
+    }
+)
+
+
+class Unshown(dict[str, Any]):
+    """Config that a traceback with its locals does not show: there are keys in it."""
+
+    def __repr__(self) -> str:
+        return "<config>"
+
+
+class Key(bytes):
+    """A key that a traceback with its locals does not show."""
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+    __str__ = __repr__
+
+
+def hidden(key: Any) -> Any:
+    """Return a key as bytes that are not shown; what is no key as it is."""
+    return Key(key.encode() if isinstance(key, str) else key) if isinstance(key, str | bytes) else key
+
+
+def in_cookie(got: Mapping[str, Any], key: str) -> float:
+    """Return a duration that a browser would keep a cookie for."""
+    duration = seconds(got[key], name=key)
+    if duration > _LONGEST_COOKIE:
+        raise ConfigError(
+            f"{key} is {got[key]!r}, but browsers keep no cookie for longer than 400 days (RFC 6265bis); "
+            "it must be 34560000 seconds at most."
+        )
+    return duration
+
+
+def one_of(got: Mapping[str, Any], key: str, *known: str) -> str:
+    """Return one of some words."""
+    value = got[key]
+    if isinstance(value, str) and value in known:
+        return value
+    *others, last = (f'"{word}"' for word in known)
+    raise ConfigError(f"{key} is {value!r}; it must be {', '.join(others)} or {last}.")
+
+
+def read_text(got: Mapping[str, Any], key: str) -> str | None:
+    """Return a text that is not empty, or None."""
+    value = got[key]
+    if value is None or isinstance(value, str) and value.strip():
+        return value
+    raise ConfigError(f"{key} is {value!r}; it must be a text, or None.")
+
+
+def read_activity(value: Any) -> Activity:
+    """Return the rule of what is activity."""
+    if value in ("all", "navigation") or callable(value):
+        return value  # type: ignore[no-any-return]
+    raise ConfigError(
+        f'IDLESESSION_ACTIVITY is {value!r}; it must be "all", "navigation" or a callable that is given the request.'
+    )
+
+
+def read_interval(value: Any) -> float:
+    """Return the seconds between two passes of the cleaner."""
+    interval = seconds(value, name="IDLESESSION_CLEANUP_INTERVAL")
+    if interval > 1:
+        raise ConfigError(f"IDLESESSION_CLEANUP_INTERVAL is {value!r}; it must be 1 second at most.")
+    return interval
+
+
+def read_flag(got: Mapping[str, Any], key: str) -> bool:
+    """Return a bool."""
+    value = got[key]
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{key} is {value!r}; it must be True or False.")
+
+
+def read_bound(got: Mapping[str, Any], key: str, *, least: int = 1) -> int | None:
+    """Return a count, or None for no bound."""
+    value = got[key]
+    if value is None or isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ConfigError(f"{key} is {value!r}; it must be a whole number above {least - 1}, or None for no bound.")
+
+
+def read_journal(value: Any) -> Path | None:
+    """Return the path of a file, or None."""
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)) and str(value):
+        return Path(value)
+    raise ConfigError(f"IDLESESSION_JOURNAL is {value!r}; it must be the path of a file, or None for no journal.")
+
+
+def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
+    """Return keys of 32 bytes or more each; no message shows any of them."""
+    if value is None:
+        return ()
+    value = [value] if isinstance(value, str | bytes) else value
+    if not isinstance(value, list | tuple) or not all(isinstance(key, str | bytes) for key in value) or not value:
+        raise ConfigError(
+            "IDLESESSION_ENCRYPTION_KEYS must be a list of keys (bytes or text), the one that encrypts first, or None."
+        )
+    value = keys = tuple(map(hidden, value))
+    for number, key in enumerate(keys, 1):
+        if len(key) < _KEY_SIZE:
+            raise ConfigError(
+                f"Key {number} of IDLESESSION_ENCRYPTION_KEYS has {len(key)} bytes; it must have {_KEY_SIZE} or more. "
+                "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            )
+    return keys
+
+
+def check_secret_key(secret_key: str | bytes) -> None:
+    """Refuse a secret key that others know or can guess: with it anybody makes tokens (OWASP ASVS 5.0, 7.2.2)."""
+    text = secret_key if isinstance(secret_key, str) else secret_key.decode("latin-1")
+    plain = text.strip().lower().replace("-", " ").replace("_", " ")
+    if len(secret_key) < _LEAST_SECRET or plain in _KNOWN_SECRETS:
+        raise ConfigError(
+            "SECRET_KEY is one that anybody can guess, and the application is not in debug mode; it must be random "
+            f"and the same for every worker. {_ADVICE}"
+        )
+    if len(secret_key) < _SHORT_SECRET:
+        _logger.warning("SECRET_KEY has %d bytes only; give it %d or more. %s", len(secret_key), _SHORT_SECRET, _ADVICE)
+
+
+def check_cookie(config: Mapping[str, Any]) -> None:
+    """Refuse a cookie that browsers would not accept with these settings (RFC 6265bis, 4.1.3 and 5.6)."""
+    name, is_secure = config.get("SESSION_COOKIE_NAME", "session"), bool(config.get("SESSION_COOKIE_SECURE"))
+    prefix = name.lower()
+    if config.get("SESSION_COOKIE_SAMESITE") == "None" and not (is_secure or config.get("SESSION_COOKIE_PARTITIONED")):
+        raise ConfigError(
+            f"SESSION_COOKIE_SECURE is {config.get('SESSION_COOKIE_SECURE')!r}, but browsers accept a cookie with "
+            'SESSION_COOKIE_SAMESITE = "None" only with SESSION_COOKIE_SECURE = True; set that, or take "Lax".'
+        )
+    if not prefix.startswith(("__host-", "__secure-", "__http-")):
+        return
+    needs: dict[str, tuple[bool, Any]] = {"SESSION_COOKIE_SECURE": (is_secure, True)}
+    if prefix.startswith("__host-"):
+        root = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
+        needs["SESSION_COOKIE_PATH"] = (root == "/", "/")
+        needs["SESSION_COOKIE_DOMAIN"] = (not config.get("SESSION_COOKIE_DOMAIN"), None)
+    if prefix.startswith(("__http-", "__host-http-")):
+        needs["SESSION_COOKIE_HTTPONLY"] = (bool(config.get("SESSION_COOKIE_HTTPONLY", True)), True)
+    for key, (holds, needed) in needs.items():
+        if not holds:
+            raise ConfigError(
+                f"{key} is {config.get(key)!r}, but browsers accept a cookie named {name!r} only with {key} = "
+                f"{needed!r}; set that, or choose a SESSION_COOKIE_NAME without the prefix."
+            )

@@ -1,0 +1,261 @@
+"""Reads an application's config, once, and checks it: every complaint names the key, the value, the mend."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ..model.errors import ConfigError
+from ..model.policy import Policy
+from ..model.policy import PRESETS
+from ..model.policy import seconds
+from .checks import Activity
+from .checks import check_cookie
+from .checks import hidden
+from .checks import in_cookie
+from .checks import one_of
+from .checks import read_activity
+from .checks import read_bound
+from .checks import read_encryption_keys
+from .checks import read_flag
+from .checks import read_interval
+from .checks import read_journal
+from .checks import read_text
+from .checks import Unshown
+
+PREFIX = "IDLESESSION_"
+
+#: What may be done where a session comes from somewhere else than before.
+REACTIONS = ("off", "log", "reauthenticate", "end")
+
+#: Every key, with its default and what it is. The documentation's table is made from this.
+KEYS: dict[str, tuple[Any, str]] = {
+    "IDLESESSION_IDLE_TIMEOUT": (1800, "Seconds (or a timedelta) without activity after which a session ends."),
+    "IDLESESSION_LIFETIME": (86400, "Seconds (or a timedelta) after creation or log-in at which a session ends."),
+    "IDLESESSION_PRESET": (
+        None,
+        "Both timeouts by the name of a rule: " + ", ".join(f'"{name}"' for name in PRESETS) + ". What is set by its "
+        "own key counts more.",
+    ),
+    "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": (
+        None,
+        "The idle timeout of sessions in which nobody has logged in; None: the same.",
+    ),
+    "IDLESESSION_REMEMBER_LIFETIME": (
+        30 * 86400,
+        "Both timeouts of a session that was begun with log_in(remember=True).",
+    ),
+    "IDLESESSION_STORE": (
+        "memory://",
+        "Where the sessions are: a URL (memory://, sqlite:///…, redis://…, valkey://…, or one of SQLAlchemy's), or a "
+        "ready store, Redis client, SQLAlchemy engine or cachelib cache.",
+    ),
+    "IDLESESSION_ACTIVITY": (
+        "all",
+        'Which requests are activity: "all", "navigation" (a user went to a page), or a callable that is '
+        "given the request. Static files and what is marked passive never are.",
+    ),
+    "IDLESESSION_TOUCH_INTERVAL": (
+        0,
+        "Seconds (or a timedelta) in which activity is written to the store once at most. A session never ends earlier "
+        "for it, and at most that much later. 0: every time.",
+    ),
+    "IDLESESSION_ROTATION_INTERVAL": (
+        None,
+        "Seconds (or a timedelta) after which a session gets a new token by itself; None: only at log-in.",
+    ),
+    "IDLESESSION_SAVE_ON_ERROR": (True, "Whether what a view wrote is saved although it raised, as Flask does."),
+    "IDLESESSION_CLEANUP_INTERVAL": (1.0, "Seconds within which an ended session is forgotten; at most 1."),
+    "IDLESESSION_MAX_SESSIONS": (
+        1_000_000,
+        "How many sessions the memory store keeps before it evicts; None: no bound.",
+    ),
+    "IDLESESSION_MAX_BYTES": (1 << 30, "How many bytes the memory store's sessions may take; None: no bound."),
+    "IDLESESSION_MAX_SESSIONS_PER_USER": (None, "How many sessions a user may have at once; None: any number."),
+    "IDLESESSION_AT_MAX_SESSIONS_PER_USER": (
+        "evict oldest",
+        'What a log-in past that meets with: "evict oldest" (the user\'s oldest session ends) or "refuse".',
+    ),
+    "IDLESESSION_JOURNAL": (
+        None,
+        "A file in which the memory store writes its sessions down, so that they outlive the process; None: none.",
+    ),
+    "IDLESESSION_DURABILITY": (
+        "interval",
+        'When new sessions and writes are on the disk: "always" (before they are answered), "interval" (within 0.1 s) '
+        'or "none" (when the system sees fit). Ends and new tokens always are before they are answered.',
+    ),
+    "IDLESESSION_ENCRYPTION_KEYS": (
+        None,
+        "Keys (bytes or text, 32 bytes or more of randomness) under which every store keeps the values: the first "
+        "encrypts, all decrypt. None: values are kept as they are.",
+    ),
+    "IDLESESSION_LOGIN_VIEW": (
+        None,
+        "The endpoint or URL of the log-in page, to which login_required leads; None: it answers 401.",
+    ),
+    "IDLESESSION_ORIGIN": (
+        "truncated",
+        'What is kept of where users log in from: their address and browser "full", "truncated" (the network, the '
+        "browser's name and version) or None.",
+    ),
+    "IDLESESSION_BIND_ADDRESS": (
+        "off",
+        'What a request meets with that comes from another network than its session did: "off" (nothing), "log", '
+        '"reauthenticate" (it is no longer fresh: its user is to log in anew) or "end".',
+    ),
+    "IDLESESSION_BIND_AGENT": ("off", "The same for another browser."),
+    "IDLESESSION_TOKEN_HEADER": (
+        None,
+        'A request header that carries the token for clients without cookies: "Authorization" (as a bearer token) or '
+        "a name of your own; None: cookies alone.",
+    ),
+    "IDLESESSION_CLAIMS": (
+        None,
+        "The name of a cookie in which chosen facts of the session (the user, roles, the end) are given to proxies and "
+        "other services as a signed JWT; None: no such cookie.",
+    ),
+    "IDLESESSION_CLAIMS_KEY": (None, "The key that signs it: at least 32 bytes of its own, or a private key in PEM."),
+    "IDLESESSION_CLAIMS_LIFETIME": (
+        300,
+        "Seconds (or a timedelta) a JWT is valid; never longer than the session.",
+    ),
+    "IDLESESSION_KEEP_FORMS": (
+        0,
+        "Bytes of a form that are kept aside when it arrives after its session ended, for the same user to get back "
+        "after logging in; 0: none.",
+    ),
+    "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an application's config says, checked."""
+
+    store: Any = field(repr=False)  # Its URL may have a password in it.
+    policy: Policy
+    activity: Activity
+    cleanup_interval: float
+    max_sessions: int | None
+    max_bytes: int | None
+    journal: Path | None
+    durability: str
+    remember_lifetime: float
+    encryption_keys: tuple[bytes, ...] = field(repr=False)
+    login_view: str | None
+    origin: str | None
+    bind_address: str
+    bind_agent: str
+    token_header: str | None
+    claims: str | None
+    claims_key: Any = field(repr=False)
+    claims_lifetime: float
+    keep_forms: int
+    audit: bool
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """Return the settings in ``config``. Raise :exc:`~flask_idlesession.ConfigError` for what is wrong."""
+    config = Unshown(config)
+    got = Unshown((key, config.get(key, default)) for key, (default, _) in KEYS.items())
+    _check_names(config)
+    check_cookie(config)
+    _check_binding(config)
+    return Settings(
+        store=got["IDLESESSION_STORE"],
+        policy=_read_policy(config, got),
+        activity=read_activity(got["IDLESESSION_ACTIVITY"]),
+        cleanup_interval=read_interval(got["IDLESESSION_CLEANUP_INTERVAL"]),
+        max_sessions=read_bound(got, "IDLESESSION_MAX_SESSIONS"),
+        max_bytes=read_bound(got, "IDLESESSION_MAX_BYTES"),
+        journal=read_journal(got["IDLESESSION_JOURNAL"]),
+        durability=one_of(got, "IDLESESSION_DURABILITY", "always", "interval", "none"),
+        remember_lifetime=in_cookie(got, "IDLESESSION_REMEMBER_LIFETIME"),
+        encryption_keys=read_encryption_keys(got["IDLESESSION_ENCRYPTION_KEYS"]),
+        login_view=read_text(got, "IDLESESSION_LOGIN_VIEW"),
+        origin=None if got["IDLESESSION_ORIGIN"] is None else one_of(got, "IDLESESSION_ORIGIN", "truncated", "full"),
+        bind_address=one_of(got, "IDLESESSION_BIND_ADDRESS", *REACTIONS),
+        bind_agent=one_of(got, "IDLESESSION_BIND_AGENT", *REACTIONS),
+        token_header=read_text(got, "IDLESESSION_TOKEN_HEADER"),
+        claims=read_text(got, "IDLESESSION_CLAIMS"),
+        claims_key=hidden(got["IDLESESSION_CLAIMS_KEY"]),
+        claims_lifetime=in_cookie(got, "IDLESESSION_CLAIMS_LIFETIME"),
+        keep_forms=read_bound(got, "IDLESESSION_KEEP_FORMS", least=0) or 0,
+        audit=read_flag(got, "IDLESESSION_AUDIT"),
+    )
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    for key in config:
+        if key.startswith(PREFIX) and key not in KEYS:
+            near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
+
+
+def _check_binding(config: Mapping[str, Any]) -> None:
+    for key in ("IDLESESSION_BIND_ADDRESS", "IDLESESSION_BIND_AGENT"):
+        if config.get(key, "off") != "off" and config.get("IDLESESSION_ORIGIN", "truncated") is None:
+            raise ConfigError(
+                f"{key} is {config[key]!r}, but with IDLESESSION_ORIGIN = None nothing is kept to compare with; "
+                'set IDLESESSION_ORIGIN = "truncated", or leave the sessions unbound.'
+            )
+
+
+def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
+    idle_timeout, lifetime = _read_timeouts(config, got)
+    return Policy(
+        idle_timeout=idle_timeout,
+        lifetime=lifetime,
+        anonymous_idle_timeout=_optional(got, "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT"),
+        permanent_lifetime=in_cookie(
+            Unshown({"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}), "PERMANENT_SESSION_LIFETIME"
+        ),
+        refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
+        rotation_interval=_optional(got, "IDLESESSION_ROTATION_INTERVAL"),
+        touch_interval=_read_touch_interval(got, idle_timeout),
+        save_on_error=read_flag(got, "IDLESESSION_SAVE_ON_ERROR"),
+        max_sessions_per_user=read_bound(got, "IDLESESSION_MAX_SESSIONS_PER_USER"),
+        refuses_log_ins=one_of(got, "IDLESESSION_AT_MAX_SESSIONS_PER_USER", "evict oldest", "refuse") == "refuse",
+    )
+
+
+def _read_timeouts(config: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the idle timeout and the lifetime: what their own keys say, else what the preset does."""
+    preset = got["IDLESESSION_PRESET"]
+    if preset is not None:
+        one_of(got, "IDLESESSION_PRESET", *PRESETS)
+        idle_timeout, lifetime = PRESETS[preset]
+        rule = {"IDLESESSION_IDLE_TIMEOUT": idle_timeout, "IDLESESSION_LIFETIME": lifetime}
+        got = Unshown({**got, **rule, **config})
+    lifetime = in_cookie(got, "IDLESESSION_LIFETIME")
+    idle_timeout = in_cookie(got, "IDLESESSION_IDLE_TIMEOUT")
+    if idle_timeout > lifetime:
+        if "IDLESESSION_IDLE_TIMEOUT" in config:
+            raise ConfigError(
+                f"IDLESESSION_IDLE_TIMEOUT is {config['IDLESESSION_IDLE_TIMEOUT']!r}, which is longer than "
+                f"IDLESESSION_LIFETIME ({got['IDLESESSION_LIFETIME']!r}) and would never be reached; "
+                "shorten it, or raise the lifetime."
+            )
+        idle_timeout = lifetime
+    return idle_timeout, lifetime
+
+
+def _read_touch_interval(got: Mapping[str, Any], idle_timeout: float) -> float:
+    value = got["IDLESESSION_TOUCH_INTERVAL"]
+    if not isinstance(value, bool) and value in (0, timedelta()):
+        return 0.0
+    interval = seconds(value, name="IDLESESSION_TOUCH_INTERVAL")
+    if interval > idle_timeout / 2:
+        raise ConfigError(
+            f"IDLESESSION_TOUCH_INTERVAL is {value!r}; it must be at most half of the idle timeout "
+            f"({idle_timeout:g} seconds): a session may end so much later."
+        )
+    return interval
+
+
+def _optional(got: Mapping[str, Any], key: str) -> float | None:
+    return None if got[key] is None else seconds(got[key], name=key)

@@ -1,0 +1,211 @@
+"""Keeps records encrypted in another store, which compares, lists and expires what it cannot read."""
+
+from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ..model.encryption import Keyring
+from ..model.errors import DecodeError
+from ..model.ids import SessionId
+from ..model.record import Change
+from ..model.record import Delta
+from ..model.record import Ending
+from ..model.record import LabelDelta
+from ..model.record import Outcome
+from ..model.record import Record
+from ..model.record import SessionInfo
+from ..model.record import Values
+from .contract import Store
+from .contract import UnreadableRecord
+from .contract import Visited
+
+#: How often a commit is tried again that found its key's value sealed with another key than before.
+_TRIES = 100
+
+#: Equals nothing that the codec writes.
+_UNREADABLE = b"\xc1"
+
+
+class SealedStore:
+    """A store that keeps values and labels encrypted in another store. ::
+
+        SealedStore(SQLiteStore("sessions.db"), [key])
+
+    The first key encrypts, all decrypt; each is 32 random bytes or more. What the other store needs to know is
+    as it was: ids, users' ids, instants, the names of keys and labels, and labels that are numbers. A record that
+    cannot be decrypted is an :exc:`~flask_idlesession.store.UnreadableRecord`, never plain text: its key was
+    removed, it was changed, moved from another session or another key, or written before there were keys.
+    """
+
+    def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
+        self.store = store
+        self.bounded = bool(getattr(store, "bounded", False))
+        self.in_memory = bool(getattr(store, "in_memory", False))
+        if isinstance(store, Visited):
+            visit = store.visit
+            self.visit = lambda sid, **how: self._open_record(visit(sid, **how))
+        self._values = Keyring(keys, purpose="values")
+        self._labels = Keyring(keys, purpose="labels")
+
+    def __len__(self) -> int:
+        """Return how many records there are, if the other store can tell."""
+        return len(self.store)  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def create(self, record: Record) -> None:
+        sid = record.info.sid
+        labels = {name: self._seal_label(sid, name, label) for name, label in record.info.labels.items()}
+        values = {key: self._seal(sid, key, data) for key, data in record.values.items()}
+        self.store.create(_with(record, replace(record.info, labels=labels), values))
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        return self._open_record(self.store.load(sid, now=now))
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        if not (change.delta or change.expect or change.labels):
+            return self.store.commit(sid, change, now=now)
+        sealed = replace(
+            change,
+            delta=self._seal_all(sid, change.delta),
+            expect=self._seal_all(sid, change.expect),
+            labels=self._seal_labels(sid, change.labels),
+        )
+        outcome = self.store.commit(sid, sealed, now=now)
+        if outcome is not Outcome.CONFLICT or len(self._values) == 1:
+            return outcome
+        return self._commit_as_stored(sid, change, sealed, now=now)
+
+    def delete(self, sid: SessionId) -> bool:
+        return self.store.delete(sid)
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        return self.store.delete_user(user_id, keep=keep)
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        for info in self.store.find(now=now, user_id=user_id):
+            yield self._open_labels(info, self._open_label_or_none)
+
+    def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
+        pruned = self.store.prune(now=now, limit=limit)
+        return [self._open_labels(info, self._open_label_or_none) for info in pruned]
+
+    def next_expiry(self) -> float | None:
+        return self.store.next_expiry()
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        self.store.bury(endings, until=until)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        return self.store.ending(sid, now=now)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _commit_as_stored(self, sid: SessionId, change: Change, sealed: Change, *, now: float) -> Outcome:
+        """Commit where a value that the change expects may have been sealed with an older key.
+
+        What is stored is read and compared here, and then expected byte by byte, so the step is as atomic as
+        any. It is tried anew only if somebody wrote in between.
+        """
+        for _ in range(_TRIES):
+            stored = self.store.load(sid, now=now)
+            if stored is None:
+                return Outcome.GONE
+            values = {**stored.values, **self._open_expected(sid, stored.values, change.expect)}
+            outcome = _with(stored, stored.info, values).judge(change, now=now)
+            if outcome is not Outcome.DONE and outcome is not Outcome.EMPTIED:
+                return outcome
+            expect = {key: stored.values.get(key) for key in change.expect}
+            outcome = self.store.commit(sid, replace(sealed, expect=expect), now=now)
+            if outcome is not Outcome.CONFLICT:
+                return outcome
+        return Outcome.CONFLICT
+
+    def _open_record(self, record: Record | None) -> Record | None:
+        if record is None or not (record.values or record.info.labels):
+            return record
+        sid = record.info.sid
+        try:
+            info = self._open_labels(record.info, self._open_label)
+            values = {key: self._open(sid, key, data) for key, data in record.values.items()}
+        except DecodeError as error:
+            info = self._open_labels(record.info, self._open_label_or_none)
+            raise UnreadableRecord(str(error), info=info) from error
+        return _with(record, info, values)
+
+    def _open_expected(self, sid: SessionId, values: Mapping[str, bytes], expect: Delta) -> dict[str, bytes]:
+        opened = {}
+        for key in expect:
+            if key in values:
+                opened[key] = _UNREADABLE
+                with suppress(DecodeError):
+                    opened[key] = self._open(sid, key, values[key])
+        return opened
+
+    def _seal_all(self, sid: SessionId, delta: Delta) -> Delta:
+        return {key: None if data is None else self._seal(sid, key, data) for key, data in delta.items()}
+
+    def _seal(self, sid: SessionId, key: str, data: bytes) -> bytes:
+        return self._values.seal(data, sid.bytes, key.encode())
+
+    def _open(self, sid: SessionId, key: str, data: bytes) -> bytes:
+        try:
+            return self._values.open(data, sid.bytes, key.encode())
+        except DecodeError as error:
+            raise DecodeError(f"the value of {key!r} does not open: {error}.") from error
+
+    # Each label is sealed by itself, so that a store can merge them by name as ever.
+
+    def _seal_labels(self, sid: SessionId, labels: LabelDelta) -> LabelDelta:
+        return {name: None if label is None else self._seal_label(sid, name, label) for name, label in labels.items()}
+
+    def _seal_label(self, sid: SessionId, name: str, label: str | float) -> str | float:
+        if not isinstance(label, str):
+            return label
+        return urlsafe_b64encode(self._labels.seal(label.encode(), sid.bytes, name.encode())).decode()
+
+    def _open_labels(self, info: SessionInfo, open_label: Callable[[SessionId, str, str], str | None]) -> SessionInfo:
+        if not info.labels:
+            return info
+        labels: dict[str, str | float] = {}
+        for name, label in info.labels.items():
+            opened = open_label(info.sid, name, label) if isinstance(label, str) else label
+            if opened is not None:
+                labels[name] = opened
+        return replace(info, labels=labels)
+
+    def _open_label(self, sid: SessionId, name: str, label: str) -> str:
+        try:
+            return self._labels.open(_decode_base64(label), sid.bytes, name.encode()).decode()
+        except DecodeError as error:
+            raise DecodeError(f"the label {name!r} does not open: {error}.") from error
+
+    def _open_label_or_none(self, sid: SessionId, name: str, label: str) -> str | None:
+        try:
+            return self._open_label(sid, name, label)
+        except DecodeError:
+            return None
+
+
+def _with(record: Record, info: SessionInfo, values: Values) -> Record:
+    return Record(
+        info=info,
+        secret_digest=record.secret_digest,
+        values=values,
+        former_digest=record.former_digest,
+        former_ends_at=record.former_ends_at,
+    )
+
+
+def _decode_base64(label: str) -> bytes:
+    try:
+        return urlsafe_b64decode(label)
+    except ValueError:
+        return b""

@@ -1,0 +1,285 @@
+"""One file of a journal on a disk: who may open it, how it grows, and when what was written is safe."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...model.errors import ConfigError
+from ...model.ids import new_secret
+from .frames import Guard
+from .frames import GUARD_AT
+from .frames import is_ending
+from .frames import Kind
+from .frames import MARK_SIZE
+from .frames import pack_frame
+from .frames import pack_guard
+from .frames import pack_preamble
+from .frames import PREAMBLE
+from .frames import Rows
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover
+    fcntl = None  # type: ignore[assignment]
+
+#: What does the input and output: the module os, or in a test what fails as a disk does.
+Disk = Any
+
+#: What cannot be read is given up in blocks of so many bytes.
+_BLOCK = 4096
+
+
+#: Seconds for which a start waits for the owner before it, who may be about to end, or for a child that was
+#: forked just now and has yet to let go.
+_PATIENCE = 0.5
+
+#: What a write says that the disk has no room for. It may have again.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Ownership:
+    """The right to write a journal, which one process has at a time; it ends with the process.
+
+    The lock is on a file beside the journal that is never renamed, and which names its owner.
+    """
+
+    def __init__(self, path: Path, *, disk: Disk = os) -> None:
+        if fcntl is None:  # pragma: no cover
+            raise ConfigError(f"The journal {path} needs a system with file locks as POSIX has them; use SQLite here.")
+        self._disk = disk
+        self._fd: int | None = None
+        folder = path.parent
+        try:
+            if not folder.exists():
+                folder.mkdir(mode=0o700, parents=True)
+            _check_folder(path)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._fd = disk.open(f"{path}.lock", flags, 0o600)
+        except OSError as error:
+            raise _refusal(path, f"{error.strerror}: {folder}", "give it a folder that this user may write") from error
+        self._take(path, self._fd)
+
+    def _take(self, path: Path, fd: int) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not _is_locked(fd):
+            if time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            self.release()
+            whose = "this process itself, in another store" if owner == str(os.getpid()) else f"process {owner}"
+            raise _refusal(
+                path,
+                f"it is in use by {whose}",
+                "a journal serves one process: stop the other, give each its own file, or let several share SQLite "
+                '(IDLESESSION_STORE = "sqlite:///sessions.db")',
+            )
+        with suppress(OSError):  # The disk is full. The lock holds without the name.
+            self._disk.ftruncate(fd, 0)
+            self._disk.pwrite(fd, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Let another process have it. In a forked child, this takes nothing from the parent."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Lock the file, if nobody else has; return whether it is locked now."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+class JournalFile:
+    """An open file, to the end of which frames are added. Not for two threads at once.
+
+    When a disk is full the file stays as it was before. After another error, above all one in :meth:`sync`,
+    nobody knows what is in it, and it must be written no more: Linux tells of a failed sync once, and of the
+    next one that all is well (PostgreSQL's "fsyncgate", 2018).
+    """
+
+    def __init__(self, fd: int, mark: bytes, *, end: int, number: int, last_end: int, disk: Disk = os) -> None:
+        self._fd = fd
+        self._mark = mark
+        self._disk = disk
+        self._number = number
+        self._last_end = last_end
+        #: Its length in bytes.
+        self.end = end
+        #: Whether what it holds is known. If not, a new one must be written in its place.
+        self.is_trusted = True
+
+    @classmethod
+    def create(cls, path: Path, *, disk: Disk = os) -> "JournalFile":
+        """Start a new file in place of whatever is at ``path``. Nothing of it is safe yet."""
+        with suppress(FileNotFoundError):
+            disk.unlink(path)
+        fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        file = cls(fd, new_secret()[:MARK_SIZE], end=PREAMBLE, number=0, last_end=0, disk=disk)
+        try:
+            file._put(pack_preamble(file._mark, Guard()), 0)
+        except OSError:
+            file.close()
+            raise
+        return file
+
+    def write(self, batches: Sequence[tuple[Kind, Rows]]) -> None:
+        """Add frames. They are the operating system's then, and outlive this process, not its machine."""
+        number, last_end = self._number, self._last_end
+        frames = []
+        for kind, rows in batches:
+            number += 1
+            frames.append(pack_frame(kind, rows, number=number, previous_end=last_end, mark=self._mark))
+            if is_ending(kind):
+                last_end = number
+        data = b"".join(frames)
+        try:
+            self._put(data, self.end)
+        except OSError as error:
+            self.is_trusted = False
+            if error.errno in _FULL:
+                self._disk.ftruncate(self._fd, self.end)
+                self.is_trusted = True
+            raise
+        self._number, self._last_end = number, last_end
+        self.end += len(data)
+
+    def cut(self) -> None:
+        """Cut off what comes after the last whole frame."""
+        self._disk.ftruncate(self._fd, self.end)
+        _sync(self._disk, self._fd)
+
+    def sync(self) -> None:
+        """Return when all that was written is on the disk.
+
+        What the guard says of it is for the next sync: it is needed when the file has lost its tail, and
+        then a crash of the machine must not have made it claim more than there was.
+        """
+        try:
+            _sync(self._disk, self._fd)
+            self._put(pack_guard(self._mark, Guard(self._number, self._last_end)), GUARD_AT)
+        except OSError:
+            self.is_trusted = False
+            raise
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _put(self, data: bytes, at: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = self._disk.pwrite(self._fd, view, at)
+            if not written:
+                raise OSError(errno.EIO, "Nothing was written")
+            view, at = view[written:], at + written
+
+
+def open_existing(path: Path, *, disk: Disk = os) -> tuple[int, int] | None:
+    """Return a descriptor of the journal at ``path`` and its size; None if there is none.
+
+    Raise :exc:`~flask_idlesession.ConfigError` for a file that somebody else may have written or read.
+    """
+    try:
+        fd: int = disk.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _refusal(path, "it is a symbolic link", "name the file that it points to") from error
+        raise _refusal(path, f"{error.strerror}", "make it a file that this user may read and write") from error
+    status = os.fstat(fd)
+    problem = _find_problem(path, status)
+    if problem is not None:
+        os.close(fd)
+        raise _refusal(path, *problem)
+    return fd, status.st_size
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder in which others could put another file in the journal's place."""
+    mode = path.parent.stat().st_mode
+    if mode & 0o022 and not mode & stat.S_ISVTX:
+        raise _refusal(path, f"others may write the folder {path.parent}", f"say chmod go-w {path.parent}")
+
+
+def _find_problem(path: Path, status: os.stat_result) -> tuple[str, str] | None:
+    if not stat.S_ISREG(status.st_mode):
+        return "it is not a regular file", "name another"
+    if status.st_uid != os.geteuid():
+        return (
+            f"it belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
+            f"give it to that user (chown {os.geteuid()} {path}), or name another",
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        return (
+            f"others may read or write it (mode {stat.S_IMODE(status.st_mode):04o})",
+            f"if nobody did, say chmod 600 {path}; if somebody may have, delete it",
+        )
+    return None
+
+
+def refuse_content(path: Path, problem: str) -> ConfigError:
+    """Return the error for a file that is none of ours."""
+    return _refusal(path, problem, "name another file, or move this one away")
+
+
+def _refusal(path: Path, problem: str, mend: str) -> ConfigError:
+    return ConfigError(f"The journal {path} cannot be used: {problem}; {mend}.")
+
+
+def put_in_place(new: Path, path: Path, *, disk: Disk = os) -> None:
+    """Let ``new`` be what is found at ``path``, also after a crash of the machine. It must be synced."""
+    disk.rename(new, path)
+    sync_folder(path, disk=disk)
+
+
+def sync_folder(path: Path, *, disk: Disk = os) -> None:
+    """Make what the folder of ``path`` says of its files survive a crash."""
+    fd = disk.open(path.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        disk.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync(disk: Disk, fd: int) -> None:
+    sync: Callable[[int], None] = getattr(disk, "fdatasync", disk.fsync)
+    sync(fd)
+
+
+def read_piece(fd: int, at: int, size: int, *, disk: Disk = os) -> bytes:
+    """Return a piece of a file, with zeros for each block that the disk does not give back."""
+    try:
+        return _read(fd, at, size, disk)
+    except OSError:
+        pieces = []
+        for start in range(at, at + size, _BLOCK):
+            length = min(_BLOCK, at + size - start)
+            try:
+                pieces.append(_read(fd, start, length, disk))
+            except OSError:
+                pieces.append(bytes(length))
+        return b"".join(pieces)
+
+
+def _read(fd: int, at: int, size: int, disk: Disk) -> bytes:
+    pieces = []
+    while size > 0:
+        piece: bytes = disk.pread(fd, size, at)
+        if not piece:
+            break
+        pieces.append(piece)
+        size, at = size - len(piece), at + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -1,0 +1,221 @@
+"""Keeps records in memory, as the memory store does, and lets them outlive the process: in a journal on a disk."""
+
+import logging
+import os
+import sys
+import weakref
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from ...model.errors import ConfigError
+from ...model.errors import StoreError
+from ...model.ids import SessionId
+from ...model.record import Change
+from ...model.record import Outcome
+from ...model.record import Record
+from ...model.record import SessionInfo
+from ..memory.store import MemoryStore
+from .file import Disk
+from .file import JournalFile
+from .file import open_existing
+from .file import Ownership
+from .file import read_piece
+from .file import refuse_content
+from .frames import FrameReader
+from .frames import Guard
+from .frames import NotAJournal
+from .frames import OtherVersion
+from .frames import PREAMBLE
+from .frames import ROW_OVERHEAD
+from .frames import unpack_preamble
+from .frames import VERSION
+from .replay import Replay
+from .writer import JournalWriter
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: When a create or a write is on the disk: before it returns, within 0.1 s, or when the system sees fit.
+DURABILITIES = ("always", "interval", "none")
+
+
+class JournalStore(MemoryStore):
+    """The memory store, with a journal: a restart, kill -9 or a full disk logs nobody out.
+
+    ``path`` is the file, and ``now`` the present instant: what has expired by then is not loaded. Ends and
+    rotations are on the disk before they return, whatever the ``durability``; creates and writes as that
+    says; touches within seconds. One process at a time can have the file.
+
+    While the disk is bad all goes on in memory. What ends a session is then done, and raises
+    :exc:`~flask_idlesession.StoreError`, because a crash could undo it. A log-in that rotates raises without
+    having been done. When the disk is well again the journal catches up.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        now: float,
+        durability: str = "interval",
+        max_sessions: int | None = 1_000_000,
+        max_bytes: int | None = 1 << 30,
+        disk: Disk = os,
+    ) -> None:
+        super().__init__(max_sessions=max_sessions, max_bytes=max_bytes)
+        if durability not in DURABILITIES:
+            raise ConfigError(f"The durability {durability!r} is unknown; it must be one of {', '.join(DURABILITIES)}.")
+        self._waits = durability == "always"
+        self.path = Path(path).absolute()
+        ownership = Ownership(self.path, disk=disk)
+        try:
+            self._journal = JournalWriter(
+                self.path,
+                self._shards,
+                syncs=durability != "none",
+                live_size=partial(_live_size, weakref.ref(self)),
+                ownership=ownership,
+                disk=disk,
+            )
+            file = self._open(disk, now=now)
+            self._journal.start(file)
+        except BaseException:
+            ownership.release()
+            raise
+        self._close = weakref.finalize(self, self._journal.close)
+
+    def create(self, record: Record) -> None:
+        super().create(record)
+        self._journal.note_change(record.info.sid.int)
+        if self._waits:
+            self._settle_if_possible()
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        rotation = change.rotation
+        if rotation is not None and rotation.grace_ends_at is None and self._journal.trouble is not None:
+            raise StoreError(f"The journal {self.path} cannot be written: {self._journal.trouble}.")
+        outcome = super().commit(sid, change, now=now)
+        if outcome is Outcome.EMPTIED:
+            self._journal.settle()
+        elif outcome is Outcome.DONE:
+            self._note(sid.int, change)
+        return outcome
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        record = super().visit(sid, holder=holder, now=now, refresh_by=refresh_by)
+        if record is not None:
+            self._journal.note_touch(sid.int)
+        return record
+
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        was_touched = super().touch(sid, holder, now)
+        if was_touched:
+            self._journal.note_touch(sid.int)
+        return was_touched
+
+    def _note(self, key: int, change: Change) -> None:
+        if change.rotation is not None:
+            self._journal.note_turn(key)
+            if change.rotation.grace_ends_at is None:
+                self._journal.settle()
+            else:  # Nobody asked for it, so nobody is refused a page for it while the disk is bad.
+                self._settle_if_possible()
+        elif not change.is_touch:
+            self._journal.note_change(key)
+            if self._waits:
+                self._settle_if_possible()
+        elif change.last_seen_at is not None or change.refresh_by is not None:
+            self._journal.note_touch(key)
+
+    def delete(self, sid: SessionId) -> bool:
+        found = super().delete(sid)
+        if found or self._journal.trouble is None:  # Another may be deleting it just now: then this waits too.
+            self._journal.settle()
+        return found
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        count = super().delete_user(user_id, keep=keep)
+        if count or self._journal.trouble is None:
+            self._journal.settle()
+        return count
+
+    def close(self) -> None:
+        super().close()
+        self._close()
+
+    def _forget(self, key: int) -> SessionInfo | None:
+        info = super()._forget(key)
+        if info is not None:
+            self._journal.note_change(key)
+        return info
+
+    def _settle_if_possible(self) -> None:
+        with suppress(StoreError):  # It was said in the log.
+            self._journal.settle()
+
+    def _open(self, disk: Disk, *, now: float) -> JournalFile | None:
+        """Fill the memory from the file; return it if it can be written on."""
+        with suppress(OSError):
+            disk.unlink(f"{self.path}.new")
+        opened = open_existing(self.path, disk=disk)
+        if opened is None:
+            return None
+        fd, size = opened
+        file = None
+        try:
+            if size:
+                file = self._load(fd, size, disk, now=now)
+            else:
+                _logger.warning("The journal %s is empty; if it was not new, its sessions are lost.", self.path)
+        finally:
+            if file is None:
+                os.close(fd)
+        return file
+
+    def _load(self, fd: int, size: int, disk: Disk, *, now: float) -> JournalFile | None:
+        read = partial(read_piece, fd, disk=disk)
+        preamble = self._unpack_preamble(read(0, min(size, PREAMBLE)))
+        mark, guard = (b"", None) if preamble is None else preamble
+        replay = Replay(self._shards, guard=guard)
+        if preamble is None:
+            replay.unreadable = size
+        else:
+            replay.run(FrameReader(read, mark=mark, end=size), self.path, size=size)
+        self.restore(now=now)
+        _logger.info("The journal %s gave back %d sessions.", self.path, len(self))
+        if preamble is None or replay.is_damaged:
+            replay.tell(self.path, self._keep_beside(disk))
+            return None
+        replay.tell(self.path, None)
+        file = JournalFile(fd, mark, end=replay.end, number=replay.number, last_end=replay.last_end, disk=disk)
+        if replay.cut:
+            try:
+                file.cut()
+            except OSError:
+                return None  # And a new file is written, or tried to.
+        return file
+
+    def _unpack_preamble(self, data: bytes) -> tuple[bytes, Guard | None] | None:
+        try:
+            return unpack_preamble(data)
+        except NotAJournal as error:
+            raise refuse_content(self.path, "it is something else") from error
+        except OtherVersion as error:
+            raise refuse_content(
+                self.path, f"it is of version {error}, and this package writes version {VERSION}"
+            ) from error
+
+    def _keep_beside(self, disk: Disk) -> Path | None:
+        kept = self.path.with_name(self.path.name + ".damaged")
+        try:
+            with suppress(FileNotFoundError):
+                disk.unlink(kept)
+            disk.link(self.path, kept)
+        except OSError:
+            return None
+        return kept
+
+
+def _live_size(store: "weakref.ref[JournalStore]") -> int:
+    """Return about how large a journal would be that holds nothing but what lives."""
+    held = store()
+    return sys.maxsize if held is None else PREAMBLE + held.size(overhead=ROW_OVERHEAD)

@@ -1,0 +1,3 @@
+"""The store of one process, in its memory."""
+
+from .store import MemoryStore as MemoryStore

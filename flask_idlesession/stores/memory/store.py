@@ -1,0 +1,544 @@
+"""Keeps records in this process's memory, within bounds, in a form that the garbage collector skips."""
+
+import sys
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from collections.abc import Sequence
+from math import inf
+from operator import add
+from struct import Struct
+from typing import Literal
+
+from ...model.errors import SessionExists
+from ...model.ids import SessionId
+from ...model.record import Change
+from ...model.record import Ending
+from ...model.record import EndReason
+from ...model.record import Outcome
+from ...model.record import Record
+from ...model.record import SessionInfo
+from ...process.locks import ForkSafeLock
+from ...process.locks import Lock
+from .packed import expiry
+from .packed import fades_at
+from .packed import HAS_USER
+from .packed import is_logged_in
+from .packed import is_permanent
+from .packed import MARKS_AT
+from .packed import pack
+from .packed import packed_record
+from .packed import PackedRecord
+from .packed import seen_at
+from .packed import seen_by
+from .packed import simply_changed
+from .packed import TIMES_SIZE
+from .packed import touched
+from .packed import touched_alone
+from .packed import unpack_info
+from .packed import user_of
+from .timing_wheel import Truth
+from .timing_wheel import Wheel
+
+#: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling, and
+#: so many are nearly full with a million sessions, as many as there are to be unless somebody says otherwise.
+_SHARDS = 192
+
+#: What a session costs beside its own bytes: object heads, its dict entries, its place in the wheels.
+_OVERHEAD = 180
+
+#: How many entries of a wheel are looked at in one step. Where most sessions were touched since they were
+#: filed, the first is not found among so few; what is evicted is then the least recently seen of these.
+_BUDGET = 256
+
+#: How many restored sessions are filed together: so many are looked at again in one go, later.
+_PIECE = 512
+
+#: The sizes of the sessions in so many shards tell about those of all that were restored.
+_SAMPLE = 16
+
+#: At least so many restored sessions are taken up with each pruning, if there are: some milliseconds' work.
+_AT_ONCE = 2048
+
+#: How many entries of a crowded wheel are looked at each time one more is put in or left behind.
+_SETTLED = 8
+
+#: So much of a hash fits into an int of 32 bytes.
+_HASH = (1 << 60) - 1
+
+#: So many sessions of one user are kept in a tuple.
+_FEW = 16
+
+#: Infos of sessions that were forgotten to make room, kept until somebody asks.
+_MAX_FORGOTTEN = 10_000
+
+
+#: How many endings are remembered at least, once there were so many; twice as many at most.
+_MAX_BURIED = 50_000
+
+#: When it ended, until when that is remembered, the reason's place, how long the user's id is; then the id, and
+#: who ended it.
+_ENDING = Struct("<ddBH")
+_REASONS = tuple(EndReason)
+
+#: Python 3.11 calls a function each time a member is named.
+_DONE, _GONE, _EMPTIED = Outcome.DONE, Outcome.GONE, Outcome.EMPTIED
+
+
+class MemoryStore:
+    """The store of one process: nothing is shared with another, and nothing outlives it.
+
+    Past ``max_sessions``, or ``max_bytes`` (of records, with an estimate of Python's own cost), it
+    evicts the least recently seen session, anonymous ones before those of users. None is unbounded.
+
+    ``lock`` guards all that is written; it is held for microseconds and nothing is called under it.
+    Reading takes no lock: a record is one immutable object in a dict.
+    """
+
+    #: A request may prune in passing: no server is asked for it.
+    in_memory = True
+
+    def __init__(
+        self,
+        *,
+        max_sessions: int | None = 1_000_000,
+        max_bytes: int | None = 1 << 30,
+        lock: Lock | None = None,
+    ) -> None:
+        self.max_sessions = max_sessions
+        self.max_bytes = max_bytes
+        self._fork_safe = ForkSafeLock() if lock is None else lock
+        self._lock: Lock = getattr(self._fork_safe, "plain", self._fork_safe)
+        # For what each request does: ``with`` takes twice as long in Python 3.11.
+        self._take, self._give = self._lock.acquire, self._lock.release
+        self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
+        # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for
+        # a user with so many that going through them each time would take long. By the hash of a user's id: that
+        # is half of the size, and the record tells whether it is somebody else's.
+        self._users: tuple[dict[int, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
+        self._by_expiry = Wheel()
+        self._anonymous = Wheel()
+        self._logged_in = Wheel()
+        self._count = 0
+        self._bytes = 0
+        #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
+        self._raw: set[int] = set()
+        self._restored_at = 0.0
+        self._raw_size = 0  # What each of these sessions is taken to cost until then.
+        # How sessions ended: pairs of dicts, of which the older goes whole when the younger is full.
+        self._buried: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
+        self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
+        self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
+
+    def __len__(self) -> int:
+        """Return how many records there are, live or not yet pruned."""
+        return self._count
+
+    @property
+    def bounded(self) -> bool:
+        """Whether creating a session may evict another."""
+        return self.max_sessions is not None or self.max_bytes is not None
+
+    def create(self, record: Record) -> None:
+        key = record.info.sid.int
+        packed = pack(record)
+        if self._raw:
+            self._ready(key % _SHARDS)
+        with self._lock:
+            shard = self._shards[key % _SHARDS]
+            if key in shard:
+                raise SessionExists(f"There is a session {record.info.sid} already.")
+            shard[key] = packed
+            self._count += 1
+            self._bytes += len(packed) + _OVERHEAD
+            self._by_expiry.file(key, record.info.expires_at)
+            self._enter(key, record.info)
+            self._make_room(record.info.last_seen_at)
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        if self._raw:
+            self._ready(sid.int % _SHARDS)
+        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+        if packed is None or now >= expiry(packed):
+            return None
+        return packed_record(sid, packed)
+
+    def fades_at(self, sid: SessionId) -> float:
+        if self._raw:
+            self._ready(sid.int % _SHARDS)
+        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+        return inf if packed is None else fades_at(packed)
+
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        key = sid.int
+        shard = self._shards[key % _SHARDS]
+        if self._raw:
+            self._ready(key % _SHARDS)
+        self._take()
+        try:
+            packed = shard.get(key)
+            after = None if packed is None else touched_alone(packed, holder, now)
+            if after is None:
+                return False
+            shard[key] = after
+            return True
+        finally:
+            self._give()
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        key = sid.int
+        shard = self._shards[key % _SHARDS]
+        if self._raw:
+            self._ready(key % _SHARDS)
+        self._take()
+        try:
+            packed = shard.get(key)
+            if packed is None:
+                return None
+            if is_permanent(packed):
+                touch = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
+                return self._commit(key, packed_record(sid, packed), touch, now)[1]
+            after = touched(packed, holder, now, now)
+            if after is None:
+                return None
+            shard[key] = after
+        finally:
+            self._give()
+        return packed_record(sid, after)
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        key = sid.int
+        shard = self._shards[key % _SHARDS]
+        if self._raw:
+            self._ready(key % _SHARDS)
+        self._take()
+        try:
+            packed = shard.get(key)
+            if packed is None:
+                return _GONE
+            if not change.is_simple:
+                return self._commit(key, packed_record(sid, packed), change, now)[0]
+            after = simply_changed(packed, change, now)
+            if after is None:
+                return _GONE
+            shard[key] = after
+            self._bytes += len(after) - len(packed)
+            if change.delta and self._is_full():
+                self._make_room(now)
+            return _DONE
+        finally:
+            self._give()
+
+    def delete(self, sid: SessionId) -> bool:
+        self._ready(sid.int % _SHARDS)
+        with self._lock:
+            return self._forget(sid.int) is not None
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        self._ready(*self._raw)
+        with self._lock:
+            keys = [key for key in self._keys_of(user_id) if keep is None or key != keep.int]
+            keys = [key for key in keys if user_of(self._shards[key % _SHARDS][key]) == user_id]
+            for key in keys:
+                self._forget(key)
+            return len(keys)
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        self._ready(*self._raw)
+        if user_id is not None:
+            with self._lock:
+                keys = self._keys_of(user_id)
+            pairs = [(key, self._shards[key % _SHARDS].get(key)) for key in keys]
+            # One may be another user's with the same hash, or have been bound to another since.
+            yield from (info for info in _live_infos(pairs, now) if info.user_id == user_id)
+        else:
+            for shard in self._shards:
+                yield from _live_infos(list(shard.items()), now)
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        with self._lock:
+            taken = 0
+            while self._raw and taken < _AT_ONCE:
+                taken += self._take_up(next(iter(self._raw)))
+            gone = [self._forgotten.popleft() for _ in range(min(limit, len(self._forgotten)))]
+            return gone + self._forget_expired(now, limit=limit - len(gone))
+
+    def next_expiry(self) -> float | None:
+        with self._lock:
+            if self._forgotten or self._raw:
+                return 0.0
+            first = self._by_expiry.first(truth=self._expiry_of, budget=_BUDGET)
+            return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        packed = [(ending.sid.int, _pack_ending(ending, until)) for ending in endings]
+        with self._lock:
+            for key, grave in packed:
+                place = key % _SHARDS
+                young = self._buried[place]
+                young[key] = grave
+                if len(young) >= _MAX_BURIED // _SHARDS:
+                    self._buried_before[place], self._buried[place] = young, {}
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        place = sid.int % _SHARDS
+        packed = self._buried[place].get(sid.int) or self._buried_before[place].get(sid.int)
+        return None if packed is None else _unpack_ending(sid, packed, now)
+
+    def close(self) -> None:
+        pass
+
+    def size(self, *, overhead: int) -> int:
+        """Return how many bytes the packed records have, with so many more for each."""
+        return self._bytes + (overhead - _OVERHEAD) * self._count
+
+    def restore(self, *, now: float) -> None:
+        """Take into account the packed records that were put into the empty store's shards. Before the store is
+        used, so without its lock.
+
+        To file a million takes as long as to read them. So each shard is taken up when something in it is asked
+        for, or all that may be in it; and one after the other with each pruning, until none is left.
+        """
+        self._restored_at = now
+        self._raw = {place for place, shard in enumerate(self._shards) if shard}
+        self._count = sum(map(len, self._shards))
+        some = [self._shards[place] for place in list(self._raw)[:_SAMPLE]]
+        self._raw_size = sum(map(_size_of, some)) // max(sum(map(len, some)), 1)
+        self._bytes = self._raw_size * self._count
+        self._make_room(now)
+
+    def _ready(self, *places: int) -> None:
+        """Take up these shards, if they are not yet: one at a time, so that others get their turn."""
+        for place in places:
+            if place in self._raw:
+                with self._lock:
+                    if place in self._raw:
+                        self._take_up(place)
+
+    # What follows is called with the lock held.
+
+    def _commit(self, key: int, record: PackedRecord, change: Change, now: float) -> tuple[Outcome, Record | None]:
+        """Do what :meth:`commit` promises; return the outcome, and if it is DONE the record after it."""
+        outcome = record.judge(change, now=now)
+        if outcome is _EMPTIED:
+            self._forget(key)
+        if outcome is not _DONE:
+            return outcome, None
+        after = record.apply(change, now=now)
+        before, packed = record.packed, pack(after)
+        self._shards[key % _SHARDS][key] = packed
+        self._bytes += len(packed) - len(before)
+        if change.shortens and (expires_at := expiry(packed)) < expiry(before):
+            self._by_expiry.file(key, expires_at)
+            if self._is_crowded(self._by_expiry):
+                self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
+        if change.rotation is not None and after.info.user_id != record.info.user_id:
+            self._leave(key, record.info)
+            self._enter(key, after.info)
+        if change.delta:
+            self._make_room(now)
+        return outcome, after
+
+    def _take_up(self, place: int) -> int:
+        """File the restored sessions of a shard, and forget those that had expired by then; return how many were
+        looked at.
+        """
+        shard, now = self._shards[place], self._restored_at
+        count, times = len(shard), _times(shard)
+        if max(_instants(times)[0::3]) > now or _first_expiry(times) <= now:
+            self._count -= _drop_expired(shard, now)
+            times = _times(shard)
+        self._bytes += _size_of(shard) - self._raw_size * count
+        keys = list(shard)
+        for start in range(0, len(keys), _PIECE):
+            of_piece = times[TIMES_SIZE * start : TIMES_SIZE * (start + _PIECE)]
+            self._take_up_piece(shard, keys[start : start + _PIECE], of_piece)
+        self._raw.discard(place)  # Last: load() looks without the lock.
+        return count
+
+    def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: bytes) -> None:
+        """Note some sessions of a shard in the wheels and under their users.
+
+        All are filed at the instant of the first of them: too early costs a second look when it comes,
+        and to compute each one's place now would be most of the time that a start takes.
+        """
+        self._by_expiry.file_all(keys, _first_expiry(times))
+        logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
+        for key in logged_in:
+            user = hash(user_of(shard[key])) & _HASH
+            # As _enter_user() does, which here would be half of the time that a start takes.
+            if self._users[user % _SHARDS].setdefault(user, key) != key:
+                self._enter_user(key, user)
+        if self.bounded:
+            first, users = min(_instants(times)[0::3]), set(logged_in)
+            self._logged_in.file_all(logged_in, first)
+            self._anonymous.file_all([key for key in keys if key not in users] if users else keys, first)
+
+    def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
+        if limit <= 0:
+            return []
+        keys = self._by_expiry.due(now, truth=self._expiry_of, limit=limit, budget=4 * limit + 64)
+        return [info for info in map(self._forget, keys) if info is not None]
+
+    def _make_room(self, now: float) -> None:
+        """Evict until the bounds hold; what has expired goes first."""
+        while self._is_full():
+            for place in list(self._raw):  # Any of them may be the one that is to go.
+                self._take_up(place)
+            gone = self._forget_expired(now, limit=1)
+            if not gone:
+                gone = self._evict(self._anonymous) or self._evict(self._logged_in)
+            if not gone:
+                return
+            self._forgotten.extend(gone)
+
+    def _is_full(self) -> bool:
+        return (self.max_sessions is not None and self._count > self.max_sessions) or (
+            self.max_bytes is not None and self._bytes > self.max_bytes
+        )
+
+    def _evict(self, wheel: Wheel) -> list[SessionInfo]:
+        first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
+        info = None if first is None else self._forget(first[0])
+        return [] if info is None else [info]
+
+    def _forget(self, key: int) -> SessionInfo | None:
+        packed = self._shards[key % _SHARDS].pop(key, None)
+        if packed is None:
+            return None
+        info = unpack_info(SessionId(int=key), packed)
+        self._count -= 1
+        self._bytes -= len(packed) + _OVERHEAD
+        self._leave(key, info)
+        if self._is_crowded(self._by_expiry):
+            self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
+        return info
+
+    def _enter(self, key: int, info: SessionInfo) -> None:
+        """Note the session under its user, and in the order of eviction."""
+        if self.bounded:
+            self._order_of(info).file(key, info.last_seen_at)
+        if info.user_id is not None:
+            self._enter_user(key, hash(info.user_id) & _HASH)
+
+    def _enter_user(self, key: int, user: int) -> None:
+        users = self._users[user % _SHARDS]
+        known = users.get(user)
+        if isinstance(known, dict):
+            known[key] = None
+        elif known is None:
+            users[user] = key
+        else:
+            keys = (*_keys_in(known), key)
+            users[user] = keys if len(keys) <= _FEW else dict.fromkeys(keys)
+
+    def _leave(self, key: int, info: SessionInfo) -> None:
+        if info.user_id is not None:
+            user = hash(info.user_id) & _HASH
+            users = self._users[user % _SHARDS]
+            keys = users[user]
+            if isinstance(keys, dict):
+                del keys[key]
+            else:
+                keys = users[user] = tuple(other for other in _keys_in(keys) if other != key)
+            if not keys:
+                del users[user]
+        if self.bounded:
+            wheel = self._order_of(info)
+            if self._is_crowded(wheel):
+                wheel.settle(truth=self._seen_in(wheel), budget=_SETTLED)
+
+    def _is_crowded(self, wheel: Wheel) -> bool:
+        """Whether the entries of forgotten sessions have come to outnumber the others: some are to be dropped."""
+        return len(wheel) > 2 * self._count + 1024
+
+    def _keys_of(self, user_id: str) -> tuple[int, ...]:
+        """Return the keys of the user's sessions, and perhaps of another's with the same hash."""
+        user = hash(user_id) & _HASH
+        return _keys_in(self._users[user % _SHARDS].get(user, ()))
+
+    def _expiry_of(self, key: int) -> float | None:
+        packed = self._shards[key % _SHARDS].get(key)
+        return None if packed is None else expiry(packed)
+
+    def _order_of(self, info: SessionInfo) -> Wheel:
+        return self._anonymous if info.user_id is None else self._logged_in
+
+    def _seen_in(self, wheel: Wheel) -> Truth:
+        """Return what tells when a session was last seen; None if it is forgotten or not in ``wheel``."""
+        logged_in = wheel is self._logged_in
+
+        def seen(key: int) -> float | None:
+            packed = self._shards[key % _SHARDS].get(key)
+            if packed is None or is_logged_in(packed) is not logged_in:
+                return None
+            return seen_at(packed)
+
+        return seen
+
+
+def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[SessionInfo]:
+    for key, packed in pairs:
+        if packed is not None and now < expiry(packed):
+            yield unpack_info(SessionId(int=key), packed)
+
+
+def _keys_in(keys: int | tuple[int, ...] | dict[int, None]) -> tuple[int, ...]:
+    return (keys,) if isinstance(keys, int) else tuple(keys)
+
+
+def _size_of(shard: dict[int, bytes]) -> int:
+    return sum(map(len, shard.values())) + _OVERHEAD * len(shard)
+
+
+def _times(shard: dict[int, bytes]) -> bytes:
+    """Return the times at the front of every record, one after the other."""
+    return b"".join([packed[:TIMES_SIZE] for packed in shard.values()])
+
+
+def _instants(times: bytes) -> "array[float]":
+    """Return of each session when it was last seen, the end that no activity moves, and something else."""
+    return _array("d", times)
+
+
+def _first_expiry(times: bytes) -> float:
+    """Return when the first of them is over, or an instant before: an idle timeout may not be where most are."""
+    instants = _instants(times)
+    first: float = min(map(add, instants[0::3], _array("f", times)[4::6]))
+    return min(first, min(instants[1::3]))
+
+
+def _array(kind: Literal["d", "f"], numbers: bytes) -> "array[float]":
+    found = array(kind, numbers)
+    if sys.byteorder == "big":  # pragma: no cover
+        found.byteswap()
+    return found
+
+
+def _drop_expired(shard: dict[int, bytes], now: float) -> int:
+    """Drop what has expired, and clamp what was last seen in the future: the clock may have been set back
+    between two runs. Return how many were dropped."""
+    before = len(shard)
+    for key, packed in list(shard.items()):
+        if seen_at(packed) > now:
+            shard[key] = packed = seen_by(packed, now)
+        if expiry(packed) <= now:
+            del shard[key]
+    return before - len(shard)
+
+
+def _pack_ending(ending: Ending, until: float) -> bytes:
+    _, reason, ended_at, user_id, by = ending
+    if user_id is None and by is None:
+        return _ENDING.pack(ended_at, until, _REASONS.index(reason), 0)
+    user = (user_id or "").encode()
+    return _ENDING.pack(ended_at, until, _REASONS.index(reason), len(user)) + user + (by or "").encode()
+
+
+def _unpack_ending(sid: SessionId, packed: bytes, now: float) -> Ending | None:
+    ended_at, until, reason, length = _ENDING.unpack_from(packed)
+    if now >= until:
+        return None
+    text = packed[_ENDING.size :]
+    user_id, by = text[:length].decode() or None, text[length:].decode() or None
+    return Ending(sid=sid, reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by)

@@ -1,0 +1,285 @@
+"""Keeps records in Redis or Valkey, alone, in a cluster, or watched over by Sentinel: the store of many hosts."""
+
+import os
+from binascii import crc_hqx
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from inspect import iscoroutinefunction
+from itertools import count
+from math import inf
+from typing import Any
+
+from ...model.errors import ConfigError
+from ...model.errors import SessionExists
+from ...model.errors import StoreError
+from ...model.ids import SessionId
+from ...model.record import Change
+from ...model.record import Ending
+from ...model.record import Outcome
+from ...model.record import Record
+from ...model.record import SessionInfo
+from . import format as form
+from . import scripts
+from .connections import connections_like
+from .scripts import Script
+
+#: In a cluster sessions lie in so many slots, evenly over all of them; a session and what lists it share a slot.
+_SHARDS = 16
+_SLOTS = 16384
+
+#: How many endings are remembered at least, once there were so many; at most about twice as many.
+_MAX_BURIED = 50_000
+
+_OUTCOMES = (Outcome.DONE, Outcome.GONE, Outcome.CONFLICT, Outcome.EMPTIED)
+
+
+class RedisStore:
+    """The store of many hosts, in the Redis (from 6.2) or Valkey that ``client`` asks.
+
+    ``client`` is a ready client in the shape of redis-py's: ``Redis``, ``RedisCluster``, what
+    ``Sentinel.master_for`` returns, or valkey-py's. Its time-outs and retries are its own. Every key begins with
+    ``prefix``; two applications that share a server take two. Every verb is one script and one round trip, in a
+    cluster one for each of 16 slots where it is about more than one session.
+    """
+
+    def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
+        _check(client, prefix)
+        self._client = client
+        self._prefix = prefix
+        self._is_cluster = hasattr(client, "keyslot")
+        self._bases = [each.encode() for each in (_spread(prefix) if self._is_cluster else [prefix])]
+        self._no_script, self._errors = _errors_of(client)
+        self._connections = connections_like(client)
+        self._turns = count()
+
+    def __repr__(self) -> str:
+        return f"<RedisStore {self._prefix!r}>"
+
+    def create(self, record: Record) -> None:
+        mark = os.urandom(8)
+        arguments = [form.to_head(record, mark=mark), mark]
+        if record.info.labels:
+            arguments += (form.LABELS, form.to_labels(record.info.labels))
+        for key, value in record.values.items():
+            arguments += (form.to_field(key), value)
+        if not self._run(scripts.CREATE, self._keys(record.info.sid), *arguments):
+            raise SessionExists(f"There is a session {record.info.sid} already.")
+
+    def load(self, sid: SessionId, *, now: float) -> Record | None:
+        record = self._to_record(sid, self._fields(sid))
+        return record if record is not None and record.info.is_live(now) else None
+
+    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+        """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not
+        open it. A permanent session is refreshed until ``refresh_by``, if that is given. All of it is one round trip.
+        """
+        keys = self._keys(sid)
+        told = self._run(scripts.VISIT, keys, form.to_visit(holder, now=now, refresh_by=refresh_by))
+        if type(told) is not bytes or not told.startswith(keys[1]):
+            raise self._crossed()
+        try:
+            fields = form.to_fields(told, at=len(keys[1]))
+        except ValueError as error:
+            raise self._crossed() from error
+        return self._to_record(sid, fields)
+
+    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        # A touch may be made twice; anything else has a mark by which it is told that it was made.
+        mark = b"" if change.is_touch and not change.expect and change.refresh_by is None else os.urandom(8)
+        arguments = form.to_arguments(change, now=now, mark=mark)
+        return _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
+
+    def delete(self, sid: SessionId) -> bool:
+        return bool(self._run(scripts.DELETE, self._keys(sid)))
+
+    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+        owner, kept = form.to_owner(user_id), b"" if keep is None else str(keep).encode()
+        return sum(self._run(scripts.DELETE_USER, keys, owner, kept) for keys in self._keys_of_user(owner))
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        for info in self._infos() if user_id is None else self._infos_of(user_id):
+            if info.is_live(now):
+                yield info
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        gone: list[SessionInfo] = []
+        turn = next(self._turns)  # Each time another slot is the first, so that a small limit comes to all of them.
+        for number in range(len(self._bases)):
+            if len(gone) >= limit:
+                break
+            base = self._bases[(turn + number) % len(self._bases)]
+            gone += self._prune(base, now, limit - len(gone))
+        return gone
+
+    def next_expiry(self) -> float | None:
+        first = min(_due_at(self._run(scripts.NEXT_EXPIRY, (base + b"due",))) for base in self._bases)
+        return None if first == inf else first
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        shares: dict[bytes, list[Ending]] = {}
+        for ending in endings:
+            shares.setdefault(self._base(ending.sid), []).append(ending)
+        limit = b"%d" % (_MAX_BURIED // len(self._bases))
+        for base, share in shares.items():
+            arguments = [form.to_keep(share, until=until), limit]
+            for ending in share:
+                arguments += (ending.sid.bytes, form.to_grave(ending, until=until))
+            self._run(scripts.BURY, (base + b"ended", base + b"ended before"), *arguments)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        base = self._base(sid)
+        grave = self._run(scripts.ENDING, (base + b"ended", base + b"ended before"), sid.bytes)
+        if not grave:
+            return None
+        ending, until = form.to_ending(grave)
+        if ending.sid != sid:
+            raise self._crossed()
+        return ending if now < until else None
+
+    def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock, give or take the way there and back."""
+        seconds, microseconds = self._run(scripts.TIME, (self._bases[0] + b"due",))
+        return now - int(seconds) - int(microseconds) / 1e6
+
+    def close(self) -> None:
+        """Let go of the connections that are idle. The client may be used on."""
+        self._drop_connections(in_use=False)
+
+    # The steps of the above.
+
+    def _base(self, sid: SessionId) -> bytes:
+        return self._bases[sid.int % len(self._bases)]
+
+    def _keys(self, sid: SessionId) -> tuple[bytes, bytes]:
+        base = self._base(sid)
+        return base + b"due", base + b"session:" + str(sid).encode()
+
+    def _keys_of_user(self, owner: bytes) -> list[tuple[bytes, bytes]]:
+        return [(base + b"due", base + b"user:" + owner[1:]) for base in self._bases]
+
+    def _fields(self, sid: SessionId) -> dict[bytes, bytes]:
+        try:
+            fields = self._ask("HGETALL", self._keys(sid)[1])
+            if type(fields) is list:
+                fields = dict(zip(fields[::2], fields[1::2], strict=True))
+        except self._errors as error:
+            raise self._failure(error) from error
+        except (TypeError, ValueError) as error:  # It cannot be made a dict, as redis-py would or as is done here.
+            self._drop_connections()
+            raise StoreError("The answer was no session; the connection is dropped.") from error
+        return fields  # type: ignore[no-any-return]
+
+    def _to_record(self, sid: SessionId, fields: dict[bytes, bytes]) -> Record | None:
+        if not fields:
+            return None
+        if form.HEAD not in fields:
+            raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
+        stored = form.sid_in(fields[form.HEAD])
+        record = form.to_record(sid, fields)
+        if stored != sid.bytes:
+            raise self._crossed()
+        return record
+
+    def _infos(self) -> Iterator[SessionInfo]:
+        for base in self._bases:
+            seen: set[SessionId] = set()
+            cursor = b"0"
+            while True:
+                cursor, *told = self._run(scripts.FIND, (base + b"due",), cursor)
+                for info in form.to_infos(told):
+                    if info.sid not in seen:
+                        seen.add(info.sid)
+                        yield info
+                if cursor == b"0":
+                    break
+
+    def _infos_of(self, user_id: str) -> Iterator[SessionInfo]:
+        owner = form.to_owner(user_id)
+        for keys in self._keys_of_user(owner):
+            yield from form.to_infos(self._run(scripts.FIND_USER, keys, owner))
+
+    def _prune(self, base: bytes, now: float, limit: int) -> list[SessionInfo]:
+        while True:
+            reply: list[bytes] = self._run(scripts.PRUNE, (base + b"due",), form.DOUBLE.pack(now), b"%d" % limit)
+            if len(reply) > 1 or _due_at(reply[0]) > now:
+                return form.to_infos(reply[1:])
+
+    # The connection.
+
+    def _run(self, script: Script, keys: tuple[bytes, ...], *arguments: bytes) -> Any:
+        told = (b"%d" % len(keys), *keys, *arguments)
+        try:
+            try:
+                return self._ask("EVALSHA", script.sha, *told)
+            except self._no_script:
+                return self._ask("EVAL", script.text, *told)
+        except self._errors as error:
+            raise self._failure(error) from error
+
+    def _ask(self, verb: str, *told: bytes) -> Any:
+        connections = self._connections
+        if connections is not None and connections.stand_in(self._client):
+            return connections.ask(verb, *told)
+        return self._client.execute_command(verb, *told, NEVER_DECODE=True)
+
+    def _failure(self, error: BaseException) -> StoreError:
+        if type(error).__name__ == "ReadOnlyError":
+            # It was demoted. Connections made anew find whatever took its place.
+            self._drop_connections(in_use=False)
+        return StoreError(f"The session server failed: {error}")
+
+    def _crossed(self) -> StoreError:
+        self._drop_connections()
+        return StoreError("The answer was about another session than the one asked for; the connection is dropped.")
+
+    def _drop_connections(self, *, in_use: bool = True) -> None:
+        if self._connections is not None:
+            self._connections.drop()
+        nodes = self._client.get_nodes() if self._is_cluster else ()
+        clients = [node.redis_connection for node in nodes] if self._is_cluster else [self._client]
+        for client in clients:
+            with suppress(*self._errors, AttributeError):
+                client.connection_pool.disconnect(inuse_connections=in_use)
+
+
+def _due_at(data: bytes) -> float:
+    return form.DOUBLE.unpack(data)[0] if data else inf
+
+
+def _spread(prefix: str) -> list[str]:
+    """Return beginnings of keys, one in each sixteenth of a cluster's slots."""
+    bases: dict[int, str] = {}
+    for number in count():
+        shard = crc_hqx(b"%d" % number, 0) % _SLOTS * _SHARDS // _SLOTS
+        bases.setdefault(shard, f"{prefix}{{{number}}}:")
+        if len(bases) == _SHARDS:
+            return [bases[shard] for shard in range(_SHARDS)]
+    raise AssertionError("There are numbers for every slot.")
+
+
+def _check(client: Any, prefix: str) -> None:
+    said = f"The session store was given {type(client).__module__}.{type(client).__qualname__}"
+    if not hasattr(client, "evalsha") or not hasattr(client, "execute_command"):
+        mend = "pass what its master_for() returns" if hasattr(client, "master_for") else "pass a redis.Redis"
+        raise ConfigError(f"{said}, which is no Redis client; {mend}.")
+    if iscoroutinefunction(client.execute_command):
+        raise ConfigError(f"{said}, which is asynchronous; pass a redis.Redis.")
+    if hasattr(client, "command_stack"):
+        raise ConfigError(f"{said}, which is a pipeline; pass the client that it was made by.")
+    if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
+        raise ConfigError(f"{said}, which reads from replicas: a session that ended would be read there still.")
+    if "{" in prefix and hasattr(client, "keyslot"):
+        raise ConfigError(f"The prefix of a session store in a cluster is {prefix!r}; it must not contain a brace.")
+
+
+def _errors_of(client: Any) -> tuple[type[Exception], tuple[type[Exception], ...]]:
+    """Return what the client raises for a script that is not known, and for anything."""
+    for kind in type(client).__mro__:
+        with suppress(ImportError, AttributeError):
+            errors = import_module(f"{kind.__module__.partition('.')[0]}.exceptions")
+            root = errors.NoScriptError.__mro__[-4:-3]  # Exception, BaseException and object come after it.
+            others = [getattr(errors, name) for name in vars(errors) if name.endswith("ClusterException")]
+            return errors.NoScriptError, (*root, *others, OSError)
+    raise ConfigError(f"{type(client).__qualname__} raises no errors that are known; pass a redis.Redis.")

@@ -1,0 +1,3 @@
+"""The store of many hosts, in an SQL database."""
+
+from .store import SQLAlchemyStore as SQLAlchemyStore

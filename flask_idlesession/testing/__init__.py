@@ -1,0 +1,3 @@
+"""What the tests of an application, and of a store, need."""
+
+from .clock import FakeClock as FakeClock

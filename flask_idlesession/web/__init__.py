@@ -1,0 +1,1 @@
+"""HTTP, without users: cookies, headers, activity and CSRF."""

@@ -1,0 +1,133 @@
+"""Tells an application's own forms from those that another site sent: by where they come from, and by a token."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from typing import cast
+from typing import ParamSpec
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from flask import current_app
+from flask import request
+from flask import session
+
+from ..model.errors import CsrfError
+from ..model.ids import Claim
+from ..sessions.csrf_tokens import FORMER
+from ..sessions.csrf_tokens import is_right
+from ..sessions.csrf_tokens import no_former
+from ..sessions.csrf_tokens import token_of
+from ..sessions.session import Session
+from .interface import Runtime
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+#: Where a form carries the token, and where a script does.
+CSRF_FIELD = "csrf_token"
+CSRF_HEADER = "X-CSRF-Token"
+
+#: What changes nothing (RFC 9110, 9.2.1), and so is not asked for a token.
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def csrf_token() -> str:
+    """Return the token that a form or script of this session must send, and start a session if there is none. ::
+
+        <input type="hidden" name="csrf_token" value="{{ csrf_token() }}">
+
+    It is right until somebody logs in or the application rotates the session, so one that was there before a
+    log-in is worth nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
+    """
+    ours = cast(Session, session)
+    claim = coming_claim(ours)
+    if ours.get_own(FORMER) is None:
+        ours.put_own(FORMER, no_former(_runtime().manager.codec))
+    return token_of(claim.secret)
+
+
+def check_csrf(token: str | None) -> bool:
+    """Return whether this is the session's CSRF token. Without a session none is."""
+    ours = cast(Session, session)
+    if not token or ours.new or ours.claim is None:
+        return False
+    return is_right(token, ours.claim.secret, ours.get_own(FORMER), _runtime().manager.codec)
+
+
+def csrf_protect(view: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Let only requests of this application's own pages change something by a view. ::
+
+        @app.post("/transfer")
+        @csrf_protect
+        def transfer(): ...
+
+    Refused with :exc:`~flask_idlesession.CsrfError` (403) is what a browser says to come from another site, and what
+    has no right token in the form's field ``csrf_token`` or in the header ``X-CSRF-Token``. GET and HEAD
+    pass, and so does what shows its session's token in ``IDLESESSION_TOKEN_HEADER``, for no page can make a browser
+    do that. For a whole blueprint: ``blueprint.before_request(csrf_protect(lambda: None))``.
+    """
+
+    @wraps(view)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if request.method not in _SAFE:
+            _refuse_what_is_not_ours()
+        return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
+
+    return guarded
+
+
+def offer_csrf_token() -> dict[str, Any]:
+    """Give templates a function ``csrf_token``, unless they have one: a context processor that needs no context."""
+    current_app.jinja_env.globals.setdefault("csrf_token", csrf_token)
+    return {}
+
+
+def _refuse_what_is_not_ours() -> None:
+    header = _runtime().header
+    if header is not None and header.is_used(request):
+        return
+    if is_cross_site():
+        raise CsrfError("The request was sent by another site.")
+    if not check_csrf(request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD)):
+        raise CsrfError("The request has no CSRF token, or that of another session; reload the page and try again.")
+
+
+def is_cross_site() -> bool:
+    """Whether the browser says that the request comes from elsewhere.
+
+    Sec-Fetch-Site knows best. An Origin counts where that is missing, as over plain HTTP: its host is compared, for
+    a proxy may have taken the scheme away. The origin "null" says nothing: a page without a referrer sends it too.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site.strip().lower() == "cross-site"
+    origin = request.headers.get("Origin")
+    if origin is None or origin == "null":
+        return False
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return True
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    ours = urlsplit(f"//{request.host}")
+    return host != ours.hostname or (port or default) != (ours.port or default)
+
+
+def coming_claim(ours: Session) -> Claim:
+    """Return the claim that the session has once this response arrives."""
+    intents = ours.intents
+    if ours.new or ours.claim is None or ours.record is None:
+        intents.claim = intents.claim or Claim.new()
+        return intents.claim
+    # Who came with the token from before a rotation cannot rotate, but can log in.
+    is_former = ours.record.is_former(ours.claim.holder, now=_runtime().manager.now())
+    if intents.user_id is not None or (intents.rotate and not is_former):
+        intents.claim = intents.claim or ours.claim.rotated()
+        return intents.claim
+    return ours.claim
+
+
+def _runtime() -> Runtime:
+    return cast(Runtime, current_app.extensions["idlesession"].runtime())

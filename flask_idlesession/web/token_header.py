@@ -1,0 +1,60 @@
+"""Carries the token in a request header, and a new one in a response header, for clients that keep no cookies."""
+
+import re
+
+from flask import has_request_context
+from flask import Request
+from flask import request
+from flask import Response
+
+from ..model.errors import ConfigError
+
+#: The response header in which a client is given its token; empty when its session ended.
+TOKEN_HEADER = "X-IdleSession-Token"
+
+_NAME = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"
+_SCHEME = "bearer"
+
+
+class HeaderTransport:
+    """The header ``name`` as the place of the token, in ``Authorization`` as a bearer token (RFC 6750).
+
+    A request that has it uses it, be it empty, and then its cookie counts for nothing: a page of another site can
+    make a browser send a cookie, but not such a header. Another scheme in ``Authorization`` is none of ours.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not re.fullmatch(_NAME, name) or name.lower() in ("cookie", "host", "content-type", "content-length"):
+            raise ConfigError(
+                f'IDLESESSION_TOKEN_HEADER is {name!r}; it must be "Authorization", or the name of a header that '
+                'nothing else uses, such as "X-Session".'
+            )
+        self.name = name
+        self._key = "HTTP_" + name.upper().replace("-", "_")
+        self._is_bearer = name.lower() == "authorization"
+
+    def is_used(self, request: Request) -> bool:
+        """Return whether the request has the header."""
+        value = request.environ.get(self._key)
+        return value is not None and (not self._is_bearer or _scheme_of(value) == _SCHEME)
+
+    def is_used_now(self) -> bool:
+        """Return whether the present request, if there is one, has the header."""
+        return has_request_context() and self.is_used(request)
+
+    def find(self, request: Request) -> str | None:
+        """Return what the header of a request that uses it says; None if that is nothing. Two of them arrive as one
+        with a comma in it, which is in no token.
+        """
+        value: str = request.environ[self._key].strip()
+        return (value.partition(" ")[2].strip() if self._is_bearer else value) or None
+
+    def tell(self, response: Response, token: str) -> None:
+        """Give the client its new token, or an empty one. No cache may keep it."""
+        response.headers[TOKEN_HEADER] = token
+        response.headers["Cache-Control"] = "no-store"
+        response.vary.update(("Cookie", self.name))
+
+
+def _scheme_of(value: str) -> str:
+    return value.strip().partition(" ")[0].lower()

@@ -1,0 +1,727 @@
+"""session.modify, session.exclusive, the decorator, rotation with grace, and what a failed view leaves."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask import session
+from flask.testing import FlaskClient
+
+from flask_idlesession import Change
+from flask_idlesession import ConflictError
+from flask_idlesession import exclusive
+from flask_idlesession import IdleSession
+from flask_idlesession import LeaseTimeout
+from flask_idlesession import log_in
+from flask_idlesession import MemoryStore
+from flask_idlesession import Policy
+from flask_idlesession import Session
+from flask_idlesession import session_created
+from flask_idlesession import SessionExists
+from flask_idlesession import SessionManager
+from flask_idlesession import SessionNotFound
+from flask_idlesession.model.ids import Claim
+from flask_idlesession.sessions.locking import RESERVED
+from flask_idlesession.sessions.requests import Saved
+from flask_idlesession.testing import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def manager(clock: FakeClock):
+    with SessionManager(clock=clock) as manager:
+        yield manager
+
+
+def begin(manager: SessionManager, **data: Any) -> Claim:
+    """Start a session as a request would; return the claim to it."""
+    fresh = manager.open(None)
+    fresh.update(data or {"kept": 1})
+    assert manager.save(fresh, active=True) is Saved.ISSUED
+    assert fresh.claim is not None
+    return fresh.claim
+
+
+def held(manager: SessionManager, claim: Claim) -> dict[str, Any]:
+    return manager.read(claim.sid)
+
+
+def in_threads(count: int, fn: Callable[[int], Any]) -> list[Any]:
+    """Call ``fn`` in so many threads that start together; return what they returned."""
+    barrier = threading.Barrier(count)
+
+    def start(number: int) -> Any:
+        barrier.wait(30)
+        return fn(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(start, range(count)))
+
+
+# Writes by key.
+
+
+def test_two_requests_that_write_different_keys_both_win(manager):
+    claim = begin(manager)
+    one, other = manager.open(claim), manager.open(claim)
+    one["a"], other["b"] = 1, 2
+    manager.save(one, active=True)
+    manager.save(other, active=True)
+    assert held(manager, claim) == {"kept": 1, "a": 1, "b": 2}
+
+
+def test_of_two_writes_of_one_key_the_later_commit_stands_whole(manager):
+    claim = begin(manager, cart={"a": 1})
+    one, other = manager.open(claim), manager.open(claim)
+    one["cart"]["b"] = 2
+    other["cart"]["c"] = 3
+    manager.save(one, active=True)
+    manager.save(other, active=True)
+    assert held(manager, claim) == {"cart": {"a": 1, "c": 3}}
+
+
+def test_a_key_that_is_only_read_is_not_written_back(manager):
+    claim = begin(manager, cart=[1])
+    slow, quick = manager.open(claim), manager.open(claim)
+    assert slow["cart"] == [1]
+    quick["cart"].append(2)
+    manager.save(quick, active=True)
+    manager.save(slow, active=True)
+    assert held(manager, claim) == {"cart": [1, 2]}
+
+
+# modify()
+
+
+def test_modify_counts_what_fifty_threads_count(manager):
+    claim = begin(manager)
+    counts = in_threads(50, lambda _: manager.open(claim).modify("visits", lambda n: n + 1, default=0))
+    assert sorted(counts) == list(range(1, 51))
+    assert held(manager, claim)["visits"] == 50
+
+
+def test_modify_returns_the_new_value_and_the_dict_shows_it(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    assert view.modify("visits", lambda n: n + 1, default=0) == 1
+    assert view["visits"] == 1 and "visits" in view
+    assert held(manager, claim)["visits"] == 1, "it is stored at once"
+    assert manager.save(view, active=True) is Saved.KEPT
+    assert held(manager, claim)["visits"] == 1
+
+
+def test_modify_takes_what_others_wrote_since_the_session_was_read(manager):
+    claim = begin(manager, visits=1)
+    slow = manager.open(claim)
+    assert slow["visits"] == 1
+    manager.open(claim).modify("visits", lambda n: n + 10)
+    assert slow.modify("visits", lambda n: n + 1) == 12
+
+
+def test_modify_of_a_mutable_value_may_change_it_in_place(manager):
+    claim = begin(manager, cart=["tea"])
+    views = [manager.open(claim) for _ in range(3)]
+    assert all(view["cart"] == ["tea"] for view in views)
+    for number, view in enumerate(views):
+        view.modify("cart", lambda cart, number=number: cart.append(number) or cart)
+    assert held(manager, claim)["cart"] == ["tea", 0, 1, 2]
+    views[0]["cart"].append("late")
+    manager.save(views[0], active=True)
+    assert held(manager, claim)["cart"] == ["tea", 0, "late"], "a later change in place is a plain assignment"
+
+
+def test_what_modify_gave_is_not_written_again_by_the_save(manager):
+    claim = begin(manager, cart=[])
+    slow = manager.open(claim)
+    slow.modify("cart", lambda cart: [*cart, "slow"])
+    manager.open(claim).modify("cart", lambda cart: [*cart, "quick"])
+    manager.save(slow, active=True)
+    assert held(manager, claim)["cart"] == ["slow", "quick"]
+
+
+def test_modify_goes_on_from_what_the_request_assigned_before(manager):
+    claim = begin(manager, visits=1)
+    view = manager.open(claim)
+    view["visits"] = 100
+    assert view.modify("visits", lambda n: n + 1) == 101
+    del view["visits"]
+    assert view.modify("visits", lambda n: n + 1, default=0) == 1
+
+
+def test_modify_in_a_new_session_is_an_assignment(manager):
+    fresh = manager.open(None)
+    assert fresh.modify("visits", lambda n: n + 1, default=0) == 1
+    assert fresh.modify("visits", lambda n: n + 1, default=0) == 2
+    assert manager.save(fresh, active=True) is Saved.ISSUED
+    assert held(manager, fresh.claim) == {"visits": 2}
+
+
+def test_modify_of_a_session_that_ended_says_so_and_brings_nothing_back(manager):
+    claim = begin(manager, visits=1)
+    view = manager.open(claim)
+    assert view["visits"] == 1
+    manager.remove(claim.sid)
+    with pytest.raises(SessionNotFound, match=str(claim.sid)):
+        view.modify("visits", lambda n: n + 1)
+    assert manager.save(view, active=True) is Saved.GONE
+    assert list(manager.find()) == []
+
+
+def test_an_exception_in_modifys_function_writes_nothing(manager):
+    claim = begin(manager, visits=1)
+    view = manager.open(claim)
+    with pytest.raises(ZeroDivisionError):
+        view.modify("visits", lambda n: n / 0)
+    assert view["visits"] == 1 and held(manager, claim) == {"visits": 1}
+
+
+def test_modify_gives_up_when_others_are_faster_for_good(manager, monkeypatch):
+    monkeypatch.setattr("flask_idlesession.sessions.locking.time.sleep", lambda _: None)
+    claim = begin(manager, visits=0)
+
+    def overtaken(n):
+        manager.open(claim).modify("visits", lambda m: m + 1)
+        return n + 1
+
+    with pytest.raises(ConflictError, match=r"modify\('visits'\) was overtaken 200 times"):
+        manager.open(claim).modify("visits", overtaken)
+
+
+# exclusive()
+
+
+def test_exclusive_blocks_count_what_fifty_waiters_count(manager):
+    claim = begin(manager, visits=0)
+
+    def count(_: int) -> None:
+        view = manager.open(claim)
+        with view.exclusive(timeout=60):
+            view["visits"] = view["visits"] + 1
+        manager.save(view, active=True)
+
+    in_threads(50, count)
+    assert held(manager, claim)["visits"] == 50
+
+
+def test_an_exclusive_block_reads_anew_and_saves_what_was_assigned_before(manager):
+    claim = begin(manager, a=1)
+    view = manager.open(claim)
+    assert view["a"] == 1
+    view["b"] = 2
+    manager.open(claim).modify("a", lambda a: a + 10)
+    with view.exclusive():
+        assert view["a"] == 11 and view["b"] == 2
+        assert held(manager, claim) == {"a": 11, "b": 2}
+        view["a"] = 12
+    assert held(manager, claim) == {"a": 12, "b": 2}
+
+
+def test_a_block_within_a_block_is_the_same_block(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with view.exclusive():
+        with view.exclusive(timeout=0.01):
+            view["a"] = 1
+        with pytest.raises(LeaseTimeout), manager.open(claim).exclusive(timeout=0.01):
+            pass
+    with manager.open(claim).exclusive(timeout=0.01):
+        assert held(manager, claim)["a"] == 1
+
+
+def test_whoever_waits_too_long_is_told_for_how_long_and_what_to_do(manager):
+    claim = begin(manager)
+    with manager.open(claim).exclusive():
+        waiting = manager.open(claim)
+        began = time.monotonic()
+        with pytest.raises(LeaseTimeout) as caught, waiting.exclusive(timeout=0.1):
+            pytest.fail("two were alone")
+        assert 0.1 <= time.monotonic() - began < 5
+    message = str(caught.value)
+    assert "0.1 seconds" in message and str(claim.sid) in message and "shorten what is done" in message
+    assert isinstance(caught.value, TimeoutError | ConflictError)
+
+
+def test_requests_that_do_not_ask_go_on_meanwhile(manager):
+    claim = begin(manager)
+    with manager.open(claim).exclusive() as alone:
+        other = manager.open(claim)
+        other["b"] = 2
+        assert manager.save(other, active=True) is Saved.KEPT
+        alone["a"] = 1
+    assert held(manager, claim) == {"kept": 1, "a": 1, "b": 2}
+
+
+def test_a_holder_that_died_loses_the_right_when_its_lease_ends(manager, clock):
+    claim = begin(manager)
+    dead = manager.open(claim).exclusive(lease=30)
+    dead.__enter__()
+    with pytest.raises(LeaseTimeout), manager.open(claim).exclusive(timeout=0.01):
+        pass
+    clock.advance(30)
+    with manager.open(claim).exclusive(timeout=0.01) as heir:
+        heir["a"] = 1
+    with pytest.raises(ConflictError, match="alone with session .* for 30 seconds only"):
+        dead.__exit__(None, None, None)
+    assert held(manager, claim) == {"kept": 1, "a": 1}
+
+
+def test_a_lease_that_cannot_be_read_any_more_is_nobodys(manager):
+    claim = begin(manager)
+    manager.commit(claim, Change(holder=claim.holder, delta={RESERVED + "lease": b"\xc1"}))
+    with manager.open(claim).exclusive(timeout=1) as alone:
+        alone["a"] = 1
+    assert held(manager, claim) == {"kept": 1, "a": 1}
+
+
+def test_nothing_is_saved_of_a_block_that_took_longer_than_its_lease(manager, clock):
+    claim = begin(manager)
+    slow = manager.open(claim)
+    with pytest.raises(ConflictError, match="longer lease"), slow.exclusive(lease=5):
+        slow["slow"] = 1
+        clock.advance(6)
+        with manager.open(claim).exclusive(timeout=0.01) as quick:
+            quick["quick"] = 1
+    manager.save(slow, active=True)
+    assert held(manager, claim) == {"kept": 1, "quick": 1}
+
+
+def test_an_exception_in_a_block_gives_the_right_back_and_keeps_what_was_done(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with pytest.raises(ZeroDivisionError), view.exclusive():
+        view["a"] = 1
+        raise ZeroDivisionError
+    assert held(manager, claim) == {"kept": 1, "a": 1}
+    with manager.open(claim).exclusive(timeout=0.01):
+        pass
+
+
+def test_an_exception_in_a_block_takes_it_back_where_that_is_the_rule(clock):
+    with SessionManager(clock=clock, policy=Policy(save_on_error=False)) as manager:
+        claim = begin(manager)
+        view = manager.open(claim)
+        with pytest.raises(ZeroDivisionError), view.exclusive():
+            view["a"] = 1
+            raise ZeroDivisionError
+        assert held(manager, claim) == {"kept": 1}
+        with manager.open(claim).exclusive(timeout=0.01):
+            pass
+
+
+def test_a_value_that_cannot_be_kept_gives_the_right_back_all_the_same(manager):
+    claim = begin(manager, cart=[])
+    view = manager.open(claim)
+    with pytest.raises(TypeError, match="cart"), view.exclusive():
+        view["cart"].append(object())
+    with manager.open(claim).exclusive(timeout=0.01):
+        pass
+    assert held(manager, claim) == {"cart": []}
+
+
+def test_a_new_session_is_alone_anyway(manager):
+    fresh = manager.open(None)
+    with fresh.exclusive() as same:
+        assert same is fresh
+        fresh["a"] = 1
+    assert manager.save(fresh, active=True) is Saved.ISSUED
+    assert held(manager, fresh.claim) == {"a": 1}
+
+
+def test_a_log_in_within_a_block_rotates_as_ever(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with view.exclusive():
+        view["a"] = 1
+        view.log_in("ada")
+    assert manager.save(view, active=True) is Saved.ISSUED
+    assert manager.reload(claim) is None
+    record = manager.reload(view.claim)
+    assert record.info.user_id == "ada" and held(manager, view.claim) == {"kept": 1, "a": 1}
+    with manager.open(view.claim).exclusive(timeout=0.01):
+        pass
+
+
+def test_a_log_out_within_a_block_ends_the_session(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with view.exclusive():
+        view["a"] = 1
+        view.clear()
+        view["flash"] = "bye"
+    assert manager.save(view, active=True) is Saved.ISSUED
+    assert manager.reload(claim) is None
+    assert view.claim.sid != claim.sid and held(manager, view.claim) == {"flash": "bye"}
+
+
+def test_a_log_out_beats_the_block_that_holds_the_session(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with pytest.raises(SessionNotFound), view.exclusive():
+        view["a"] = 1
+        manager.remove(claim.sid)
+    assert manager.save(view, active=True) is Saved.GONE
+    assert list(manager.find()) == []
+
+
+def test_modify_within_a_block_works(manager):
+    claim = begin(manager, visits=1)
+    view = manager.open(claim)
+    with view.exclusive():
+        assert view.modify("visits", lambda n: n + 1) == 2
+        view["visits"] += 1
+    assert held(manager, claim) == {"visits": 3}
+
+
+def test_a_reserved_key_is_never_seen_and_never_written(manager):
+    claim = begin(manager)
+    view = manager.open(claim)
+    with view.exclusive():
+        other = manager.open(claim)
+        for seen in (view, other, held(manager, claim)):
+            assert list(seen) == ["kept"] and len(seen) == 1
+            assert not any(key.startswith(RESERVED) for key in dict(seen))
+    for write in (
+        lambda: view.__setitem__(RESERVED + "lease", 1),
+        lambda: view.update({RESERVED + "x": 1}),
+        lambda: view.setdefault(RESERVED + "x", 1),
+        lambda: view.modify(RESERVED + "lease", lambda _: 1),
+    ):
+        with pytest.raises(ValueError, match="are reserved"):
+            write()
+    with pytest.raises(KeyError):
+        view[RESERVED + "lease"]
+    assert held(manager, claim) == {"kept": 1}
+
+
+def test_the_lease_works_where_values_are_packed_by_plain_msgpack():
+    code = """if True:
+        import sys
+        sys.modules["ormsgpack"] = None
+        from flask_idlesession import SessionManager
+        with SessionManager() as manager:
+            fresh = manager.open(None)
+            fresh["a"] = (1, 2)
+            manager.save(fresh, active=True)
+            view = manager.open(fresh.claim)
+            with view.exclusive():
+                view["a"] = (*view["a"], 3)
+            assert manager.read(fresh.sid) == {"a": (1, 2, 3)}
+    """
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# Rotation.
+
+
+@pytest.fixture
+def rotating(clock: FakeClock):
+    with SessionManager(clock=clock, policy=Policy(rotation_interval=60.0, rotation_grace=10.0)) as manager:
+        yield manager
+
+
+def rotate(manager: SessionManager, claim: Claim) -> Claim:
+    view = manager.open(claim)
+    view.rotate()
+    assert manager.save(view, active=True) is Saved.ISSUED
+    assert view.claim is not None and view.claim.sid == claim.sid
+    return view.claim
+
+
+def test_the_token_before_a_rotation_opens_for_the_grace_and_no_longer(manager, clock):
+    claim = begin(manager)
+    after = rotate(manager, claim)
+    clock.advance(9.9)
+    late = manager.open(claim)
+    late["late"] = 1
+    assert manager.save(late, active=True) is Saved.KEPT
+    assert held(manager, claim) == {"kept": 1, "late": 1}
+    clock.advance(0.1)
+    assert manager.reload(claim) is None
+    assert manager.reload(after) is not None
+
+
+def test_the_token_before_a_rotation_cannot_rotate(manager):
+    claim = begin(manager)
+    after = rotate(manager, claim)
+    late = manager.open(claim)
+    late.rotate()
+    assert manager.save(late, active=True) is Saved.KEPT
+    assert manager.reload(after).secret_digest == after.holder
+
+
+def test_of_twenty_simultaneous_rotations_one_wins(manager):
+    claim = begin(manager)
+    views = [manager.open(claim) for _ in range(20)]
+    for number, view in enumerate(views):
+        view[f"key {number}"] = number
+        view.rotate()
+    answers = in_threads(20, lambda number: manager.save(views[number], active=True))
+    assert answers.count(Saved.ISSUED) == 1 and answers.count(Saved.KEPT) == 19
+    assert len(held(manager, claim)) == 21
+    assert manager.reload(claim) is not None, "the grace"
+    assert manager.reload(views[answers.index(Saved.ISSUED)].claim) is not None
+
+
+def test_a_log_in_ends_the_grace_of_a_rotation_before_it(manager):
+    claim = begin(manager)
+    after = rotate(manager, claim)
+    view = manager.open(after)
+    view.log_in("ada")
+    manager.save(view, active=True)
+    assert manager.reload(claim) is None and manager.reload(after) is None
+    assert manager.reload(view.claim) is not None
+
+
+def test_what_was_written_under_the_token_before_a_log_in_is_dropped_and_logged(manager, caplog):
+    claim = begin(manager)
+    slow, quick = manager.open(claim), manager.open(claim)
+    slow["draft"] = "secret words"
+    quick.log_in("ada")
+    manager.save(quick, active=True)
+    assert manager.save(slow, active=True) is Saved.GONE
+    assert "draft" not in held(manager, quick.claim)
+    (line,) = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert str(claim.sid) in line and "'draft'" in line and "secret words" not in line
+
+
+def test_a_session_gets_a_new_token_after_each_interval(rotating, clock):
+    claim = begin(rotating)
+    tokens = [claim]
+    for _ in range(3):
+        clock.advance(59.9)
+        view = rotating.open(tokens[-1])
+        assert rotating.save(view, active=True) is Saved.KEPT
+        clock.advance(0.1)
+        view = rotating.open(tokens[-1])
+        assert rotating.save(view, active=True) is Saved.ISSUED
+        tokens.append(view.claim)
+    assert held(rotating, claim) == {"kept": 1}
+    assert [rotating.reload(token) is not None for token in tokens] == [False, False, True, True]
+
+
+def test_a_passive_request_does_not_rotate_by_the_interval(rotating, clock):
+    claim = begin(rotating)
+    clock.advance(100)
+    poll = rotating.open(claim)
+    assert poll["kept"] == 1
+    assert rotating.save(poll, active=False) is Saved.KEPT
+    assert rotating.save(rotating.open(claim), active=True) is Saved.ISSUED
+
+
+def test_of_twenty_requests_that_come_when_the_interval_is_over_one_rotates(rotating, clock):
+    claim = begin(rotating)
+    clock.advance(61)
+    views = [rotating.open(claim) for _ in range(20)]
+    for view in views:
+        view.load()
+    answers = in_threads(20, lambda number: rotating.save(views[number], active=True))
+    assert answers.count(Saved.ISSUED) == 1 and answers.count(Saved.KEPT) == 19
+
+
+# Creation.
+
+
+def test_a_session_whose_id_is_taken_gets_another(manager, monkeypatch):
+    taken = begin(manager, owner="first")
+    monkeypatch.setattr(Claim, "new", classmethod(lambda cls: cls(taken.sid, b"s" * 32)))
+    other = begin(manager, owner="second")
+    assert other.sid != taken.sid
+    assert held(manager, taken) == {"owner": "first"} and held(manager, other) == {"owner": "second"}
+    assert manager.reload(other) is not None and manager.reload(taken) is not None
+
+
+def test_two_creations_with_one_id_at_once_are_two_sessions(manager, monkeypatch):
+    same = UUID(int=7)
+    monkeypatch.setattr(Claim, "new", classmethod(lambda cls: cls(same, b"s" * 32)))
+    created = []
+    receiver = lambda sender, info: created.append(info.sid)  # noqa: E731
+    with session_created.connected_to(receiver, manager):
+        claims = in_threads(2, lambda number: begin(manager, owner=number))
+    assert len({claim.sid for claim in claims}) == len(set(created)) == len(created) == 2
+    assert sorted(held(manager, claim)["owner"] for claim in claims) == [0, 1]
+
+
+def test_a_store_that_takes_no_id_at_all_is_an_error_and_no_endless_loop(manager, monkeypatch):
+    def refuse(record):
+        raise SessionExists("taken")
+
+    monkeypatch.setattr(manager.store, "create", refuse)
+    with pytest.raises(SessionExists):
+        manager.create({"a": 1})
+
+
+# In an application.
+
+
+def make_app(clock: FakeClock, **config: Any) -> Flask:
+    app = Flask(__name__)
+    app.config.update(SECRET_KEY="k" * 32, **config)
+    IdleSession(app, clock=clock, store=MemoryStore())
+
+    @app.get("/show")
+    def show():
+        return dict(session)
+
+    @app.get("/set/<key>/<value>")
+    def put(key, value):
+        session[key] = value
+        return "ok"
+
+    @app.get("/rotate")
+    def rotate():
+        session.rotate()
+        return "ok"
+
+    @app.get("/keep")
+    def keep():
+        session.permanent = True
+        return "ok"
+
+    @app.get("/fail")
+    def fail():
+        session["before"] = "written"
+        raise ZeroDivisionError
+
+    @app.get("/count")
+    @exclusive
+    def count():
+        session["visits"] = session.get("visits", 0) + 1
+        return str(session["visits"])
+
+    @app.get("/in")
+    @exclusive(timeout=0.05)
+    def enter():
+        log_in("ada")
+        return "ok"
+
+    return app
+
+
+def token_of(client: FlaskClient) -> str:
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    return cookie.value
+
+
+def bearer(app: Flask, token: str) -> FlaskClient:
+    """A browser that holds this cookie."""
+    client = app.test_client()
+    client.set_cookie("session", token)
+    return client
+
+
+def test_a_view_that_is_exclusive_counts_every_request(clock):
+    app = make_app(clock)
+    client = app.test_client()
+    client.get("/set/a/1")
+    token = token_of(client)
+    answers = in_threads(20, lambda _: bearer(app, token).get("/count").text)
+    assert sorted(map(int, answers)) == list(range(1, 21))
+
+
+def test_the_decorator_keeps_the_views_name_and_marks(clock):
+    app = make_app(clock)
+    assert app.view_functions["count"].__name__ == "count"
+    assert app.test_client().get("/count").text == "1", "also for a new session"
+
+
+def test_a_log_in_in_an_exclusive_view_works(clock):
+    app = make_app(clock)
+    client = app.test_client()
+    client.get("/set/a/1")
+    before = token_of(client)
+    assert client.get("/in").status_code == 200
+    assert token_of(client) != before
+    assert bearer(app, before).get("/show").json == {}
+    assert client.get("/show").json == {"a": "1"}
+
+
+def test_an_async_view_may_be_exclusive(clock):
+    pytest.importorskip("asgiref")
+    app = make_app(clock)
+
+    @app.get("/async")
+    @exclusive
+    async def count_slowly():
+        session["visits"] = session.get("visits", 0) + 1
+        return str(session["visits"])
+
+    client = app.test_client()
+    assert [client.get("/async").text for _ in range(3)] == ["1", "2", "3"]
+
+
+def test_what_a_failed_view_wrote_is_saved_as_flask_does(clock):
+    client = make_app(clock).test_client()
+    client.get("/set/a/1")
+    assert client.get("/fail").status_code == 500
+    assert client.get("/show").json == {"a": "1", "before": "written"}
+
+
+def test_what_a_failed_view_wrote_is_dropped_if_the_setting_says_so(clock):
+    client = make_app(clock, IDLESESSION_SAVE_ON_ERROR=False).test_client()
+    client.get("/set/a/1")
+    assert client.get("/fail").status_code == 500
+    assert client.get("/show").json == {"a": "1"}
+    fresh = make_app(clock, IDLESESSION_SAVE_ON_ERROR=False).test_client()
+    assert "Set-Cookie" not in fresh.get("/fail").headers
+
+
+def test_a_failed_view_is_activity_all_the_same(clock):
+    client = make_app(clock, IDLESESSION_SAVE_ON_ERROR=False, IDLESESSION_IDLE_TIMEOUT=100).test_client()
+    client.get("/set/a/1")
+    for _ in range(3):
+        clock.advance(99)
+        client.get("/fail")
+    assert client.get("/show").json == {"a": "1"}
+
+
+def test_the_answer_to_the_token_before_a_rotation_does_not_put_it_back(clock):
+    app = make_app(clock)
+    client = app.test_client()
+    client.get("/keep")
+    before = token_of(client)
+    client.get("/rotate")
+    clock.advance(1)
+    late = bearer(app, before)
+    for path in ("/show", "/set/a/1"):
+        answer = late.get(path)
+        assert answer.status_code == 200
+        assert "Set-Cookie" not in answer.headers, "the browser has a newer token by now"
+    assert client.get("/show").json == {"_permanent": True, "a": "1"}
+
+
+def test_a_token_before_a_rotation_is_not_signed_anew_with_a_new_key(clock):
+    app = make_app(clock)
+    client = app.test_client()
+    client.get("/set/a/1")
+    before = token_of(client)
+    app.config.update(SECRET_KEY="new" * 8, SECRET_KEY_FALLBACKS=["k" * 32])
+    client.get("/rotate")
+    late = bearer(app, before).get("/show")
+    assert late.json == {"a": "1"} and "Set-Cookie" not in late.headers
+
+
+def test_a_cookie_that_expires_is_prolonged_by_the_rotation(clock):
+    app = make_app(clock, IDLESESSION_ROTATION_INTERVAL=60)
+    client = app.test_client()
+    client.get("/keep")
+    clock.advance(61)
+    answer = client.get("/show")
+    assert len(answer.headers.getlist("Set-Cookie")) == 1 and "Expires=" in answer.headers["Set-Cookie"]
+
+
+def test_session_is_a_session_of_this_package(clock):
+    app = make_app(clock)
+    with app.test_request_context():
+        assert isinstance(session._get_current_object(), Session)

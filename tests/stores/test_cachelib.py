@@ -1,0 +1,292 @@
+"""The cachelib store: the contract within one process, on caches in memory, in files, in memcached and in Redis."""
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from uuid import uuid4
+
+import memcache
+import pytest
+from cachelib import FileSystemCache
+from cachelib import MemcachedCache
+from cachelib import NullCache
+from cachelib import SimpleCache
+from support.redis_servers import free_port
+from support.redis_servers import wait_until
+from support.store_contract import a_record
+from support.store_contract import drain
+from support.store_contract import HOLDER
+from support.store_contract import IDLE
+from support.store_contract import NOW
+from support.store_contract import sids
+from support.store_contract import StoreContract
+
+from flask_idlesession.model.errors import StoreError
+from flask_idlesession.model.record import Change
+from flask_idlesession.model.record import Ending
+from flask_idlesession.model.record import EndReason
+from flask_idlesession.model.record import Outcome
+from flask_idlesession.model.record import Rotation
+from flask_idlesession.stores.cachelib import CachelibStore
+from flask_idlesession.stores.contract import Store
+
+
+def a_store(cache: Any, **options: Any) -> CachelibStore:
+    with pytest.warns(UserWarning, match="a cache: two processes"):
+        return CachelibStore(cache, **options)
+
+
+@pytest.fixture(scope="module")
+def memcached() -> Iterator[int]:
+    program = shutil.which("memcached")
+    if program is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("memcached is not installed")
+    port = free_port()
+    command = [program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-I", "4m"]
+    if os.geteuid() == 0:
+        command += ["-u", "nobody"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_until(answers, "memcached answers")
+        yield port
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+class TestSimpleCache(StoreContract):
+    @pytest.fixture
+    def make_store(self) -> Callable[[], Store]:
+        return lambda: a_store(SimpleCache(threshold=1_000_000))
+
+
+@pytest.mark.soak  # Its cache rewrites files for each step; most of a minute for what the others show too.
+class TestFileSystemCache(StoreContract):
+    rounds = 2
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Callable[[], Store]:
+        return lambda: a_store(FileSystemCache(str(tmp_path / "cache"), threshold=1_000_000))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Its client has one for each thread.
+class TestMemcached(StoreContract):
+    rounds = 3
+
+    @pytest.fixture
+    def make_store(self, memcached: int) -> Iterator[Callable[[], Store]]:
+        client = memcache.Client([f"127.0.0.1:{memcached}"], server_max_value_length=4 * 1024 * 1024)
+        client.flush_all()
+        yield lambda: a_store(MemcachedCache(client))
+        client.disconnect_all()
+
+
+class TestWhatACacheCannotPromise:
+    def test_a_warning_says_so_when_it_is_made(self) -> None:
+        with pytest.warns(UserWarning) as caught:
+            CachelibStore(SimpleCache())
+        assert "SimpleCache" in str(caught[0].message) and 'IDLESESSION_STORE = "sqlite' in str(caught[0].message)
+        assert caught[0].filename == __file__
+
+    def test_a_list_that_the_cache_forgot_misses_sessions_which_live_on(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        record = a_record(user_id="ada")
+        store.create(record)
+        cache.delete(store._list_of("ada"))
+        assert list(store.find(now=NOW, user_id="ada")) == []
+        assert store.load(record.info.sid, now=NOW) == record
+        assert sids(store.find(now=NOW)) == {record.info.sid}
+
+    def test_a_list_that_says_too_much_ends_nobody_s_session(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        record = a_record(user_id="bob")
+        store.create(record)
+        cache.set(store._list_of("ada"), cache.get(store._list_of("bob")))
+        assert list(store.find(now=NOW, user_id="ada")) == [] and store.delete_user("ada") == 0
+        assert cache.get(store._list_of("ada")) is None
+        rotation = Rotation(secret_digest=HOLDER, user_id="ada")
+        assert store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW) is Outcome.DONE
+        assert cache.get(store._list_of("bob")) is None
+        assert sids(store.find(now=NOW, user_id="ada")) == {record.info.sid}
+
+    def test_a_session_that_the_cache_forgot_leaves_the_lists(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        record = a_record(user_id="ada")
+        store.create(record)
+        cache.delete(store._key(record.info.sid))
+        assert list(store.find(now=NOW)) == [] and store.delete_user("ada") == 0
+        assert cache.get(store._list_of("ada")) is None
+        assert drain(store, now=NOW + IDLE) == []
+        assert store.next_expiry() is None
+
+    def test_the_second_process_to_forget_an_expired_session_does_not_hand_it_over_again(self) -> None:
+        cache = SimpleCache()
+        one, two = a_store(cache), a_store(cache)
+        record = a_record()
+        one.create(record)
+        found, two._record = two._record(record.info.sid), lambda sid: found  # type: ignore[method-assign]
+        assert drain(one, now=NOW + IDLE) == [record.info]
+        two._entries = lambda name: {record.info.sid.bytes: NOW}  # type: ignore[method-assign]
+        assert two.prune(now=NOW + IDLE, limit=1) == []
+
+
+class TestEndings:
+    def test_a_flood_of_them_takes_little_room_and_the_newest_are_remembered(self) -> None:
+        cache = SimpleCache(threshold=500)
+        store = a_store(cache)
+        record = a_record()
+        store.create(record)
+        for number in range(40):
+            last = [an_ending(ended_at=NOW + number) for _ in range(1000)]
+            store.bury(last, until=NOW + 600)
+        assert len(cache._cache) < 100
+        assert [store.ending(ending.sid, now=NOW) for ending in last] == last
+        assert store.load(record.info.sid, now=NOW) == record
+
+    def test_those_with_long_texts_make_no_piece_too_long_for_a_cache(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        endings = [an_ending(sid=UUID(int=number * 64), by="b" * 10_000) for number in range(200)]
+        for ending in endings:
+            store.bury([ending], until=NOW + 600)
+        assert len(cache.get(store._grave(UUID(int=0)))) < 300_000
+        assert store.ending(endings[-1].sid, now=NOW) == endings[-1]
+
+    def test_those_whose_time_has_come_leave_when_others_come(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        store.bury([an_ending(sid=UUID(int=64))], until=NOW + 60)
+        store.bury([an_ending(sid=UUID(int=128), ended_at=NOW + 60)], until=NOW + 600)
+        assert UUID(int=64).bytes not in cache.get(store._grave(UUID(int=0)))
+
+    @pytest.mark.parametrize("planted", [b"\xc1", b"\x01", b"\x91\x01", b"\x91\x86", "text"])
+    def test_what_another_wrote_there_is_a_store_error(self, planted: Any) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        cache.set(store._grave(UUID(int=1)), planted)
+        with pytest.raises(StoreError):
+            store.ending(UUID(int=1), now=NOW)
+
+
+def an_ending(*, sid: UUID | None = None, ended_at: float = NOW, by: str | None = None) -> Ending:
+    return Ending(sid=sid or uuid4(), reason=EndReason.IDLE, ended_at=ended_at, user_id="ada", by=by)
+
+
+class TestTheCache:
+    def test_it_holds_bytes_alone(self) -> None:
+        cache = SimpleCache()
+        put: list[Any] = []
+        add, set_ = cache.add, cache.set
+        cache.add = lambda key, value, timeout: put.append(value) or add(key, value, timeout)  # type: ignore[method-assign]
+        cache.set = lambda key, value, timeout: put.append(value) or set_(key, value, timeout)  # type: ignore[method-assign]
+        store = a_store(cache)
+        record = a_record(user_id="ada")
+        store.create(record)
+        store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"1"}), now=NOW)
+        assert put and {type(value) for value in put} == {bytes}
+
+    def test_its_entries_expire_a_day_after_the_session_at_the_earliest(self) -> None:
+        told: dict[str, int] = {}
+        cache = SimpleCache()
+        add = cache.add
+        cache.add = lambda key, value, timeout: told.update({key: timeout}) or add(key, value, timeout)  # type: ignore[method-assign]
+        store = a_store(cache)
+        for idle_timeout, timeout in ((60.5, 86_461), (1e12, 0)):
+            record = a_record(idle_timeout=idle_timeout, lifetime_ends_at=NOW + 1e13)
+            store.create(record)
+            assert told[store._key(record.info.sid)] == timeout and type(told[store._key(record.info.sid)]) is int
+
+    def test_one_that_keeps_nothing_is_told_at_the_first_session(self) -> None:
+        with pytest.raises(StoreError, match="NullCache keeps nothing"):
+            a_store(NullCache()).create(a_record())
+
+    @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Its client leaves them.
+    def test_one_whose_server_is_away_is_a_store_error_and_not_an_absent_session(self) -> None:
+        store = a_store(MemcachedCache(memcache.Client([f"127.0.0.1:{free_port()}"])))
+        record = a_record()
+        for act in (
+            lambda: store.create(record),
+            lambda: store.load(record.info.sid, now=NOW),
+            lambda: store.commit(record.info.sid, Change(holder=HOLDER), now=NOW),
+            lambda: store.delete(record.info.sid),
+        ):
+            with pytest.raises(StoreError):
+                act()
+
+    def test_what_its_driver_raises_is_a_store_error(self) -> None:
+        class Broken(SimpleCache):
+            def get(self, key: str) -> Any:
+                raise OSError("no route to host")
+
+        with pytest.raises(StoreError, match="no route") as caught:
+            a_store(Broken()).load(a_record().info.sid, now=NOW)
+        assert isinstance(caught.value.__cause__, OSError)
+
+    def test_what_another_wrote_there_is_a_store_error(self) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        mine, other = a_record(), a_record()
+        store.create(other)
+        for value in ("text", b"", b"\x90", b"\xc1", cache.get(store._key(other.info.sid))):
+            cache.set(store._key(mine.info.sid), value)
+            with pytest.raises(StoreError):
+                store.load(mine.info.sid, now=NOW)
+
+    def test_a_full_disk_is_a_store_error(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        cache = FileSystemCache(str(tmp_path / "cache"))
+        store = a_store(cache)
+        record = a_record()
+        store.create(record)
+        shutil.rmtree(tmp_path / "cache")
+        with caplog.at_level(logging.CRITICAL), pytest.raises(StoreError):
+            store.load(record.info.sid, now=NOW)
+
+    def test_it_may_be_files(self, tmp_path: Path) -> None:
+        store = a_store(FileSystemCache(str(tmp_path)))
+        records = [a_record(user_id="ada") for _ in range(3)]
+        for record in records:
+            store.create(record)
+            assert a_store(FileSystemCache(str(tmp_path))).load(record.info.sid, now=NOW) == record
+        assert store.delete(records[0].info.sid) is True and store.delete(records[0].info.sid) is False
+        assert store.delete_user("ada", keep=records[1].info.sid) == 1
+        assert drain(store, now=NOW + IDLE) == [records[1].info]
+
+    def test_two_prefixes_are_two_stores(self) -> None:
+        cache = SimpleCache()
+        one, two = a_store(cache, prefix="one:"), a_store(cache, prefix="two:")
+        record = a_record(user_id="ada")
+        one.create(record)
+        assert two.load(record.info.sid, now=NOW) is None and two.delete_user("ada") == 0
+        assert one.commit(record.info.sid, Change(holder=HOLDER), now=NOW) is Outcome.DONE
+
+
+def test_flask_caching_s_cache_is_one() -> None:
+    flask_caching = pytest.importorskip("flask_caching")
+    import flask
+
+    app = flask.Flask(__name__)
+    with warnings.catch_warnings(), suppress(DeprecationWarning):
+        warnings.simplefilter("ignore")
+        cache = flask_caching.Cache(app, config={"CACHE_TYPE": "SimpleCache"})
+    with app.app_context():
+        store, record = a_store(cache), a_record(user_id="ada")
+        store.create(record)
+        assert store.load(record.info.sid, now=NOW) == record
+        assert store.delete_user("ada") == 1
