@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from flask import got_request_exception
 
-from .accounts.client import Origin
+from .accounts.client import ClientInfo
 from .model.clock import Clock
 from .model.clock import system_clock
 from .model.codec import Codec
 from .model.errors import ConfigError
-from .operations.lost_sessions import Strays
-from .operations.other_processes import Peers
+from .operations.lost_sessions import LostSessions
+from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
 from .stores import open_store
@@ -26,8 +26,8 @@ from .web.interface import IdleSessionInterface
 from .web.interface import Runtime
 
 if TYPE_CHECKING:
-    from .operations.audit_log import Audit
-    from .operations.clock_skew import ClockCheck
+    from .operations.audit_log import AuditLog
+    from .operations.clock_skew import ClockSkew
     from .operations.health import Health
     from .settings.keys import Settings
     from .web.jwt_cookie import MoreClaims
@@ -95,9 +95,9 @@ class AppState:
         self._store = store
         self._clock = clock
         self._runtime: Runtime | None = None
-        self._audit: Audit | None = None
+        self._audit: AuditLog | None = None
         self._flask_login: object = None
-        self._clock_check: ClockCheck | None = None
+        self._clock_check: ClockSkew | None = None
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
     @property
@@ -161,19 +161,24 @@ class AppState:
         self._clock_check = self._check_clock(store)
         _watch(manager, settings)
         if settings.audit:
-            from .operations.audit_log import Audit
+            from .operations.audit_log import AuditLog
 
-            self._audit = Audit(app, clock=self._clock)
+            self._audit = AuditLog(app, clock=self._clock)
         self.follow_flask_login(app)
         is_alone = isinstance(store, MemoryStore) and not app.testing
-        peers = Peers(f"{app.root_path} {app.import_name}") if is_alone else None
+        peers = OtherProcesses(f"{app.root_path} {app.import_name}") if is_alone else None
         # With a journal an unknown token is of a session that expired while nothing ran.
         is_forgetful = is_alone and type(store) is MemoryStore
-        strays = Strays(store, began_at=manager.now()) if is_forgetful else None
+        strays = LostSessions(store, began_at=manager.now()) if is_forgetful else None
         return self._with_options(app, settings, manager, peers, strays)
 
     def _with_options(
-        self, app: Flask, settings: "Settings", manager: SessionManager, peers: Peers | None, strays: Strays | None
+        self,
+        app: Flask,
+        settings: "Settings",
+        manager: SessionManager,
+        peers: OtherProcesses | None,
+        strays: LostSessions | None,
     ) -> Runtime:
         header, claims = None, None
         if settings.keep_forms:
@@ -181,22 +186,22 @@ class AppState:
 
             require_cryptography()
         if settings.token_header is not None:
-            from .web.token_header import HeaderTransport
+            from .web.token_header import TokenHeader
 
-            header = HeaderTransport(settings.token_header)
+            header = TokenHeader(settings.token_header)
         if settings.claims is not None:
             from .web.jwt_cookie import open_claims
 
             claims = open_claims(settings, app.config, manager=manager, more=self._claims)
         return Runtime(settings, manager, peers=peers, strays=strays, header=header, claims=claims)
 
-    def _check_clock(self, store: Store) -> "ClockCheck | None":
+    def _check_clock(self, store: Store) -> "ClockSkew | None":
         if type(store) is MemoryStore:
             return None
-        from .operations.clock_skew import ClockCheck
+        from .operations.clock_skew import ClockSkew
         from .operations.clock_skew import HasClock
 
-        return ClockCheck(store, clock=self._clock) if isinstance(store, HasClock) else None
+        return ClockSkew(store, clock=self._clock) if isinstance(store, HasClock) else None
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
         if settings.journal is None:
@@ -215,21 +220,21 @@ class AppState:
 def _protected(store: Store, settings: "Settings") -> Store:
     """Return the store as the manager uses it: encrypted, if that is asked for, and asked no more during an outage."""
     if settings.encryption_keys:
-        from .stores.encrypted import SealedStore
+        from .stores.encrypted import EncryptedStore
 
-        sealed: Store = SealedStore(store, settings.encryption_keys)
+        sealed: Store = EncryptedStore(store, settings.encryption_keys)
     else:
         sealed = store
     if isinstance(store, MemoryStore):
         return sealed
-    from .stores.circuit_breaker import Breaker
+    from .stores.circuit_breaker import CircuitBreaker
 
-    return Breaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
+    return CircuitBreaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
 
 
 def _watch(manager: SessionManager, settings: "Settings") -> None:
     """Have the manager note where users come from, and bind their sessions to that, as the settings say."""
-    origin = Origin(settings.origin)
+    origin = ClientInfo(settings.client_info)
     address, agent = settings.bind_address, settings.bind_agent
     if (address, agent) == ("off", "off"):
         manager.watch(origin, guard=None)

@@ -26,7 +26,7 @@ _HEAD, _SEEN = struct.Struct("<ddf32s"), struct.Struct("<d")
 _IDLE_TIMEOUT, _LIFETIME = 1800.0, 86400.0
 _SHARDS = 192
 
-Claim = tuple[int, bytes]
+Credential = tuple[int, bytes]
 
 
 class TrialSession(SessionMixin):
@@ -34,7 +34,7 @@ class TrialSession(SessionMixin):
 
     __slots__ = ("claim", "accessed", "modified", "delta", "_trial", "_values")
 
-    def __init__(self, trial: "Trial", claim: Claim | None) -> None:
+    def __init__(self, trial: "Trial", claim: Credential | None) -> None:
         self._trial = trial
         self.claim = claim
         self.accessed = self.modified = False
@@ -71,7 +71,7 @@ class Trial(SessionInterface):
         lock = threading.Lock()
         self._take, self._give = lock.acquire, lock.release
         self._shards: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
-        self._claims: dict[str, Claim] = {}
+        self._claims: dict[str, Credential] = {}
 
     def open_session(self, app: Flask, request: Request) -> TrialSession:
         return TrialSession(self, self._claims.get(request.environ.get("HTTP_COOKIE", "")))

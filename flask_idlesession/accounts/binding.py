@@ -5,7 +5,7 @@ import logging
 from flask import has_request_context
 from flask import request
 
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.labels import ADDRESS
 from ..model.labels import AGENT
 from ..model.labels import SUSPECT
@@ -16,9 +16,9 @@ from ..model.record import SessionInfo
 from ..model.signals import session_mismatched
 from ..model.signals import tell
 from ..sessions.manager import SessionManager
+from .client import ClientInfo
 from .client import in_same_network
 from .client import is_same_browser
-from .client import Origin
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -36,14 +36,14 @@ class Binding:
     "reauthenticate" or "end". A session is compared with where it was last seen: who moves is asked once.
     """
 
-    def __init__(self, manager: SessionManager, origin: Origin, *, address: str, agent: str) -> None:
+    def __init__(self, manager: SessionManager, origin: ClientInfo, *, address: str, agent: str) -> None:
         self._manager = manager
         self._origin = origin
         self._address, self._agent = address, agent
         # A hint, so no lock guards it.
         self._told: dict[tuple[object, ...], None] = {}
 
-    def __call__(self, claim: Claim, record: Record) -> Record | None:
+    def __call__(self, credential: Credential, record: Record) -> Record | None:
         """Return the record as the view may see it; None if the session was ended."""
         if not has_request_context():
             return record
@@ -57,10 +57,10 @@ class Binding:
             if not is_same_browser(agent, present):
                 reactions.append(self._note(record.info, AGENT, self._agent))
         if "end" in reactions:
-            self._manager.revoke(claim.sid, by=BINDING)
+            self._manager.revoke(credential.sid, by=BINDING)
             return None
         if "reauthenticate" in reactions and SUSPECT not in labels:
-            return self._suspect(claim, record)
+            return self._suspect(credential, record)
         return record
 
     def _note(self, info: SessionInfo, what: str, reaction: str) -> str:
@@ -79,9 +79,9 @@ class Binding:
         tell(session_mismatched, self._manager.sender, info=info, what=what, seen=seen, reaction=reaction)
         return reaction
 
-    def _suspect(self, claim: Claim, record: Record) -> Record | None:
+    def _suspect(self, credential: Credential, record: Record) -> Record | None:
         """Note it in the store at once: what the view does, or that it fails, is not to undo it."""
         now = self._manager.now()
-        change = Change(holder=claim.holder, labels={SUSPECT: now})
-        outcome = self._manager.commit(claim, change)
+        change = Change(holder=credential.holder, labels={SUSPECT: now})
+        outcome = self._manager.commit(credential, change)
         return record.apply(change, now=now) if outcome is Outcome.DONE else None

@@ -92,7 +92,7 @@ class Browser(NamedTuple):
         return f"{name} on {self.platform}" if self.platform else name
 
 
-class Origin:
+class ClientInfo:
     """Tells where the present request came from, "full" or "truncated"; with None it tells nothing.
 
     The address is ``request.remote_addr`` and no header's: behind a proxy the application wraps itself in werkzeug's

@@ -263,7 +263,7 @@ def _bind(
 
 def _device() -> Mapping[str, str | None]:
     """Return the label of what the browser says of itself, where that is to be kept."""
-    if not has_request_context() or _settings().origin is None:
+    if not has_request_context() or _settings().client_info is None:
         return {}
     return {DEVICE: hinted_device(request)}
 

@@ -17,7 +17,7 @@ from flask import session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from ..model.encryption import Keyring
+from ..model.encryption import Cipher
 from ..model.errors import DecodeError
 from ..model.ids import SessionId
 from ..model.policy import HOUR
@@ -201,11 +201,11 @@ def _open(data: bytes, user_id: str, sid: SessionId) -> KeptForm | None:
     return None
 
 
-def _keyring(user_id: str) -> Keyring:
+def _keyring(user_id: str) -> Cipher:
     """Return keys of this user's own, made of the application's."""
     secrets = (current_app.secret_key, *(current_app.config.get("SECRET_KEY_FALLBACKS") or ()))
     keys = [secret.encode() if isinstance(secret, str) else cast(bytes, secret) for secret in secrets]
-    return Keyring(keys, purpose=f"form of {user_id}")
+    return Cipher(keys, purpose=f"form of {user_id}")
 
 
 def _runtime() -> Runtime:

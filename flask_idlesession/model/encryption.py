@@ -21,7 +21,7 @@ _CIPHER_KEY_SIZE = 64
 _PERIOD = b"."
 
 
-class Keyring:
+class Cipher:
     """Keys for one purpose: the first seals, all open.
 
     The cipher is AES-SIV (RFC 5297): what was changed, or comes with another context, does not open, and the same

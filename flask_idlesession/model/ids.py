@@ -29,11 +29,11 @@ def digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-class Claim:
+class Credential:
     """What a token says of its holder: "this is session ``sid``, and here is the secret".
 
     ``holder`` is the digest of the secret, which a store compares with the one it keeps. The secret
-    itself is shown by nothing here but :attr:`secret`: a log or a traceback that prints a claim prints
+    itself is shown by nothing here but :attr:`secret`: a log or a traceback that prints a credential prints
     the session id alone.
     """
 
@@ -47,13 +47,13 @@ class Claim:
         self.fades_at = 0.0
 
     @classmethod
-    def new(cls) -> "Claim":
-        """Return a claim to a session that does not exist yet."""
+    def new(cls) -> "Credential":
+        """Return a credential to a session that does not exist yet."""
         return cls(new_session_id(), new_secret())
 
-    def rotated(self) -> "Claim":
-        """Return a claim to the same session with a new secret."""
-        return Claim(self.sid, new_secret())
+    def rotated(self) -> "Credential":
+        """Return a credential to the same session with a new secret."""
+        return Credential(self.sid, new_secret())
 
     def __repr__(self) -> str:
-        return f"<Claim to {self.sid}>"
+        return f"<Credential to {self.sid}>"

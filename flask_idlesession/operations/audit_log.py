@@ -34,7 +34,7 @@ _ENDS = {
 }
 
 
-class Audit:
+class AuditLog:
     """Listens to the signals of one application, which it does not keep alive, as long as somebody keeps it.
 
     Each event is one record of the logger "flask_idlesession.audit" at INFO: its message is a JSON object in one

@@ -27,7 +27,7 @@ class HasClock(Protocol):
         """Return by how many seconds ``now`` is ahead of the server's clock."""
 
 
-class ClockCheck:
+class ClockSkew:
     """Warns if ``clock`` and the store's server do not agree, once each time that it begins to be so.
 
     The cleaner's thread asks the server, soon after the start and then each hour, so that no request waits for it.
@@ -41,7 +41,7 @@ class ClockCheck:
         self._is_off = False
         cleaner.register(self)
 
-    def clean(self) -> float:
+    def run(self) -> float:
         """Compare the clocks if it is time to; return in how many seconds to come again. The cleaner calls this."""
         now = time.monotonic()
         if now >= self._due:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..model.errors import StoreError
 from ..model.ids import new_session_id
-from ..stores.circuit_breaker import Breaker
+from ..stores.circuit_breaker import CircuitBreaker
 from ..stores.contract import Store
 
 
@@ -35,6 +35,6 @@ def examine(store: Store, *, now: float) -> Health:
         latency = None
     else:
         latency = time.perf_counter() - asked_at
-    inner, down_for = (store.store, store.down_for) if isinstance(store, Breaker) else (store, 0.0)
+    inner, down_for = (store.store, store.down_for) if isinstance(store, CircuitBreaker) else (store, 0.0)
     inner = getattr(inner, "store", inner)  # Not what encrypts, but where it is kept.
     return Health(kind=type(inner).__name__, is_up=latency is not None, down_for=down_for, latency=latency)

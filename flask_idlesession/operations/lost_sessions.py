@@ -17,11 +17,11 @@ _WINDOW = 300.0
 _MANY = 10
 
 
-class Strays:
+class LostSessions:
     """Counts the different tokens that are genuine and whose sessions a memory store never had.
 
-    That is how it looks when a process was started anew, or when another host has sessions of the same
-    application in its own memory, which :class:`~.other_processes.Peers` cannot see. ``_lock`` guards ``_seen``.
+    It looks so when a process was restarted, or when another host has sessions of the same application in its own
+    memory, which :class:`~.other_processes.OtherProcesses` cannot see. ``_lock`` guards ``_seen``.
     """
 
     def __init__(self, store: Store, *, began_at: float) -> None:

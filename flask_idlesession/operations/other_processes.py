@@ -22,7 +22,7 @@ except ImportError:  # pragma: no cover  (Windows: no detection.)
 _logger = logging.getLogger("flask_idlesession")
 
 
-class Peers:
+class OtherProcesses:
     """This process among those that serve one application.
 
     ``name`` tells applications apart. ``folder`` holds the files, by default one of this user's own in the

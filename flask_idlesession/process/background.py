@@ -21,29 +21,29 @@ _LONGEST_SLEEP = 60.0
 _SHORTEST_SLEEP = 0.001
 
 
-class Cleanable(Protocol):
+class Task(Protocol):
     """Something with expired things in it."""
 
-    def clean(self) -> float:
+    def run(self) -> float:
         """Do one pass; return in how many seconds the next one is due (infinite: not before a wake)."""
 
 
 class Cleaner:
-    """Calls :meth:`Cleanable.clean` when it is due, from a daemon thread that lives as long as there is
+    """Calls :meth:`Task.run` when it is due, from a daemon thread that lives as long as there is
     anything to clean. It keeps nothing alive: what is registered and then dropped is forgotten.
 
     ``_wake`` guards everything here, and nothing is called under it.
     """
 
     def __init__(self) -> None:
-        self._cleanables: WeakSet[Cleanable] = WeakSet()
+        self._tasks: WeakSet[Task] = WeakSet()
         self._reset()
         atexit.register(self.stop)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork_in_child)
 
     def _reset(self) -> None:
-        # Re-entrant, because the collector may drop a cleanable while this thread holds the lock.
+        # Re-entrant, because the collector may drop a task while this thread holds the lock.
         self._wake = threading.Condition(threading.RLock())
         #: The thread, while this process has it.
         self.thread: threading.Thread | None = None
@@ -56,19 +56,19 @@ class Cleaner:
         """Whether this process has the thread."""
         return self.thread is not None and self._is_green == _is_green()
 
-    def register(self, cleanable: Cleanable) -> None:
+    def register(self, task: Task) -> None:
         """Clean this too, from now on, until it is dropped or unregistered."""
         with self._wake:
-            if cleanable not in self._cleanables:
-                self._cleanables.add(cleanable)
-                finalize(cleanable, self._note_drop).atexit = False
+            if task not in self._tasks:
+                self._tasks.add(task)
+                finalize(task, self._note_drop).atexit = False
             self._notify()
         self._start()
 
-    def unregister(self, cleanable: Cleanable) -> None:
+    def unregister(self, task: Task) -> None:
         """Clean this no more; the thread ends with the last one."""
         with self._wake:
-            self._cleanables.discard(cleanable)
+            self._tasks.discard(task)
             self._notify()
 
     def wake(self, *, within: float) -> None:
@@ -151,17 +151,17 @@ class Cleaner:
     def _pass(self) -> float:
         """Clean everything once; return the seconds until the first of it is due again."""
         delay = _LONGEST_SLEEP
-        for cleanable in self._present():
+        for task in self._present():
             try:
-                delay = min(delay, cleanable.clean())
+                delay = min(delay, task.run())
             except Exception:
                 _logger.exception("The cleaner could not finish its pass; it tries again in a second.")
                 delay = min(delay, 1.0)
         return delay
 
-    def _present(self) -> list[Cleanable]:
+    def _present(self) -> list[Task]:
         with self._wake:  # A set that another thread adds to must not be walked meanwhile.
-            return list(self._cleanables)
+            return list(self._tasks)
 
     def _after_fork_in_child(self) -> None:
         """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
@@ -171,7 +171,7 @@ class Cleaner:
         """
         had_thread = self.thread is not None
         self._reset()
-        self._cleanables = WeakSet(self._cleanables)  # Another thread may have been walking it.
+        self._tasks = WeakSet(self._tasks)  # Another thread may have been walking it.
         if had_thread and not self._is_green:
             self._start()
 

@@ -12,7 +12,7 @@ from ..model.codec import Codec
 from ..model.errors import DecodeError
 from ..model.errors import SessionExists
 from ..model.errors import StoreError
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import new_session_id
 from ..model.ids import SessionId
 from ..model.policy import Policy
@@ -38,7 +38,7 @@ from .pruning import Pruner
 
 _logger = logging.getLogger("flask_idlesession")
 
-Guard = Callable[[Claim, Record], Record | None]
+Guard = Callable[[Credential, Record], Record | None]
 
 #: How many ids are tried for a new session. The second is hardly ever needed, the third never.
 _ID_TRIES = 3
@@ -48,7 +48,7 @@ _LONG_AGO = 0.0
 
 
 class Lifecycle:
-    """The steps of which every session's life consists, on one store; a :class:`~.keeper.Keeper`.
+    """The steps of which every session's life consists, on one store; a :class:`~.persistence.Persistence`.
 
     ``sender`` is what signals name as theirs; it is not kept alive.
     """
@@ -85,36 +85,36 @@ class Lifecycle:
         """What signals name as their sender."""
         return self._sender()
 
-    def load(self, claim: Claim) -> Record | None:
-        """Return the live record that the claim opens, or None: a request arrives with it."""
+    def load(self, credential: Credential) -> Record | None:
+        """Return the live record that the credential opens, or None: a request arrives with it."""
         self.pruner.prune_few(now=self.now())
-        return self._admit(claim, self.reload(claim))
+        return self._admit(credential, self.reload(credential))
 
-    def reload(self, claim: Claim) -> Record | None:
-        """Return the live record that the claim opens now, or None."""
+    def reload(self, credential: Credential) -> Record | None:
+        """Return the live record that the credential opens now, or None."""
         now = self.now()
-        record = self.look_up(claim.sid, now=now)
-        if record is None or (self.pruner.condemned and claim.sid in self.pruner.condemned):
+        record = self.look_up(credential.sid, now=now)
+        if record is None or (self.pruner.condemned and credential.sid in self.pruner.condemned):
             return None
-        return record if record.opens_to(claim.holder, now=now) else None
+        return record if record.opens_to(credential.holder, now=now) else None
 
-    def visit(self, claim: Claim, now: float) -> Record | None:
-        """Return the live record that the claim opens, touched, or None: an active request arrives with it."""
+    def visit(self, credential: Credential, now: float) -> Record | None:
+        """Return the live record that the credential opens, touched, or None: an active request arrives with it."""
         assert self._visited is not None
         pruner = self.pruner
         if now >= pruner.due or cleaner.thread is None:
             pruner.prune_few(now=now)
         refresh_by = None if self._refresh_for is None else now + self._refresh_for
         try:
-            record = self._visited.visit(claim.sid, holder=claim.holder, now=now, refresh_by=refresh_by)
+            record = self._visited.visit(credential.sid, holder=credential.holder, now=now, refresh_by=refresh_by)
         except UnreadableRecord as error:
             self.give_up(error.info, error)
             return None
-        if record is None or (pruner.condemned and claim.sid in pruner.condemned):
+        if record is None or (pruner.condemned and credential.sid in pruner.condemned):
             return None
         if not self._is_bounded:  # Where it is, it is this process's own, which noted the session when it began.
             pruner.note(record.expires_at)
-        return record if self.guard is None and not session_loaded.receivers else self._admit(claim, record)
+        return record if self.guard is None and not session_loaded.receivers else self._admit(credential, record)
 
     def fades_at(self, sid: SessionId) -> float:
         """Return the instant from which little life is left to a session, so that a view might outlive it; infinite
@@ -122,7 +122,7 @@ class Lifecycle:
         """
         return inf if self.near is None else self.near.fades_at(sid)
 
-    def touch_alone(self, claim: Claim) -> bool:
+    def touch_alone(self, credential: Credential) -> bool:
         """Touch the session of an active request that asks nothing of it, if that takes no way to a server, and there
         is nothing else to do; return whether it was done.
         """
@@ -132,12 +132,12 @@ class Lifecycle:
         now = self.now()
         if now >= pruner.due or cleaner.thread is None:
             pruner.prune_few(now=now)
-        return touch(claim.sid, claim.holder, now)
+        return touch(credential.sid, credential.holder, now)
 
-    def _admit(self, claim: Claim, record: Record | None) -> Record | None:
-        """Return what a request may see of what its claim opens."""
+    def _admit(self, credential: Credential, record: Record | None) -> Record | None:
+        """Return what a request may see of what its credential opens."""
         if record is not None and self.guard is not None and record.has_user:
-            record = self.guard(claim, record)
+            record = self.guard(credential, record)
         if record is not None and session_loaded.receivers:
             tell(session_loaded, self.sender, info=record.info)
         return record
@@ -158,16 +158,16 @@ class Lifecycle:
             return error.info
         return None if record is None else record.info
 
-    def commit(self, claim: Claim, change: Change) -> Outcome:
+    def commit(self, credential: Credential, change: Change) -> Outcome:
         """Apply the change in one step."""
-        return self.store.commit(claim.sid, change, now=self.now())
+        return self.store.commit(credential.sid, change, now=self.now())
 
-    def touch(self, claim: Claim, touch: Change, *, now: float) -> Outcome | None:
+    def touch(self, credential: Credential, touch: Change, *, now: float) -> Outcome | None:
         """Commit a touch; None if the store failed, for which no request is: at worst a session ends early."""
         try:
-            return self.store.commit(claim.sid, touch, now=now)
+            return self.store.commit(credential.sid, touch, now=now)
         except StoreError as error:
-            _logger.debug("A touch of session %s was not written: %s", claim.sid, error)
+            _logger.debug("A touch of session %s was not written: %s", credential.sid, error)
             return None
 
     def create(self, record: Record) -> Record:
@@ -194,9 +194,9 @@ class Lifecycle:
         """Tell the end of a session that the store has forgotten already."""
         self._endings.tell([(info, reason)], now=self.now())
 
-    def abandon(self, claim: Claim, error: DecodeError) -> None:
+    def abandon(self, credential: Credential, error: DecodeError) -> None:
         """End a session whose stored bytes cannot be decoded; the others are none the worse."""
-        record = self.reload(claim)
+        record = self.reload(credential)
         if record is not None:
             self.give_up(record.info, error)
 

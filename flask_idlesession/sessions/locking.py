@@ -9,13 +9,13 @@ from ..model.errors import ConflictError
 from ..model.errors import DecodeError
 from ..model.errors import LeaseTimeout
 from ..model.errors import SessionNotFound
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.record import Change
 from ..model.record import Delta
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import Values
-from .keeper import Keeper
+from .persistence import Persistence
 
 #: Keys that begin so are the package's own, in the store beside the view's; no view sees them.
 RESERVED = "__idlesession_"
@@ -31,8 +31,8 @@ _SELDOM, _OFTEN = 0.02, 0.002
 
 
 def modify(
-    keeper: Keeper,
-    claim: Claim,
+    keeper: Persistence,
+    credential: Credential,
     key: str,
     change_value: Callable[[bytes | None], bytes],
     *,
@@ -46,12 +46,12 @@ def modify(
     """
     for tries in range(_TRIES):
         data = change_value(stored)
-        outcome = keeper.commit(claim, Change(holder=claim.holder, delta={key: data}, expect={key: stored}))
+        outcome = keeper.commit(credential, Change(holder=credential.holder, delta={key: data}, expect={key: stored}))
         if outcome is Outcome.DONE:
             return data
         if outcome is Outcome.CONFLICT:
             time.sleep(random.uniform(0, min(0.0001 * 2**tries, _SELDOM)))
-        stored = _load(keeper, claim).values.get(key)
+        stored = _load(keeper, credential).values.get(key)
     raise ConflictError(
         f"session.modify({key!r}) was overtaken {_TRIES} times; is something writing this key without a pause?"
     )
@@ -64,9 +64,9 @@ class Lease:
     end, puts himself in. A holder that dies is rid of it when it ends.
     """
 
-    def __init__(self, keeper: Keeper, claim: Claim, *, seconds: float) -> None:
+    def __init__(self, keeper: Persistence, credential: Credential, *, seconds: float) -> None:
         self._keeper = keeper
-        self._claim = claim
+        self._claim = credential
         self._seconds = seconds
         self._name = secrets.token_bytes(8)
         self._mine = b""
@@ -129,12 +129,14 @@ def visible(values: Values) -> Values:
     return {key: data for key, data in values.items() if not key.startswith(RESERVED)}
 
 
-def _load(keeper: Keeper, claim: Claim) -> Record:
-    record = keeper.reload(claim)
+def _load(keeper: Persistence, credential: Credential) -> Record:
+    record = keeper.reload(credential)
     if record is None:
-        raise _ended(claim)
+        raise _ended(credential)
     return record
 
 
-def _ended(claim: Claim) -> SessionNotFound:
-    return SessionNotFound(f"Session {claim.sid} ended, or was given a new token, while the request was under way.")
+def _ended(credential: Credential) -> SessionNotFound:
+    return SessionNotFound(
+        f"Session {credential.sid} ended, or was given a new token, while the request was under way."
+    )

@@ -13,7 +13,7 @@ from ..model.clock import system_clock
 from ..model.codec import Codec
 from ..model.errors import DecodeError
 from ..model.errors import SessionNotFound
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.labels import AUTHENTICATED_AT
 from ..model.labels import TURN
@@ -31,7 +31,7 @@ from ..stores.memory.store import MemoryStore
 from .lifecycle import Guard
 from .lifecycle import Lifecycle
 from .locking import RESERVED
-from .requests import Saver
+from .requests import Requests
 from .revocation import Revocation
 from .session import check_key
 from .session import check_user_id
@@ -80,7 +80,7 @@ class SessionManager:
         self._lifecycle = lifecycle
         self._pruner = lifecycle.pruner
         self._revocation = Revocation(lifecycle)
-        self._saver = Saver(lifecycle, self._revocation)
+        self._saver = Requests(lifecycle, self._revocation)
         # What a session asks of the manager that opened it, and what a request does, as it is.
         self.load, self.reload, self.commit = lifecycle.load, lifecycle.reload, lifecycle.commit
         self.abandon, self.ending = lifecycle.abandon, lifecycle.ending
@@ -104,9 +104,9 @@ class SessionManager:
         self._pruner.close()
         self.store.close()
 
-    def open(self, claim: Claim | None, request: object = None) -> Session:
+    def open(self, credential: Credential | None, request: object = None) -> Session:
         """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
-        return Session(self, claim, request, self.arrival())
+        return Session(self, credential, request, self.arrival())
 
     @property
     def is_near(self) -> bool:
@@ -142,7 +142,7 @@ class SessionManager:
         info = self.policy.begin(now=self.now(), user_id=user_id)
         if user_id is not None:
             info = replace(info, labels={AUTHENTICATED_AT: info.created_at})
-        return self._lifecycle.create(Record(info=info, secret_digest=Claim.new().holder, values=values)).info.sid
+        return self._lifecycle.create(Record(info=info, secret_digest=Credential.new().holder, values=values)).info.sid
 
     def read(self, sid: SessionId) -> dict[str, Any]:
         """Return the session's data. Reading is not activity.

@@ -6,7 +6,7 @@ from math import inf
 
 from ..model.clock import Clock
 from ..model.errors import StoreError
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.record import EndReason
 from ..model.record import SessionInfo
@@ -53,7 +53,7 @@ class Pruner:
         #: How many seconds ago the last forgotten session expired; a hint too.
         self._behind = 0.0
         #: Sessions whose users logged out while the store was down. Only this process knows of them.
-        self.condemned: dict[SessionId, Claim] = {}
+        self.condemned: dict[SessionId, Credential] = {}
         cleaner.register(self)
 
     def close(self) -> None:
@@ -92,9 +92,9 @@ class Pruner:
                 if self._look_ahead() < before:
                     self._wake_cleaner()  # Another process that shares the store has a session that ends sooner.
 
-    def condemn(self, claim: Claim) -> None:
+    def condemn(self, credential: Credential) -> None:
         """Take the session for ended, and have the store forget it as soon as it can."""
-        self.condemned[claim.sid] = claim
+        self.condemned[credential.sid] = credential
         self.note(0.0)
 
     def prune_all(self) -> int:
@@ -105,7 +105,7 @@ class Pruner:
             count += ended
         return count
 
-    def clean(self) -> float:
+    def run(self) -> float:
         """Prune for a moment; return in how many seconds to come again. The cleaner calls this."""
         began_at = time.monotonic()
         try:
@@ -121,10 +121,10 @@ class Pruner:
         return max(due - self._clock(), self._interval * _GATHER)
 
     def _delete_condemned(self) -> None:
-        for sid, claim in list(self.condemned.items()):
+        for sid, credential in list(self.condemned.items()):
             now = self._clock()
             record = self._store.load(sid, now=now)
-            if record is not None and record.opens_to(claim.holder, now=now):
+            if record is not None and record.opens_to(credential.holder, now=now):
                 self._endings.end(record.info, EndReason.LOGGED_OUT, now=now)
             self.condemned.pop(sid, None)  # Another pass may have been quicker.
 

@@ -13,7 +13,7 @@ from typing import Any
 from ..model.errors import DecodeError
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.labels import AGAIN
 from ..model.labels import AUTHENTICATED_AT
@@ -57,7 +57,7 @@ class Saved(Enum):
     KEPT = "kept"
     #: The token is still the right one, and its holder should keep it longer, or not so long any more.
     REFRESHED = "refreshed"
-    #: There is a new token, for ``session.claim``.
+    #: There is a new token, for ``session.credential``.
     ISSUED = "issued"
     #: This request ended the session.
     ENDED = "ended"
@@ -71,7 +71,7 @@ _NOTHING: Delta = {}
 _KEPT, _DONE = Saved.KEPT, Outcome.DONE
 
 
-class Saver:
+class Requests:
     """Reads and saves sessions on one store."""
 
     def __init__(self, lifecycle: Lifecycle, revocation: Revocation) -> None:
@@ -88,26 +88,26 @@ class Saver:
         self.note_lost: Callable[[SessionId, float], None] | None = None
 
     def look(self, session: Session) -> Record | None:
-        """Return what the session's claim opens, at the first look of its view or at the latest when it is saved. An
-        active request touches it with that, where the store can do both in one step.
+        """Return what the session's credential opens, at the first look of its view or at the latest when it is saved.
+        An active request touches it with that, where the store can do both in one step.
         """
-        claim, lifecycle = session.claim, self._lifecycle
-        if claim is None:
+        credential, lifecycle = session.credential, self._lifecycle
+        if credential is None:
             return None
         is_active = session.is_active
         if is_active is None:
             session.is_active = is_active = self.activity(session.request)
         if not is_active:
-            return lifecycle.load(claim)
+            return lifecycle.load(credential)
         now = self._now()
         if lifecycle.visits:
-            record = lifecycle.visit(claim, now)
+            record = lifecycle.visit(credential, now)
             session.is_touched = True
         else:
-            record = lifecycle.load(claim)
+            record = lifecycle.load(credential)
         session.seen_at = now
         if record is None and self.note_lost is not None:
-            self.note_lost(claim.sid, now)
+            self.note_lost(credential.sid, now)
         return record
 
     def note_arrival(self, session: Session) -> None:
@@ -117,8 +117,8 @@ class Saver:
         Where the store cannot touch what it loads, the touch is left to :meth:`save`, which writes it with the rest,
         unless little life is left.
         """
-        claim = session.claim
-        if claim is None:
+        credential = session.credential
+        if credential is None:
             return
         session.is_active = True
         try:
@@ -134,8 +134,8 @@ class Saver:
             return
         seen = self._policy.seen(record.info, now=now)
         refresh_by = None if seen.refresh_by == record.info.refresh_by else seen.refresh_by
-        touch = Change(holder=claim.holder, last_seen_at=now, refresh_by=refresh_by)
-        outcome = self._lifecycle.touch(claim, touch, now=now)
+        touch = Change(holder=credential.holder, last_seen_at=now, refresh_by=refresh_by)
+        outcome = self._lifecycle.touch(credential, touch, now=now)
         if outcome is Outcome.DONE:
             session.record = record.apply(touch, now=now)
         elif outcome is Outcome.GONE:
@@ -146,11 +146,11 @@ class Saver:
 
         Of a session that ended meanwhile nothing is stored: the log-out was final.
         """
-        claim = session.claim
+        credential = session.credential
         if not session.is_loaded:
-            if claim is None or not active:
+            if credential is None or not active:
                 return _KEPT
-            if not session.modified and not session.intends and self._lifecycle.touch_alone(claim):
+            if not session.modified and not session.intends and self._lifecycle.touch_alone(credential):
                 return _KEPT
             session.is_active = True
             try:
@@ -158,11 +158,11 @@ class Saver:
             except StoreError:
                 return _KEPT
         is_unchanged = session.is_unchanged
-        if is_unchanged and (not active or claim is None):
+        if is_unchanged and (not active or credential is None):
             return _KEPT
         record = session.record
         is_plain = record is None or record.is_plain
-        seen_at = self._unnoted(session, None if is_plain else record) if active and claim is not None else None
+        seen_at = self._unnoted(session, None if is_plain else record) if active and credential is not None else None
         if seen_at is None and is_unchanged:
             return _KEPT if is_plain or not self._is_refreshed(record) else Saved.REFRESHED
         if seen_at != inf and record is not None and (is_plain or not record.is_permanent):
@@ -213,16 +213,16 @@ class Saver:
 
     def _save_values(self, session: Session, record: Record, delta: Delta, *, seen_at: float | None) -> Saved:
         """Commit what the keys of a session hold, and when it was seen, and nothing else: what most requests are."""
-        claim = session.claim
-        assert claim is not None
+        credential = session.credential
+        assert credential is not None
         if not delta and (seen_at is None or self._policy.may_wait(record.info, now=seen_at)):
             return _KEPT
         self._lifecycle.pruner.note(record.expires_at)
-        change = Change(holder=claim.holder, last_seen_at=seen_at, delta=delta)
+        change = Change(holder=credential.holder, last_seen_at=seen_at, delta=delta)
         if not delta:
-            outcome = self._lifecycle.touch(claim, change, now=seen_at or self._now())
+            outcome = self._lifecycle.touch(credential, change, now=seen_at or self._now())
             return _KEPT if outcome is None or outcome is _DONE else self._drop(session, delta)
-        if self._store.commit(claim.sid, change, now=self._now()) is not _DONE:
+        if self._store.commit(credential.sid, change, now=self._now()) is not _DONE:
             return self._drop(session, delta)
         session.settle_values(delta)
         return _KEPT
@@ -239,17 +239,17 @@ class Saver:
         """End the session that came with the request, if its view said so; return whether this did it: the
         token may have been replaced, or the session ended, while the view ran.
         """
-        claim = session.claim
-        if not session.intents.end or claim is None:
+        credential = session.credential
+        if not session.intents.end or credential is None:
             return False
         try:
-            record = self._lifecycle.reload(claim)
+            record = self._lifecycle.reload(credential)
             ended = record is not None and self._lifecycle.end(record.info, EndReason.LOGGED_OUT)
-            self._note_log_out(claim.sid)
+            self._note_log_out(credential.sid)
         except StoreError:
-            self._lifecycle.pruner.condemn(claim)
+            self._lifecycle.pruner.condemn(credential)
             raise
-        session.record, session.claim = None, None
+        session.record, session.credential = None, None
         session.intents.end = False
         return ended
 
@@ -260,11 +260,11 @@ class Saver:
         values = {key: data for key, data in delta.items() if data is not None}
         if not values and intents.user_id is None:
             return None
-        if intents.user_id is None and session.claim is not None and self._was_replaced(session.claim):
+        if intents.user_id is None and session.credential is not None and self._was_replaced(session.credential):
             return self._drop(session, values)
-        claim, now = intents.claim or Claim.new(), self._lifecycle.now()
+        credential, now = intents.credential or Credential.new(), self._lifecycle.now()
         info = self._policy.begin(
-            sid=claim.sid,
+            sid=credential.sid,
             now=now,
             user_id=intents.user_id,
             permanent=bool(session.peek("_permanent")),
@@ -272,28 +272,28 @@ class Saver:
             lifetime=intents.lifetime,
         )
         info = replace(info, labels=merged({}, self._label(session, None, now=now)))
-        record = self._lifecycle.create(Record(info=info, secret_digest=claim.holder, values=values))
-        return self._finish_log_in(session, record, Claim(record.info.sid, claim.secret))
+        record = self._lifecycle.create(Record(info=info, secret_digest=credential.holder, values=values))
+        return self._finish_log_in(session, record, Credential(record.info.sid, credential.secret))
 
     def _save_known(self, session: Session, record: Record, *, active: bool) -> Saved:
         """Commit what a request changed in a session that was stored before."""
-        claim, now = session.claim, self._lifecycle.now()
-        assert claim is not None
+        credential, now = session.credential, self._lifecycle.now()
+        assert credential is not None
         rotated = None
         if self._rotates(session, record, now=now, active=active):
-            rotated = session.intents.claim or claim.rotated()
+            rotated = session.intents.credential or credential.rotated()
         change = self._change(session, record, now=now, active=active, rotated=rotated)
-        if change == Change(holder=claim.holder):
+        if change == Change(holder=credential.holder):
             return Saved.KEPT
         if change.is_touch and (self._is_touched(session, now) or self._policy.may_wait(record.info, now=now)):
             outcome = None
         elif change.is_touch:
-            outcome = self._lifecycle.touch(claim, change, now=now)
+            outcome = self._lifecycle.touch(credential, change, now=now)
         else:
-            outcome = self._store.commit(claim.sid, change, now=now)
+            outcome = self._store.commit(credential.sid, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated, change = None, self._change(session, record, now=now, active=active)
-            outcome = self._store.commit(claim.sid, change, now=now)
+            outcome = self._store.commit(credential.sid, change, now=now)
         if outcome is Outcome.EMPTIED:
             self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
             session.settle(None, None)
@@ -305,16 +305,16 @@ class Saver:
         after = record.apply(change, now=now)
         self._lifecycle.pruner.note(after.expires_at)
         if change.shortens:
-            claim.fades_at = 0.0
+            credential.fades_at = 0.0
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
             return self._finish_log_in(session, after, rotated)
-        session.settle(after, claim)
+        session.settle(after, credential)
         # A touch on arrival may have moved it already, by the very instant that the clock still shows.
         is_refreshed = active and self._is_refreshed(after)
         return Saved.REFRESHED if is_refreshed or change.refresh_by is not None else Saved.KEPT
 
-    def _finish_log_in(self, session: Session, record: Record, claim: Claim) -> Saved:
+    def _finish_log_in(self, session: Session, record: Record, credential: Credential) -> Saved:
         """Note that there is a new token; if it was for a log-in, tell that, unless the user's sessions were
         revoked while the request was under way: its credentials may have been checked before.
         """
@@ -324,16 +324,16 @@ class Saver:
         info = record.info
         if is_log_in and session.record is not None and session.record.info.user_id == info.user_id:
             info = replace(info, labels={**info.labels, AGAIN: 1})
-        session.settle(record, claim)
+        session.settle(record, credential)
         if is_log_in:
             tell(session_logged_in, self._lifecycle.sender, info=info)
         return Saved.ISSUED
 
     def _change(
-        self, session: Session, record: Record, *, now: float, active: bool, rotated: Claim | None = None
+        self, session: Session, record: Record, *, now: float, active: bool, rotated: Credential | None = None
     ) -> Change:
         """Return all that the request does to its session, as one change."""
-        assert session.claim is not None
+        assert session.credential is not None
         delta = session.delta()
         refresh_by = self._refresh_by(
             session, record.info, now=now, active=active, wrote=session.modified or bool(delta)
@@ -346,7 +346,7 @@ class Saver:
         if rotated is not None and csrf_tokens.FORMER in record.values:
             delta[csrf_tokens.FORMER] = self._former_csrf_tokens(session, record)
         return Change(
-            holder=session.claim.holder,
+            holder=session.credential.holder,
             last_seen_at=now if active or session.intents.user_id is not None else None,
             delta=delta,
             idle_timeout=self._idle_timeout(session, record.info),
@@ -361,9 +361,9 @@ class Saver:
         none if somebody logged in, for somebody else may have planted the session.
         """
         intents, codec = session.intents, self._lifecycle.codec
-        if intents.user_id is not None or intents.rotate or session.claim is None:
+        if intents.user_id is not None or intents.rotate or session.credential is None:
             return csrf_tokens.no_former(codec)
-        return csrf_tokens.with_former(record.values.get(csrf_tokens.FORMER), session.claim.secret, codec)
+        return csrf_tokens.with_former(record.values.get(csrf_tokens.FORMER), session.credential.secret, codec)
 
     def _refresh_by(self, session: Session, info: SessionInfo, *, now: float, active: bool, wrote: bool) -> float:
         """Return the instant by which the session must be refreshed, after this request."""
@@ -381,7 +381,7 @@ class Saver:
         """
         if session.intents.user_id is not None:
             return True
-        if session.claim is None or record.is_former(session.claim.holder, now=now):
+        if session.credential is None or record.is_former(session.credential.holder, now=now):
             return False
         interval = self._policy.rotation_interval
         if interval is None or not active:
@@ -395,13 +395,13 @@ class Saver:
                 return True
         return session.intents.rotate or now - since >= interval
 
-    def _rotation(self, session: Session, info: SessionInfo, claim: Claim, *, now: float) -> Rotation:
+    def _rotation(self, session: Session, info: SessionInfo, credential: Credential, *, now: float) -> Rotation:
         user_id = session.intents.user_id
         if user_id is None:
             grace_ends_at = now + self._policy.rotation_grace
-            return Rotation(secret_digest=claim.holder, user_id=info.user_id, grace_ends_at=grace_ends_at)
+            return Rotation(secret_digest=credential.holder, user_id=info.user_id, grace_ends_at=grace_ends_at)
         lifetime = session.intents.lifetime or self._policy.lifetime
-        return Rotation(secret_digest=claim.holder, user_id=user_id, lifetime_ends_at=now + lifetime)
+        return Rotation(secret_digest=credential.holder, user_id=user_id, lifetime_ends_at=now + lifetime)
 
     def _idle_timeout(self, session: Session, info: SessionInfo) -> float | None:
         """Return the new idle timeout, if it changes: where a user logs in to a session that was nobody's, and
@@ -423,16 +423,16 @@ class Saver:
                 if now - since >= self._policy.rotation_grace:
                     self._logged_out.pop(old, None)
 
-    def _was_replaced(self, claim: Claim) -> bool:
+    def _was_replaced(self, credential: Credential) -> bool:
         """Whether a log-in or a log-out has just taken this token's place.
 
         The request was on its way then. A session of its own would push the new token out of the browser,
         or give one to somebody who logged out.
         """
         now = self._lifecycle.now()
-        if now - self._logged_out.get(claim.sid, -inf) < self._policy.rotation_grace:
+        if now - self._logged_out.get(credential.sid, -inf) < self._policy.rotation_grace:
             return True
-        info = self._lifecycle.look_up_info(claim.sid, now=now)
+        info = self._lifecycle.look_up_info(credential.sid, now=now)
         if info is None:
             return False
         began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
@@ -444,10 +444,10 @@ class Saver:
             _logger.warning(
                 "What a request wrote to session %s was dropped: the session had ended, or was given a new token, "
                 "before the request was finished. Keys: %s.",
-                session.claim.sid if session.claim else None,
+                session.credential.sid if session.credential else None,
                 ", ".join(map(repr, delta)) or "none",
             )
-        session.claim = None
+        session.credential = None
         session.adopt(None)
         return Saved.GONE
 

@@ -20,7 +20,7 @@ from ..model.errors import EncodeError
 from ..model.errors import IdleSessionError
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.policy import seconds
 from ..model.record import Delta
@@ -30,11 +30,11 @@ from ..model.record import merged
 from ..model.record import NO_LABELS
 from ..model.record import Record
 from ..model.record import SessionInfo
-from .keeper import Keeper
 from .locking import Lease
 from .locking import modify
 from .locking import RESERVED
 from .locking import visible
+from .persistence import Persistence
 
 #: Where a session that a form began keeps the id of the one before, which had ended: it can say why still.
 AFTER = RESERVED + "after"
@@ -63,7 +63,7 @@ class Intents:
     #: Labels to set, or with None to remove.
     labels: dict[str, str | float | None] | None = None
     #: What the session's next token will be, where that was needed before the session is saved.
-    claim: Claim | None = None
+    credential: Credential | None = None
     #: Values of the package's own to set, or with None to remove, by reserved key.
     own: dict[str, bytes | None] | None = None
 
@@ -74,14 +74,14 @@ class Session(SessionMixin):
     Nothing is asked of the store before the first look. A value is encoded when it is assigned, so that
     one which cannot be kept raises there; what was read and can change in place is compared once more at
     save. ``record`` is the session as it was loaded or last saved, None while nothing is stored;
-    ``claim`` is the right to it.
+    ``credential`` is the right to it.
     """
 
     # By slots, for Python 3.11 is slow to find what an instance has in place of its class.
     __slots__ = (
         "keeper",
         "shown",
-        "claim",
+        "credential",
         "request",
         "came_at",
         "is_loaded",
@@ -106,16 +106,16 @@ class Session(SessionMixin):
     _encoded: dict[str, bytes]
     _suspects: dict[str, None]
 
-    def __init__(self, keeper: Keeper, claim: Claim | None, request: Any, came_at: float) -> None:
+    def __init__(self, keeper: Persistence, credential: Credential | None, request: Any, came_at: float) -> None:
         self.keeper = keeper
         #: The right that its request came with, and the one that its holder has by now.
-        self.shown = self.claim = claim
+        self.shown = self.credential = credential
         #: What carries the session, until it is saved.
         self.request = request
         #: When the request came. A user's sessions that were revoked since are not logged in to by it.
         self.came_at = came_at
         #: Whether the store was asked.
-        self.is_loaded = claim is None
+        self.is_loaded = credential is None
         #: Whether its request is activity; None until that is known.
         self.is_active: bool | None = None
         #: When the request that carries this session counted as activity; None as long as it did not.
@@ -237,7 +237,7 @@ class Session(SessionMixin):
         :exc:`~flask_idlesession.SessionNotFound` if the session ended meanwhile, and
         :exc:`~flask_idlesession.ConflictError` if others were faster for good.
         """
-        if self.new or self.claim is None or self.record is None:
+        if self.new or self.credential is None or self.record is None:
             self[key] = value = fn(self.get(key, default))
             return value
         check_key(key)
@@ -250,7 +250,7 @@ class Session(SessionMixin):
             value = fn(default if data is None else self.keeper.codec.decode(data))
             return self.keeper.codec.encode(value, path=f"session[{key!r}]")
 
-        data = modify(self.keeper, self.claim, key, change_value, stored=self._stored.get(key))
+        data = modify(self.keeper, self.credential, key, change_value, stored=self._stored.get(key))
         self[key] = value
         self._note_stored({key: data})
         return value
@@ -270,10 +270,10 @@ class Session(SessionMixin):
         takes more than ``lease`` seconds, or dies, loses the right: then
         :exc:`~flask_idlesession.ConflictError` is raised on exit, and nothing of the block is saved.
         """
-        if self.new or self.claim is None or self._is_exclusive:
+        if self.new or self.credential is None or self._is_exclusive:
             yield self  # Nobody else knows of it; or a block around this one has the right already.
             return
-        right = Lease(self.keeper, self.claim, seconds=lease)
+        right = Lease(self.keeper, self.credential, seconds=lease)
         self.adopt(right.take(self.delta(), timeout=timeout))
         self._is_exclusive = True
         try:
@@ -537,9 +537,9 @@ class Session(SessionMixin):
         self.record = record
         self._live = self._saved = None
 
-    def settle(self, record: Record | None, claim: Claim | None) -> None:
+    def settle(self, record: Record | None, credential: Credential | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
-        self.record, self.claim = record, claim
+        self.record, self.credential = record, credential
         self._intents = None
         if self._live is not None:
             self._saved, self._live = self._live, None
@@ -588,8 +588,8 @@ class Session(SessionMixin):
         try:
             value = self.keeper.codec.decode(self._stored[key])
         except DecodeError as error:
-            if self.claim is not None:
-                self.keeper.abandon(self.claim, error)
+            if self.credential is not None:
+                self.keeper.abandon(self.credential, error)
             self.adopt(None)
             raise KeyError(key) from error
         self._unfold()[key] = value

@@ -97,7 +97,7 @@ KEYS: dict[str, tuple[Any, str]] = {
         None,
         "The endpoint or URL of the log-in page, to which login_required leads; None: it answers 401.",
     ),
-    "IDLESESSION_ORIGIN": (
+    "IDLESESSION_CLIENT_INFO": (
         "truncated",
         'What is kept of where users log in from: their address and browser "full", "truncated" (the network, the '
         "browser's name and version) or None.",
@@ -132,6 +132,10 @@ KEYS: dict[str, tuple[Any, str]] = {
 }
 
 
+#: Settings that had another name once.
+_RENAMED = {"IDLESESSION_ORIGIN": "IDLESESSION_CLIENT_INFO"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What an application's config says, checked."""
@@ -147,7 +151,7 @@ class Settings:
     remember_lifetime: float
     encryption_keys: tuple[bytes, ...] = field(repr=False)
     login_view: str | None
-    origin: str | None
+    client_info: str | None
     bind_address: str
     bind_agent: str
     token_header: str | None
@@ -177,7 +181,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         remember_lifetime=in_cookie(got, "IDLESESSION_REMEMBER_LIFETIME"),
         encryption_keys=read_encryption_keys(got["IDLESESSION_ENCRYPTION_KEYS"]),
         login_view=read_text(got, "IDLESESSION_LOGIN_VIEW"),
-        origin=None if got["IDLESESSION_ORIGIN"] is None else one_of(got, "IDLESESSION_ORIGIN", "truncated", "full"),
+        client_info=None
+        if got["IDLESESSION_CLIENT_INFO"] is None
+        else one_of(got, "IDLESESSION_CLIENT_INFO", "truncated", "full"),
         bind_address=one_of(got, "IDLESESSION_BIND_ADDRESS", *REACTIONS),
         bind_agent=one_of(got, "IDLESESSION_BIND_AGENT", *REACTIONS),
         token_header=read_text(got, "IDLESESSION_TOKEN_HEADER"),
@@ -191,6 +197,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
 def _check_names(config: Mapping[str, Any]) -> None:
     for key in config:
+        if key in _RENAMED:
+            raise ConfigError(f"{key} is called {_RENAMED[key]} now; rename it.")
         if key.startswith(PREFIX) and key not in KEYS:
             near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
@@ -198,10 +206,10 @@ def _check_names(config: Mapping[str, Any]) -> None:
 
 def _check_binding(config: Mapping[str, Any]) -> None:
     for key in ("IDLESESSION_BIND_ADDRESS", "IDLESESSION_BIND_AGENT"):
-        if config.get(key, "off") != "off" and config.get("IDLESESSION_ORIGIN", "truncated") is None:
+        if config.get(key, "off") != "off" and config.get("IDLESESSION_CLIENT_INFO", "truncated") is None:
             raise ConfigError(
-                f"{key} is {config[key]!r}, but with IDLESESSION_ORIGIN = None nothing is kept to compare with; "
-                'set IDLESESSION_ORIGIN = "truncated", or leave the sessions unbound.'
+                f"{key} is {config[key]!r}, but with IDLESESSION_CLIENT_INFO = None nothing is kept to compare with; "
+                'set IDLESESSION_CLIENT_INFO = "truncated", or leave the sessions unbound.'
             )
 
 

@@ -35,7 +35,7 @@ _LONG_WAIT = 0.5
 _REST = 1.0
 
 
-class Breaker:
+class CircuitBreaker:
     """A store that asks another, and while that one is down answers :exc:`~flask_idlesession.StoreError`
     at once, letting one call a second through to see whether it is back (Nygard, *Release It!*, 2007).
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ..model.encryption import Keyring
+from ..model.encryption import Cipher
 from ..model.errors import DecodeError
 from ..model.ids import SessionId
 from ..model.record import Change
@@ -31,10 +31,10 @@ _TRIES = 100
 _UNREADABLE = b"\xc1"
 
 
-class SealedStore:
+class EncryptedStore:
     """A store that keeps values and labels encrypted in another store. ::
 
-        SealedStore(SQLiteStore("sessions.db"), [key])
+        EncryptedStore(SQLiteStore("sessions.db"), [key])
 
     The first key encrypts, all decrypt; each is 32 random bytes or more. What the other store needs to know is
     as it was: ids, users' ids, instants, the names of keys and labels, and labels that are numbers. A record that
@@ -49,8 +49,8 @@ class SealedStore:
         if isinstance(store, Visited):
             visit = store.visit
             self.visit = lambda sid, **how: self._open_record(visit(sid, **how))
-        self._values = Keyring(keys, purpose="values")
-        self._labels = Keyring(keys, purpose="labels")
+        self._values = Cipher(keys, purpose="values")
+        self._labels = Cipher(keys, purpose="labels")
 
     def __len__(self) -> int:
         """Return how many records there are, if the other store can tell."""

@@ -13,7 +13,7 @@ from flask import request
 from flask import session
 
 from ..model.errors import CsrfError
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..sessions.csrf_tokens import FORMER
 from ..sessions.csrf_tokens import is_right
 from ..sessions.csrf_tokens import no_former
@@ -41,18 +41,18 @@ def csrf_token() -> str:
     log-in is worth nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
     """
     ours = cast(Session, session)
-    claim = coming_claim(ours)
+    credential = coming_claim(ours)
     if ours.get_own(FORMER) is None:
         ours.put_own(FORMER, no_former(_runtime().manager.codec))
-    return token_of(claim.secret)
+    return token_of(credential.secret)
 
 
 def check_csrf(token: str | None) -> bool:
     """Return whether this is the session's CSRF token. Without a session none is."""
     ours = cast(Session, session)
-    if not token or ours.new or ours.claim is None:
+    if not token or ours.new or ours.credential is None:
         return False
-    return is_right(token, ours.claim.secret, ours.get_own(FORMER), _runtime().manager.codec)
+    return is_right(token, ours.credential.secret, ours.get_own(FORMER), _runtime().manager.codec)
 
 
 def csrf_protect(view: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -115,18 +115,18 @@ def is_cross_site() -> bool:
     return host != ours.hostname or (port or default) != (ours.port or default)
 
 
-def coming_claim(ours: Session) -> Claim:
-    """Return the claim that the session has once this response arrives."""
+def coming_claim(ours: Session) -> Credential:
+    """Return the credential that the session has once this response arrives."""
     intents = ours.intents
-    if ours.new or ours.claim is None or ours.record is None:
-        intents.claim = intents.claim or Claim.new()
-        return intents.claim
+    if ours.new or ours.credential is None or ours.record is None:
+        intents.credential = intents.credential or Credential.new()
+        return intents.credential
     # Who came with the token from before a rotation cannot rotate, but can log in.
-    is_former = ours.record.is_former(ours.claim.holder, now=_runtime().manager.now())
+    is_former = ours.record.is_former(ours.credential.holder, now=_runtime().manager.now())
     if intents.user_id is not None or (intents.rotate and not is_former):
-        intents.claim = intents.claim or ours.claim.rotated()
-        return intents.claim
-    return ours.claim
+        intents.credential = intents.credential or ours.credential.rotated()
+        return intents.credential
+    return ours.credential
 
 
 def _runtime() -> Runtime:

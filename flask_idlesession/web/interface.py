@@ -22,7 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..model.codec import Codec
 from ..model.errors import StoreError
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.signals import bad_tokens_seen
 from ..model.signals import tell
 from ..sessions.manager import SessionManager
@@ -33,11 +33,11 @@ from .activity import ActivityRule
 from .tokens import Tokens
 
 if TYPE_CHECKING:
-    from ..operations.lost_sessions import Strays
-    from ..operations.other_processes import Peers
+    from ..operations.lost_sessions import LostSessions
+    from ..operations.other_processes import OtherProcesses
     from ..settings.keys import Settings
     from .jwt_cookie import ClaimsCookie
-    from .token_header import HeaderTransport
+    from .token_header import TokenHeader
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -61,9 +61,9 @@ class Runtime:
         settings: "Settings",
         manager: SessionManager,
         *,
-        peers: "Peers | None",
-        strays: "Strays | None",
-        header: "HeaderTransport | None",
+        peers: "OtherProcesses | None",
+        strays: "LostSessions | None",
+        header: "TokenHeader | None",
         claims: "ClaimsCookie | None",
     ) -> None:
         self.settings = settings
@@ -124,16 +124,16 @@ class IdleSessionInterface(SessionInterface):
                 return None
             runtime = self._prepare(app)
             self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2])
-        claim = self._tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
-        if claim is None:
-            claim = self._find_claim(app, request, runtime)
+        credential = self._tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
+        if credential is None:
+            credential = self._find_claim(app, request, runtime)
         manager = runtime.manager
-        session = manager.open(claim, request)
+        session = manager.open(credential, request)
         # For the hooks. Not in its environ: an application may be called with a copy of another one's.
         request._idlesession = session  # type: ignore[attr-defined]
-        if claim is not None and claim.fades_at <= session.came_at:
-            claim.fades_at = manager.fades_at(claim.sid)
-            if claim.fades_at <= session.came_at:
+        if credential is not None and credential.fades_at <= session.came_at:
+            credential.fades_at = manager.fades_at(credential.sid)
+            if credential.fades_at <= session.came_at:
                 self._note_early(app, request, session)
         return session
 
@@ -155,7 +155,7 @@ class IdleSessionInterface(SessionInterface):
             hooks[None] = [hook for hook in hooks.get(None, ()) if hook != self.note_arrival]
         return runtime
 
-    def _find_claim(self, app: Flask, request: Request, runtime: Runtime) -> Claim | None:
+    def _find_claim(self, app: Flask, request: Request, runtime: Runtime) -> Credential | None:
         """Return what the token claims that the request shows; None without one that is this application's."""
         if self._process != getpid():  # No request of this process came here before.
             self._prepare(app)
@@ -163,19 +163,19 @@ class IdleSessionInterface(SessionInterface):
         token = self._find_token(app, request) if runtime.header is None else self._shown_token(app, request)
         if token is None:
             return None
-        claim, header = tokens.read(token), request.environ.get("HTTP_COOKIE", "")
-        if claim is None:
+        credential, header = tokens.read(token), request.environ.get("HTTP_COOKIE", "")
+        if credential is None:
             self._note_bad_token(app, runtime.manager.now())
         elif runtime.header is None and len(header) <= _LONGEST_KNOWN:
             if len(tokens.by_header) >= _MAX_KNOWN:
                 tokens.by_header.clear()
-            tokens.by_header[header] = claim
-        return claim
+            tokens.by_header[header] = credential
+        return credential
 
     def note_arrival(self, endpoint: str | None, values: dict[str, Any] | None) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive."""
         session: Session | None = getattr(request, "_idlesession", None)
-        if session is not None and session.claim is not None:
+        if session is not None and session.credential is not None:
             session.is_active = self._activity.counts(session.request)
             if session.is_active:
                 self._runtime().manager.note_arrival(session)
@@ -237,7 +237,7 @@ class IdleSessionInterface(SessionInterface):
 
     def _tell_by_header(self, app: Flask, session: Session, response: Response, saved: Saved) -> None:
         """Do for a request that used the token header what else is done with cookies, but for keeping it longer."""
-        header = cast("HeaderTransport", self._runtime().header)
+        header = cast("TokenHeader", self._runtime().header)
         if session.accessed:
             response.vary.add(header.name)
         if not header.is_used_now():
@@ -246,18 +246,18 @@ class IdleSessionInterface(SessionInterface):
             header.tell(response, "")
         elif saved is Saved.ISSUED or saved is Saved.KEPT and self._must_repeat(app, session, saved):
             session.was_sent = True
-            header.tell(response, self._tokens_of(app).issue(cast(Claim, session.claim)))
+            header.tell(response, self._tokens_of(app).issue(cast(Credential, session.credential)))
 
     def is_null_session(self, obj: object) -> bool:
         # What is none is found at once. Each response asks, and a mapping's isinstance() is slow to say no.
         return obj.__class__ is not Session and isinstance(obj, self.null_session_class)
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
-        assert session.claim is not None
+        assert session.credential is not None
         session.was_sent = True
         response.set_cookie(
             self.get_cookie_name(app),
-            self._tokens_of(app).issue(session.claim),
+            self._tokens_of(app).issue(session.credential),
             expires=self.get_expiration_time(app, session),
             **self._attributes(app),
         )
@@ -318,7 +318,7 @@ class IdleSessionInterface(SessionInterface):
         """Whether to send the token that the session already had: to be kept longer, signed anew, or because
         it went into a response of this request that was thrown away.
         """
-        if session.record is None or session.claim is None or saved not in (Saved.KEPT, Saved.REFRESHED):
+        if session.record is None or session.credential is None or saved not in (Saved.KEPT, Saved.REFRESHED):
             return False
         if session.was_sent:
             return True
@@ -327,8 +327,8 @@ class IdleSessionInterface(SessionInterface):
         # Another request may have rotated meanwhile: a late response must not put the old token back.
         with suppress(StoreError):
             manager = self._runtime().manager
-            record = manager.reload(session.claim)
-            return record is not None and not record.is_former(session.claim.holder, now=manager.now())
+            record = manager.reload(session.credential)
+            return record is not None and not record.is_former(session.credential.holder, now=manager.now())
         return False
 
     def _is_stale(self, app: Flask) -> bool:

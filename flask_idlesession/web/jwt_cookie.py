@@ -83,7 +83,7 @@ class ClaimsCookie:
     def _is_live(self, session: Session) -> bool:
         """Whether the session lives at this moment, and has not been revoked while the view ran."""
         with suppress(StoreError):
-            return session.claim is not None and self._manager.reload(session.claim) is not None
+            return session.credential is not None and self._manager.reload(session.credential) is not None
         return False
 
     def _set(self, info: SessionInfo, response: Response, *, now: float, attributes: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ _NAME = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"
 _SCHEME = "bearer"
 
 
-class HeaderTransport:
+class TokenHeader:
     """The header ``name`` as the place of the token, in ``Authorization`` as a bearer token (RFC 6750).
 
     A request that has it uses it, be it empty, and then its cookie counts for nothing: a page of another site can

@@ -1,4 +1,4 @@
-"""Turns a claim into a token and back: the one module that signs."""
+"""Turns a credential into a token and back: the one module that signs."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from itsdangerous import Signer
 
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 
 #: What a token looks like: 48 bytes (the id's 16, the secret's 32), a dot, and a SHA-256 signature, each
@@ -30,31 +30,31 @@ class Tokens:
     def __init__(self, keys: Sequence[str | bytes]) -> None:
         self.keys = tuple(keys)
         self._signers = [_signer(key) for key in reversed(self.keys)]
-        self._ready: dict[str, Claim] = {}
+        self._ready: dict[str, Credential] = {}
         #: What whole Cookie headers claim, as far as their reader found it worth to remember.
-        self.by_header: dict[str, Claim] = {}
+        self.by_header: dict[str, Credential] = {}
 
-    def issue(self, claim: Claim) -> str:
-        """Return a token for the claim, signed with the current key."""
-        payload = urlsafe_b64encode(claim.sid.bytes + claim.secret)
+    def issue(self, credential: Credential) -> str:
+        """Return a token for the credential, signed with the current key."""
+        payload = urlsafe_b64encode(credential.sid.bytes + credential.secret)
         return self._signers[0].sign(payload).decode()
 
-    def read(self, token: str) -> Claim | None:
+    def read(self, token: str) -> Credential | None:
         """Return what a token claims; None unless it is well-formed and signed with one of the keys."""
-        claim = self._ready.get(token)
-        if claim is not None:
-            return claim
+        credential = self._ready.get(token)
+        if credential is not None:
+            return credential
         if not _GRAMMAR.fullmatch(token):
             return None
         payload, _, signature = token.encode().partition(b".")
         if not any(signer.verify_signature(payload, signature) for signer in self._signers):
             return None
         raw = urlsafe_b64decode(payload)
-        claim = Claim(SessionId(bytes=raw[:16]), raw[16:])
+        credential = Credential(SessionId(bytes=raw[:16]), raw[16:])
         if len(self._ready) >= _READY:
             self._ready.clear()
-        self._ready[token] = claim
-        return claim
+        self._ready[token] = credential
+        return credential
 
     def is_well_formed(self, token: str) -> bool:
         """Return whether it is spelled as a token; no other text is one."""

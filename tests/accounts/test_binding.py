@@ -140,7 +140,7 @@ OTHER_NETWORKS = {
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("pair", SAME_NETWORKS.values(), ids=list(SAME_NETWORKS))
 def test_who_moves_within_a_network_is_let_alone(pair: tuple[str, str], kept: str) -> None:
-    browser = logged_in(make_app(bind_address="end", origin=kept), address=pair[0])
+    browser = logged_in(make_app(bind_address="end", client_info=kept), address=pair[0])
     browser.address = pair[1]
     assert browser.get("/who").text == "ada"
 
@@ -148,14 +148,14 @@ def test_who_moves_within_a_network_is_let_alone(pair: tuple[str, str], kept: st
 @pytest.mark.parametrize("kept", KEPT)
 @pytest.mark.parametrize("pair", OTHER_NETWORKS.values(), ids=list(OTHER_NETWORKS))
 def test_who_comes_from_another_network_is_seen(pair: tuple[str, str], kept: str) -> None:
-    browser = logged_in(make_app(bind_address="end", origin=kept), address=pair[0])
+    browser = logged_in(make_app(bind_address="end", client_info=kept), address=pair[0])
     browser.address = pair[1]
     assert browser.get("/who").text == "None"
 
 
 def test_the_next_link_of_a_site_is_another_network_where_that_is_known() -> None:
     for kept, told in (("full", "None"), ("truncated", "ada")):
-        browser = logged_in(make_app(bind_address="end", origin=kept), address="2001:db8:1:2::1")
+        browser = logged_in(make_app(bind_address="end", client_info=kept), address="2001:db8:1:2::1")
         browser.address = "2001:db8:1:3::1"
         assert browser.get("/who").text == told
 
@@ -195,7 +195,7 @@ def test_behind_proxy_fix_it_is_the_address_that_the_proxy_saw() -> None:
 
 @pytest.mark.parametrize("kept", KEPT)
 def test_a_browser_that_was_updated_is_the_same(kept: str) -> None:
-    browser = logged_in(make_app(bind_agent="end", origin=kept))
+    browser = logged_in(make_app(bind_agent="end", client_info=kept))
     for version in ("131.0.0.0", "131.0.6778.86", "129.0.0.0"):
         browser.agent = MAC.format(version)
         assert browser.get("/who").text == "ada"
@@ -207,7 +207,7 @@ def test_a_browser_that_was_updated_is_the_same(kept: str) -> None:
     [EDGE, PHONE, MAC.format("130").replace("Macintosh; Intel Mac OS X 10_15_7", "X11; Linux"), "curl/8.5.0", "", None],
 )
 def test_another_browser_or_platform_is_seen(agent: str | None, kept: str) -> None:
-    browser = logged_in(make_app(bind_agent="end", origin=kept))
+    browser = logged_in(make_app(bind_agent="end", client_info=kept))
     browser.agent = agent
     assert browser.client.get("/who", headers={"User-Agent": agent or ""}).text == "None"
 
@@ -216,7 +216,7 @@ def test_another_browser_or_platform_is_seen(agent: str | None, kept: str) -> No
 
 
 def test_off_is_nothing_and_the_default() -> None:
-    for app in (make_app(), make_app(bind_address="off", bind_agent="off"), make_app(origin=None)):
+    for app in (make_app(), make_app(bind_address="off", bind_agent="off"), make_app(client_info=None)):
         browser = logged_in(app)
         browser.address, browser.agent = AWAY, PHONE
         assert browser.get("/sensitive").text == "sensitive"
@@ -415,9 +415,9 @@ def test_a_test_may_open_a_session_outside_of_a_request() -> None:
 @pytest.mark.parametrize("key", ["IDLESESSION_BIND_ADDRESS", "IDLESESSION_BIND_AGENT"])
 @pytest.mark.parametrize("reaction", ["log", "reauthenticate", "end"])
 def test_sessions_cannot_be_bound_to_what_is_not_kept(key: str, reaction: str) -> None:
-    with pytest.raises(ConfigError, match=f"{key} is '{reaction}', but with IDLESESSION_ORIGIN = None"):
-        read_settings({key: reaction, "IDLESESSION_ORIGIN": None})
-    read_settings({key: "off", "IDLESESSION_ORIGIN": None})
+    with pytest.raises(ConfigError, match=f"{key} is '{reaction}', but with IDLESESSION_CLIENT_INFO = None"):
+        read_settings({key: reaction, "IDLESESSION_CLIENT_INFO": None})
+    read_settings({key: "off", "IDLESESSION_CLIENT_INFO": None})
 
 
 @pytest.mark.parametrize("value", ["on", True, None, "END"])

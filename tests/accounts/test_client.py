@@ -19,9 +19,9 @@ from flask_idlesession import reauthenticate
 from flask_idlesession import SessionInfo
 from flask_idlesession.accounts.client import address_in
 from flask_idlesession.accounts.client import browser_in
+from flask_idlesession.accounts.client import ClientInfo
 from flask_idlesession.accounts.client import in_same_network
 from flask_idlesession.accounts.client import is_same_browser
-from flask_idlesession.accounts.client import Origin
 from flask_idlesession.testing import FakeClock
 
 CHROME = (
@@ -105,7 +105,7 @@ def visit(client: Any, path: str, address: str | None, agent: str | None, **head
 def test_the_first_and_the_last_origin_are_kept_as_far_as_the_application_says(
     kept: str | None, first: dict[str, str], last: dict[str, str]
 ) -> None:
-    app = make_app(IDLESESSION_ORIGIN=kept)
+    app = make_app(IDLESESSION_CLIENT_INFO=kept)
     client = app.test_client()
     visit(client, "/in", "192.0.2.17", CHROME.format(130))
     begun = {f"first_{name}": value for name, value in first.items()}
@@ -117,7 +117,7 @@ def test_the_first_and_the_last_origin_are_kept_as_far_as_the_application_says(
 
 
 def test_of_a_passer_by_nothing_is_kept_until_the_log_in() -> None:
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     client = app.test_client()
     visit(client, "/cart", "192.0.2.17", SAFARI)
     assert labels_of(app) == {}
@@ -126,7 +126,7 @@ def test_of_a_passer_by_nothing_is_kept_until_the_log_in() -> None:
 
 
 def test_a_passive_request_does_not_say_where_the_user_is() -> None:
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     client = app.test_client()
     visit(client, "/in", "192.0.2.17", FIREFOX)
     visit(client, "/poll", "198.51.100.1", SAFARI)
@@ -156,7 +156,7 @@ def test_the_same_origin_is_written_once() -> None:
 
 
 def test_what_is_not_known_is_not_noted() -> None:
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     for number, address in enumerate((None, "", "unix:", "localhost")):
         client = app.test_client()
         with client.session_transaction():
@@ -168,7 +168,7 @@ def test_what_is_not_known_is_not_noted() -> None:
 
 
 def test_a_long_or_crooked_user_agent_is_cut_and_cleaned() -> None:
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     client = app.test_client()
     client.get("/in", environ_overrides={"HTTP_USER_AGENT": "curl/8\t\x1b[31m\x85 caf\xe9 " + "x" * 10_000})
     agent = labels_of(app)["agent"]
@@ -176,11 +176,11 @@ def test_a_long_or_crooked_user_agent_is_cut_and_cleaned() -> None:
 
 
 def test_a_forwarded_header_counts_only_behind_proxy_fix() -> None:
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     spoofed = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9", "X-Real-IP": "203.0.113.9"}
     app.test_client().get("/in", environ_overrides={"REMOTE_ADDR": "192.0.2.17"}, headers=spoofed)
     assert labels_of(app)["address"] == "192.0.2.17"
-    app = make_app(IDLESESSION_ORIGIN="full")
+    app = make_app(IDLESESSION_CLIENT_INFO="full")
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign]
     forwarded = {"X-Forwarded-For": "203.0.113.66, 203.0.113.9"}
     app.test_client().get("/in", environ_overrides={"REMOTE_ADDR": "192.0.2.17"}, headers=forwarded)
@@ -188,7 +188,7 @@ def test_a_forwarded_header_counts_only_behind_proxy_fix() -> None:
 
 
 def test_outside_of_a_request_there_is_no_origin() -> None:
-    assert Origin("full")() == {}
+    assert ClientInfo("full")() == {}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_a_device_is_said_as_people_say_it(
     if not is_parser_there:
         monkeypatch.setitem(__import__("sys").modules, "ua_parser", None)
     with Flask(__name__).test_request_context("/", headers={"User-Agent": agent}):
-        labels = Origin(kept)()
+        labels = ClientInfo(kept)()
     assert device_of(info_with(**labels)) == device  # type: ignore[arg-type]
 
 
@@ -293,7 +293,7 @@ def test_what_the_browser_says_of_itself_at_log_in_counts_most(brands: str, plat
 
 
 def test_without_an_origin_no_device_is_noted() -> None:
-    app = make_app(IDLESESSION_ORIGIN=None)
+    app = make_app(IDLESESSION_CLIENT_INFO=None)
     visit(app.test_client(), "/in", "192.0.2.1", FIREFOX, Sec_CH_UA='"Brave";v="1"', Sec_CH_UA_Platform='"macOS"')
     assert labels_of(app) == {}
     (info,) = app.extensions["idlesession"].manager.find()
@@ -313,7 +313,7 @@ spoken = st.lists(
 def test_a_user_agent_that_was_kept_is_recognised_when_it_comes_again(agent: str) -> None:
     for kept in ("truncated", "full"):
         with Flask(__name__).test_request_context("/", environ_overrides={"HTTP_USER_AGENT": agent}):
-            label = Origin(kept)().get("agent")
+            label = ClientInfo(kept)().get("agent")
         assert label is None if not agent else is_same_browser(str(label), agent)
 
 
@@ -321,7 +321,7 @@ def test_a_user_agent_that_was_kept_is_recognised_when_it_comes_again(agent: str
 def test_an_address_that_was_kept_is_recognised_when_it_comes_again(address: Any) -> None:
     for kept in ("truncated", "full"):
         with Flask(__name__).test_request_context("/", environ_overrides={"REMOTE_ADDR": str(address)}):
-            label = Origin(kept)().get("address")
+            label = ClientInfo(kept)().get("address")
         assert label is None or in_same_network(str(label), str(address))
 
 

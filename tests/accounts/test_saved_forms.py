@@ -111,9 +111,9 @@ def late_post(app: Flask, clock: FakeClock, path: str = "/save", user: str = "ad
 
 
 def sid_of(app: Flask, client: Any) -> SessionId:
-    claim = Tokens([app.config["SECRET_KEY"]]).read(client.get_cookie("session").value)
-    assert claim is not None
-    return claim.sid
+    credential = Tokens([app.config["SECRET_KEY"]]).read(client.get_cookie("session").value)
+    assert credential is not None
+    return credential.sid
 
 
 # There and back.

@@ -39,8 +39,8 @@ _NO_FRESHNESS = ("accounts/log_in.py", "if age is None or age > allowed or", "if
 _WEAK_SECRET = ("model/ids.py", "return secrets.token_bytes(SECRET_BYTES)", 'return b"s" * SECRET_BYTES')
 _ALWAYS_BEGINS = (
     "web/interface.py",
-    "session = manager.open(claim, request)\n",
-    'session = manager.open(claim, request)\n        session.setdefault("seen", 1)\n',
+    "session = manager.open(credential, request)\n",
+    'session = manager.open(credential, request)\n        session.setdefault("seen", 1)\n',
 )
 _DROPPED = "is not _DONE:\n            return self._drop(session, delta)\n"
 _REVIVED = (
@@ -193,8 +193,8 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
         "test_5_1_1_the_cookie_is_opaque",
         (
             "web/tokens.py",
-            "payload = urlsafe_b64encode(claim.sid.bytes + claim.secret)",
-            'payload = urlsafe_b64encode(claim.sid.bytes + claim.secret + b"ada")',
+            "payload = urlsafe_b64encode(credential.sid.bytes + credential.secret)",
+            'payload = urlsafe_b64encode(credential.sid.bytes + credential.secret + b"ada")',
         ),
     ),
     ("test_5_1_1_the_end_of_a_session", _ONE_LIFETIME),

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from flask_idlesession.model import ids
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.model.ids import digest
 from flask_idlesession.model.ids import new_secret
 from flask_idlesession.model.ids import new_session_id
@@ -34,7 +34,7 @@ def test_secrets_come_from_the_operating_system(monkeypatch: pytest.MonkeyPatch)
         return b"x" * length
 
     monkeypatch.setattr(ids.secrets, "token_bytes", token_bytes)
-    assert Claim.new().secret == b"x" * 32 == new_secret()
+    assert Credential.new().secret == b"x" * 32 == new_secret()
     assert asked == [32, 32]
 
 
@@ -44,33 +44,33 @@ def test_a_digest_is_the_sha_256_of_the_secret() -> None:
 
 
 def test_a_new_claim_is_to_a_new_session() -> None:
-    one, other = Claim.new(), Claim.new()
+    one, other = Credential.new(), Credential.new()
     assert one.sid != other.sid and one.secret != other.secret
     assert one.holder == digest(one.secret)
 
 
 def test_a_rotated_claim_has_another_secret_and_the_same_id() -> None:
-    claim = Claim.new()
-    rotated = claim.rotated()
-    assert rotated.sid == claim.sid
-    assert rotated.secret != claim.secret and rotated.holder == digest(rotated.secret) != claim.holder
+    credential = Credential.new()
+    rotated = credential.rotated()
+    assert rotated.sid == credential.sid
+    assert rotated.secret != credential.secret and rotated.holder == digest(rotated.secret) != credential.holder
 
 
 def test_no_text_of_a_claim_shows_its_secret(caplog: pytest.LogCaptureFixture) -> None:
-    claim = Claim(UUID(int=1), b"open sesame" + b"!" * 21)
-    logging.getLogger("test").warning("%s %r %s", claim, claim, [claim])
+    credential = Credential(UUID(int=1), b"open sesame" + b"!" * 21)
+    logging.getLogger("test").warning("%s %r %s", credential, credential, [credential])
     try:
-        raise ValueError(claim)
+        raise ValueError(credential)
     except ValueError:
         shown = traceback.format_exc()
-    for text in (repr(claim), str(claim), f"{claim}", caplog.text, shown):
-        assert str(claim.sid) in text
-        assert "sesame" not in text and claim.secret.hex() not in text and claim.holder.hex() not in text
+    for text in (repr(credential), str(credential), f"{credential}", caplog.text, shown):
+        assert str(credential.sid) in text
+        assert "sesame" not in text and credential.secret.hex() not in text and credential.holder.hex() not in text
 
 
 def test_a_claim_has_no_other_attributes() -> None:
-    claim = Claim.new()
+    credential = Credential.new()
     with pytest.raises(AttributeError):
-        claim.token = "abc"  # type: ignore[attr-defined]
-    assert not hasattr(claim, "__dict__")
-    assert pickle.loads(pickle.dumps(claim.sid)) == claim.sid
+        credential.token = "abc"  # type: ignore[attr-defined]
+    assert not hasattr(credential, "__dict__")
+    assert pickle.loads(pickle.dumps(credential.sid)) == credential.sid

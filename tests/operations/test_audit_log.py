@@ -240,7 +240,7 @@ def test_a_flood_of_bad_tokens_is_a_line_a_minute(clock: FakeClock) -> None:
 
 
 def test_no_text_of_a_client_begins_a_line_of_its_own(clock: FakeClock) -> None:
-    app = make_app(clock, IDLESESSION_ORIGIN="full")
+    app = make_app(clock, IDLESESSION_CLIENT_INFO="full")
 
     @app.get("/enter")
     def crooked() -> str:

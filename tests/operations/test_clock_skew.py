@@ -12,7 +12,7 @@ from flask_idlesession import IdleSession
 from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
 from flask_idlesession.operations import clock_skew as clock_check
-from flask_idlesession.operations.clock_skew import ClockCheck
+from flask_idlesession.operations.clock_skew import ClockSkew
 from flask_idlesession.process.background import cleaner
 from flask_idlesession.testing import FakeClock
 
@@ -47,7 +47,7 @@ def store(clock):
 
 @pytest.fixture
 def check(store, clock):
-    check = ClockCheck(store, clock=clock)
+    check = ClockSkew(store, clock=clock)
     cleaner.unregister(check)  # The test calls it in the cleaner's place.
     check._due = 0.0
     check._is_off = False
@@ -57,7 +57,7 @@ def check(store, clock):
 
 def again(check):
     check._due = 0.0
-    return check.clean()
+    return check.run()
 
 
 def test_clocks_that_agree_are_nothing_to_speak_of(check, clock, caplog):
@@ -95,7 +95,7 @@ def test_an_answer_that_took_long_is_no_skew(check, store, clock, caplog, by, ta
 def test_a_server_that_is_away_is_asked_again_in_a_minute_and_nothing_is_raised(check, store, clock, caplog):
     store.is_off = True
     assert again(check) == pytest.approx(60)
-    assert check.clean() <= 60
+    assert check.run() <= 60
     assert len(store.asked) == 1, "It was asked before it was time to."
     store.is_off = False
     clock.advance(100)

@@ -14,7 +14,7 @@ from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
 from flask_idlesession.operations.health import examine
 from flask_idlesession.operations.health import Health
-from flask_idlesession.stores.circuit_breaker import Breaker
+from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.testing import FakeClock
 
 
@@ -49,7 +49,7 @@ def test_a_memory_store_is_up():
 
 def test_how_long_a_store_is_down_counts_from_its_first_failure():
     clock, store = FakeClock(), FailingStore()
-    breaker = Breaker(store, clock=clock)
+    breaker = CircuitBreaker(store, clock=clock)
     assert examine(breaker, now=0.0).is_up
     store.is_off = True
     for elapsed in range(5):
@@ -63,7 +63,7 @@ def test_how_long_a_store_is_down_counts_from_its_first_failure():
 
 def test_a_fault_of_the_program_is_not_taken_for_an_outage():
     with pytest.raises(AttributeError):
-        examine(Breaker(object()), now=0.0)
+        examine(CircuitBreaker(object()), now=0.0)
 
 
 def test_a_redis_that_hangs_or_is_gone_is_told_of_and_its_return_too():

@@ -11,11 +11,11 @@ from flask import session
 from flask_idlesession import EndReason
 from flask_idlesession import IdleSession
 from flask_idlesession import MemoryStore
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.model.policy import Policy
 from flask_idlesession.model.record import Ending
 from flask_idlesession.model.record import Record
-from flask_idlesession.operations.lost_sessions import Strays
+from flask_idlesession.operations.lost_sessions import LostSessions
 from flask_idlesession.testing import FakeClock
 from flask_idlesession.web.tokens import Tokens
 
@@ -30,7 +30,7 @@ def store():
 
 @pytest.fixture
 def strays(store):
-    return Strays(store, began_at=START)
+    return LostSessions(store, began_at=START)
 
 
 def test_many_sessions_that_were_never_here_are_one_warning_with_the_lines_that_mend_it(strays, caplog):
@@ -76,7 +76,7 @@ def test_some_minutes_after_the_start_nothing_is_counted_any_more(strays, caplog
 def test_threads_that_count_at_the_same_time_warn_once(store, caplog):
     for _ in range(50):
         caplog.clear()
-        strays = Strays(store, began_at=START)
+        strays = LostSessions(store, began_at=START)
         barrier = threading.Barrier(4)
 
         def come(strays=strays, barrier=barrier):
@@ -118,7 +118,7 @@ def come_back(app, tokens):
 
 
 def genuine():
-    return [Tokens((KEY,)).issue(Claim.new()) for _ in range(12)]
+    return [Tokens((KEY,)).issue(Credential.new()) for _ in range(12)]
 
 
 def test_users_who_come_back_to_an_application_that_was_started_anew_are_told_of(caplog):
@@ -133,7 +133,7 @@ def test_users_who_come_back_to_an_application_that_was_started_anew_are_told_of
 
 def test_tokens_of_another_key_and_what_is_none_are_no_sign(caplog):
     app, _ = make_app()
-    come_back(app, [Tokens(("another key",)).issue(Claim.new()) for _ in range(12)] + ["garbage"] * 12)
+    come_back(app, [Tokens(("another key",)).issue(Credential.new()) for _ in range(12)] + ["garbage"] * 12)
     assert "different sessions" not in caplog.text
 
 

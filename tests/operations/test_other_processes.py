@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from flask_idlesession.operations.other_processes import Peers
+from flask_idlesession.operations.other_processes import OtherProcesses
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and flock")
 
 PEER = """
 import sys
 from pathlib import Path
-from flask_idlesession.operations.other_processes import Peers
-peers = Peers(sys.argv[2], folder=Path(sys.argv[1]))
+from flask_idlesession.operations.other_processes import OtherProcesses
+peers = OtherProcesses(sys.argv[2], folder=Path(sys.argv[1]))
 peers.join(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.read()
@@ -40,7 +40,7 @@ def start(tmp_path):
 
 
 def join(tmp_path, caplog, *, name="app", key="key"):
-    peers = Peers(name, folder=tmp_path / "peers")
+    peers = OtherProcesses(name, folder=tmp_path / "peers")
     peers.join(key)
     peers.join(key)
     return [record.levelno for record in caplog.records]
@@ -79,7 +79,7 @@ def test_a_process_that_was_killed_is_no_peer_and_leaves_no_file(tmp_path, caplo
 
 
 def test_a_process_that_drops_its_application_leaves_no_file(tmp_path):
-    peers = Peers("app", folder=tmp_path / "peers")
+    peers = OtherProcesses("app", folder=tmp_path / "peers")
     peers.join("key")
     assert len(list((tmp_path / "peers").iterdir())) == 1
     del peers
@@ -87,7 +87,7 @@ def test_a_process_that_drops_its_application_leaves_no_file(tmp_path):
 
 
 def test_a_forked_child_is_a_peer_of_its_own(tmp_path):
-    peers = Peers("app", folder=tmp_path / "peers")
+    peers = OtherProcesses("app", folder=tmp_path / "peers")
     peers.join("key")
     pid = os.fork()
     if pid == 0:

@@ -45,7 +45,7 @@ class Work:
         self.again_in = again_in
         self.error = error
 
-    def clean(self) -> float:
+    def run(self) -> float:
         self.thread = threading.current_thread()
         self.passes += 1
         if self.error is not None:
@@ -216,7 +216,7 @@ class TestSleep:
 
     def test_what_becomes_due_during_a_pass_is_not_slept_over(self, own_cleaner):
         class Slow(Work):
-            def clean(self):
+            def run(self):
                 self.passes += 1
                 if self.passes == 1:
                     time.sleep(0.2)
@@ -252,13 +252,13 @@ class TestSleep:
 
 def count_passes(pruner):
     """Note from now on when the pruner cleans."""
-    passes, clean = [], pruner.clean
+    passes, clean = [], pruner.run
 
     def counted():
         passes.append(time.monotonic())
         return clean()
 
-    pruner.clean = counted
+    pruner.run = counted
     return passes
 
 
@@ -346,7 +346,7 @@ class TestAPass:
         clock.advance(5)
         second = manager.create({})
         clock.advance(5)
-        manager._pruner.clean()
+        manager._pruner.run()
         assert [info.sid for info in manager.find()] == [second] and len(manager.store) == 1
         with pytest.raises(SessionNotFound):
             manager.read(first)
@@ -355,16 +355,16 @@ class TestAPass:
         manager.create({})
         clock.advance(4)
         manager.create({})
-        assert manager._pruner.clean() == pytest.approx(6)
+        assert manager._pruner.run() == pytest.approx(6)
         clock.advance(6)
-        assert manager._pruner.clean() == pytest.approx(4)
+        assert manager._pruner.run() == pytest.approx(4)
 
     def test_it_comes_again_soon_after_a_slice_when_there_is_more(self, manager, clock):
         for _ in range(5000):
             manager.create({})
         clock.advance(10)
         passes = 1
-        while manager._pruner.clean() <= 0.01:
+        while manager._pruner.run() <= 0.01:
             passes += 1
         assert passes > 2 and len(manager.store) == 0
 
@@ -414,18 +414,18 @@ class TestAPass:
             return clock()
 
         pruner._clock = overtaken
-        assert pruner.clean() == pytest.approx(10)
+        assert pruner.run() == pytest.approx(10)
 
     def test_a_store_that_is_stuck_in_the_past_is_not_asked_without_a_rest(self, manager, clock):
         manager.store.next_expiry = lambda: clock() - 1
-        assert manager._pruner.clean() <= 1.0
-        assert manager._pruner.clean() > 0.01
+        assert manager._pruner.run() <= 1.0
+        assert manager._pruner.run() > 0.01
         assert manager.prune() == 0
 
     def test_a_clock_that_steps_back_forgets_nobody(self, manager, clock):
         sid = manager.create({})
         clock.advance(-3600)
-        manager._pruner.clean()
+        manager._pruner.run()
         assert manager.read(sid) == {}
 
     def test_each_end_is_told_once_whoever_prunes(self):
@@ -614,7 +614,7 @@ class TestRemains:
             while cleaner.is_running and time.monotonic() < give_up_at:
                 time.sleep(0.01)
             gc.collect()
-            print(len(cleaner._cleanables), len(_all), threading.active_count())
+            print(len(cleaner._tasks), len(_all), threading.active_count())
         """
         assert run_script(script) == "0 0 1\n"
 
@@ -678,7 +678,7 @@ class TestExit:
             import time
             from flask_idlesession.process.background import cleaner
             class Slow:
-                def clean(self):
+                def run(self):
                     time.sleep(600)
             slow = Slow()
             cleaner.register(slow)
@@ -715,6 +715,6 @@ def test_a_pruner_alone_registers_itself(caplog):
         pruner = Pruner(
             manager.store, clock=manager.now, interval=1.0, endings=Endings(manager.store, sender=lambda: None)
         )
-        assert pruner in shared_cleaner._cleanables
+        assert pruner in shared_cleaner._tasks
         pruner.close()
-        assert pruner not in shared_cleaner._cleanables
+        assert pruner not in shared_cleaner._tasks

@@ -27,7 +27,7 @@ from flask_idlesession import session_created
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions.locking import RESERVED
 from flask_idlesession.sessions.requests import Saved
 from flask_idlesession.testing import FakeClock
@@ -44,17 +44,17 @@ def manager(clock: FakeClock):
         yield manager
 
 
-def begin(manager: SessionManager, **data: Any) -> Claim:
-    """Start a session as a request would; return the claim to it."""
+def begin(manager: SessionManager, **data: Any) -> Credential:
+    """Start a session as a request would; return the credential to it."""
     fresh = manager.open(None)
     fresh.update(data or {"kept": 1})
     assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert fresh.claim is not None
-    return fresh.claim
+    assert fresh.credential is not None
+    return fresh.credential
 
 
-def held(manager: SessionManager, claim: Claim) -> dict[str, Any]:
-    return manager.read(claim.sid)
+def held(manager: SessionManager, credential: Credential) -> dict[str, Any]:
+    return manager.read(credential.sid)
 
 
 def in_threads(count: int, fn: Callable[[int], Any]) -> list[Any]:
@@ -73,86 +73,86 @@ def in_threads(count: int, fn: Callable[[int], Any]) -> list[Any]:
 
 
 def test_two_requests_that_write_different_keys_both_win(manager):
-    claim = begin(manager)
-    one, other = manager.open(claim), manager.open(claim)
+    credential = begin(manager)
+    one, other = manager.open(credential), manager.open(credential)
     one["a"], other["b"] = 1, 2
     manager.save(one, active=True)
     manager.save(other, active=True)
-    assert held(manager, claim) == {"kept": 1, "a": 1, "b": 2}
+    assert held(manager, credential) == {"kept": 1, "a": 1, "b": 2}
 
 
 def test_of_two_writes_of_one_key_the_later_commit_stands_whole(manager):
-    claim = begin(manager, cart={"a": 1})
-    one, other = manager.open(claim), manager.open(claim)
+    credential = begin(manager, cart={"a": 1})
+    one, other = manager.open(credential), manager.open(credential)
     one["cart"]["b"] = 2
     other["cart"]["c"] = 3
     manager.save(one, active=True)
     manager.save(other, active=True)
-    assert held(manager, claim) == {"cart": {"a": 1, "c": 3}}
+    assert held(manager, credential) == {"cart": {"a": 1, "c": 3}}
 
 
 def test_a_key_that_is_only_read_is_not_written_back(manager):
-    claim = begin(manager, cart=[1])
-    slow, quick = manager.open(claim), manager.open(claim)
+    credential = begin(manager, cart=[1])
+    slow, quick = manager.open(credential), manager.open(credential)
     assert slow["cart"] == [1]
     quick["cart"].append(2)
     manager.save(quick, active=True)
     manager.save(slow, active=True)
-    assert held(manager, claim) == {"cart": [1, 2]}
+    assert held(manager, credential) == {"cart": [1, 2]}
 
 
 # modify()
 
 
 def test_modify_counts_what_fifty_threads_count(manager):
-    claim = begin(manager)
-    counts = in_threads(50, lambda _: manager.open(claim).modify("visits", lambda n: n + 1, default=0))
+    credential = begin(manager)
+    counts = in_threads(50, lambda _: manager.open(credential).modify("visits", lambda n: n + 1, default=0))
     assert sorted(counts) == list(range(1, 51))
-    assert held(manager, claim)["visits"] == 50
+    assert held(manager, credential)["visits"] == 50
 
 
 def test_modify_returns_the_new_value_and_the_dict_shows_it(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     assert view.modify("visits", lambda n: n + 1, default=0) == 1
     assert view["visits"] == 1 and "visits" in view
-    assert held(manager, claim)["visits"] == 1, "it is stored at once"
+    assert held(manager, credential)["visits"] == 1, "it is stored at once"
     assert manager.save(view, active=True) is Saved.KEPT
-    assert held(manager, claim)["visits"] == 1
+    assert held(manager, credential)["visits"] == 1
 
 
 def test_modify_takes_what_others_wrote_since_the_session_was_read(manager):
-    claim = begin(manager, visits=1)
-    slow = manager.open(claim)
+    credential = begin(manager, visits=1)
+    slow = manager.open(credential)
     assert slow["visits"] == 1
-    manager.open(claim).modify("visits", lambda n: n + 10)
+    manager.open(credential).modify("visits", lambda n: n + 10)
     assert slow.modify("visits", lambda n: n + 1) == 12
 
 
 def test_modify_of_a_mutable_value_may_change_it_in_place(manager):
-    claim = begin(manager, cart=["tea"])
-    views = [manager.open(claim) for _ in range(3)]
+    credential = begin(manager, cart=["tea"])
+    views = [manager.open(credential) for _ in range(3)]
     assert all(view["cart"] == ["tea"] for view in views)
     for number, view in enumerate(views):
         view.modify("cart", lambda cart, number=number: cart.append(number) or cart)
-    assert held(manager, claim)["cart"] == ["tea", 0, 1, 2]
+    assert held(manager, credential)["cart"] == ["tea", 0, 1, 2]
     views[0]["cart"].append("late")
     manager.save(views[0], active=True)
-    assert held(manager, claim)["cart"] == ["tea", 0, "late"], "a later change in place is a plain assignment"
+    assert held(manager, credential)["cart"] == ["tea", 0, "late"], "a later change in place is a plain assignment"
 
 
 def test_what_modify_gave_is_not_written_again_by_the_save(manager):
-    claim = begin(manager, cart=[])
-    slow = manager.open(claim)
+    credential = begin(manager, cart=[])
+    slow = manager.open(credential)
     slow.modify("cart", lambda cart: [*cart, "slow"])
-    manager.open(claim).modify("cart", lambda cart: [*cart, "quick"])
+    manager.open(credential).modify("cart", lambda cart: [*cart, "quick"])
     manager.save(slow, active=True)
-    assert held(manager, claim)["cart"] == ["slow", "quick"]
+    assert held(manager, credential)["cart"] == ["slow", "quick"]
 
 
 def test_modify_goes_on_from_what_the_request_assigned_before(manager):
-    claim = begin(manager, visits=1)
-    view = manager.open(claim)
+    credential = begin(manager, visits=1)
+    view = manager.open(credential)
     view["visits"] = 100
     assert view.modify("visits", lambda n: n + 1) == 101
     del view["visits"]
@@ -164,169 +164,169 @@ def test_modify_in_a_new_session_is_an_assignment(manager):
     assert fresh.modify("visits", lambda n: n + 1, default=0) == 1
     assert fresh.modify("visits", lambda n: n + 1, default=0) == 2
     assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert held(manager, fresh.claim) == {"visits": 2}
+    assert held(manager, fresh.credential) == {"visits": 2}
 
 
 def test_modify_of_a_session_that_ended_says_so_and_brings_nothing_back(manager):
-    claim = begin(manager, visits=1)
-    view = manager.open(claim)
+    credential = begin(manager, visits=1)
+    view = manager.open(credential)
     assert view["visits"] == 1
-    manager.remove(claim.sid)
-    with pytest.raises(SessionNotFound, match=str(claim.sid)):
+    manager.remove(credential.sid)
+    with pytest.raises(SessionNotFound, match=str(credential.sid)):
         view.modify("visits", lambda n: n + 1)
     assert manager.save(view, active=True) is Saved.GONE
     assert list(manager.find()) == []
 
 
 def test_an_exception_in_modifys_function_writes_nothing(manager):
-    claim = begin(manager, visits=1)
-    view = manager.open(claim)
+    credential = begin(manager, visits=1)
+    view = manager.open(credential)
     with pytest.raises(ZeroDivisionError):
         view.modify("visits", lambda n: n / 0)
-    assert view["visits"] == 1 and held(manager, claim) == {"visits": 1}
+    assert view["visits"] == 1 and held(manager, credential) == {"visits": 1}
 
 
 def test_modify_gives_up_when_others_are_faster_for_good(manager, monkeypatch):
     monkeypatch.setattr("flask_idlesession.sessions.locking.time.sleep", lambda _: None)
-    claim = begin(manager, visits=0)
+    credential = begin(manager, visits=0)
 
     def overtaken(n):
-        manager.open(claim).modify("visits", lambda m: m + 1)
+        manager.open(credential).modify("visits", lambda m: m + 1)
         return n + 1
 
     with pytest.raises(ConflictError, match=r"modify\('visits'\) was overtaken 200 times"):
-        manager.open(claim).modify("visits", overtaken)
+        manager.open(credential).modify("visits", overtaken)
 
 
 # exclusive()
 
 
 def test_exclusive_blocks_count_what_fifty_waiters_count(manager):
-    claim = begin(manager, visits=0)
+    credential = begin(manager, visits=0)
 
     def count(_: int) -> None:
-        view = manager.open(claim)
+        view = manager.open(credential)
         with view.exclusive(timeout=60):
             view["visits"] = view["visits"] + 1
         manager.save(view, active=True)
 
     in_threads(50, count)
-    assert held(manager, claim)["visits"] == 50
+    assert held(manager, credential)["visits"] == 50
 
 
 def test_an_exclusive_block_reads_anew_and_saves_what_was_assigned_before(manager):
-    claim = begin(manager, a=1)
-    view = manager.open(claim)
+    credential = begin(manager, a=1)
+    view = manager.open(credential)
     assert view["a"] == 1
     view["b"] = 2
-    manager.open(claim).modify("a", lambda a: a + 10)
+    manager.open(credential).modify("a", lambda a: a + 10)
     with view.exclusive():
         assert view["a"] == 11 and view["b"] == 2
-        assert held(manager, claim) == {"a": 11, "b": 2}
+        assert held(manager, credential) == {"a": 11, "b": 2}
         view["a"] = 12
-    assert held(manager, claim) == {"a": 12, "b": 2}
+    assert held(manager, credential) == {"a": 12, "b": 2}
 
 
 def test_a_block_within_a_block_is_the_same_block(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with view.exclusive():
         with view.exclusive(timeout=0.01):
             view["a"] = 1
-        with pytest.raises(LeaseTimeout), manager.open(claim).exclusive(timeout=0.01):
+        with pytest.raises(LeaseTimeout), manager.open(credential).exclusive(timeout=0.01):
             pass
-    with manager.open(claim).exclusive(timeout=0.01):
-        assert held(manager, claim)["a"] == 1
+    with manager.open(credential).exclusive(timeout=0.01):
+        assert held(manager, credential)["a"] == 1
 
 
 def test_whoever_waits_too_long_is_told_for_how_long_and_what_to_do(manager):
-    claim = begin(manager)
-    with manager.open(claim).exclusive():
-        waiting = manager.open(claim)
+    credential = begin(manager)
+    with manager.open(credential).exclusive():
+        waiting = manager.open(credential)
         began = time.monotonic()
         with pytest.raises(LeaseTimeout) as caught, waiting.exclusive(timeout=0.1):
             pytest.fail("two were alone")
         assert 0.1 <= time.monotonic() - began < 5
     message = str(caught.value)
-    assert "0.1 seconds" in message and str(claim.sid) in message and "shorten what is done" in message
+    assert "0.1 seconds" in message and str(credential.sid) in message and "shorten what is done" in message
     assert isinstance(caught.value, TimeoutError | ConflictError)
 
 
 def test_requests_that_do_not_ask_go_on_meanwhile(manager):
-    claim = begin(manager)
-    with manager.open(claim).exclusive() as alone:
-        other = manager.open(claim)
+    credential = begin(manager)
+    with manager.open(credential).exclusive() as alone:
+        other = manager.open(credential)
         other["b"] = 2
         assert manager.save(other, active=True) is Saved.KEPT
         alone["a"] = 1
-    assert held(manager, claim) == {"kept": 1, "a": 1, "b": 2}
+    assert held(manager, credential) == {"kept": 1, "a": 1, "b": 2}
 
 
 def test_a_holder_that_died_loses_the_right_when_its_lease_ends(manager, clock):
-    claim = begin(manager)
-    dead = manager.open(claim).exclusive(lease=30)
+    credential = begin(manager)
+    dead = manager.open(credential).exclusive(lease=30)
     dead.__enter__()
-    with pytest.raises(LeaseTimeout), manager.open(claim).exclusive(timeout=0.01):
+    with pytest.raises(LeaseTimeout), manager.open(credential).exclusive(timeout=0.01):
         pass
     clock.advance(30)
-    with manager.open(claim).exclusive(timeout=0.01) as heir:
+    with manager.open(credential).exclusive(timeout=0.01) as heir:
         heir["a"] = 1
     with pytest.raises(ConflictError, match="alone with session .* for 30 seconds only"):
         dead.__exit__(None, None, None)
-    assert held(manager, claim) == {"kept": 1, "a": 1}
+    assert held(manager, credential) == {"kept": 1, "a": 1}
 
 
 def test_a_lease_that_cannot_be_read_any_more_is_nobodys(manager):
-    claim = begin(manager)
-    manager.commit(claim, Change(holder=claim.holder, delta={RESERVED + "lease": b"\xc1"}))
-    with manager.open(claim).exclusive(timeout=1) as alone:
+    credential = begin(manager)
+    manager.commit(credential, Change(holder=credential.holder, delta={RESERVED + "lease": b"\xc1"}))
+    with manager.open(credential).exclusive(timeout=1) as alone:
         alone["a"] = 1
-    assert held(manager, claim) == {"kept": 1, "a": 1}
+    assert held(manager, credential) == {"kept": 1, "a": 1}
 
 
 def test_nothing_is_saved_of_a_block_that_took_longer_than_its_lease(manager, clock):
-    claim = begin(manager)
-    slow = manager.open(claim)
+    credential = begin(manager)
+    slow = manager.open(credential)
     with pytest.raises(ConflictError, match="longer lease"), slow.exclusive(lease=5):
         slow["slow"] = 1
         clock.advance(6)
-        with manager.open(claim).exclusive(timeout=0.01) as quick:
+        with manager.open(credential).exclusive(timeout=0.01) as quick:
             quick["quick"] = 1
     manager.save(slow, active=True)
-    assert held(manager, claim) == {"kept": 1, "quick": 1}
+    assert held(manager, credential) == {"kept": 1, "quick": 1}
 
 
 def test_an_exception_in_a_block_gives_the_right_back_and_keeps_what_was_done(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with pytest.raises(ZeroDivisionError), view.exclusive():
         view["a"] = 1
         raise ZeroDivisionError
-    assert held(manager, claim) == {"kept": 1, "a": 1}
-    with manager.open(claim).exclusive(timeout=0.01):
+    assert held(manager, credential) == {"kept": 1, "a": 1}
+    with manager.open(credential).exclusive(timeout=0.01):
         pass
 
 
 def test_an_exception_in_a_block_takes_it_back_where_that_is_the_rule(clock):
     with SessionManager(clock=clock, policy=Policy(save_on_error=False)) as manager:
-        claim = begin(manager)
-        view = manager.open(claim)
+        credential = begin(manager)
+        view = manager.open(credential)
         with pytest.raises(ZeroDivisionError), view.exclusive():
             view["a"] = 1
             raise ZeroDivisionError
-        assert held(manager, claim) == {"kept": 1}
-        with manager.open(claim).exclusive(timeout=0.01):
+        assert held(manager, credential) == {"kept": 1}
+        with manager.open(credential).exclusive(timeout=0.01):
             pass
 
 
 def test_a_value_that_cannot_be_kept_gives_the_right_back_all_the_same(manager):
-    claim = begin(manager, cart=[])
-    view = manager.open(claim)
+    credential = begin(manager, cart=[])
+    view = manager.open(credential)
     with pytest.raises(TypeError, match="cart"), view.exclusive():
         view["cart"].append(object())
-    with manager.open(claim).exclusive(timeout=0.01):
+    with manager.open(credential).exclusive(timeout=0.01):
         pass
-    assert held(manager, claim) == {"cart": []}
+    assert held(manager, credential) == {"cart": []}
 
 
 def test_a_new_session_is_alone_anyway(manager):
@@ -335,60 +335,60 @@ def test_a_new_session_is_alone_anyway(manager):
         assert same is fresh
         fresh["a"] = 1
     assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert held(manager, fresh.claim) == {"a": 1}
+    assert held(manager, fresh.credential) == {"a": 1}
 
 
 def test_a_log_in_within_a_block_rotates_as_ever(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with view.exclusive():
         view["a"] = 1
         view.log_in("ada")
     assert manager.save(view, active=True) is Saved.ISSUED
-    assert manager.reload(claim) is None
-    record = manager.reload(view.claim)
-    assert record.info.user_id == "ada" and held(manager, view.claim) == {"kept": 1, "a": 1}
-    with manager.open(view.claim).exclusive(timeout=0.01):
+    assert manager.reload(credential) is None
+    record = manager.reload(view.credential)
+    assert record.info.user_id == "ada" and held(manager, view.credential) == {"kept": 1, "a": 1}
+    with manager.open(view.credential).exclusive(timeout=0.01):
         pass
 
 
 def test_a_log_out_within_a_block_ends_the_session(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with view.exclusive():
         view["a"] = 1
         view.clear()
         view["flash"] = "bye"
     assert manager.save(view, active=True) is Saved.ISSUED
-    assert manager.reload(claim) is None
-    assert view.claim.sid != claim.sid and held(manager, view.claim) == {"flash": "bye"}
+    assert manager.reload(credential) is None
+    assert view.credential.sid != credential.sid and held(manager, view.credential) == {"flash": "bye"}
 
 
 def test_a_log_out_beats_the_block_that_holds_the_session(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with pytest.raises(SessionNotFound), view.exclusive():
         view["a"] = 1
-        manager.remove(claim.sid)
+        manager.remove(credential.sid)
     assert manager.save(view, active=True) is Saved.GONE
     assert list(manager.find()) == []
 
 
 def test_modify_within_a_block_works(manager):
-    claim = begin(manager, visits=1)
-    view = manager.open(claim)
+    credential = begin(manager, visits=1)
+    view = manager.open(credential)
     with view.exclusive():
         assert view.modify("visits", lambda n: n + 1) == 2
         view["visits"] += 1
-    assert held(manager, claim) == {"visits": 3}
+    assert held(manager, credential) == {"visits": 3}
 
 
 def test_a_reserved_key_is_never_seen_and_never_written(manager):
-    claim = begin(manager)
-    view = manager.open(claim)
+    credential = begin(manager)
+    view = manager.open(credential)
     with view.exclusive():
-        other = manager.open(claim)
-        for seen in (view, other, held(manager, claim)):
+        other = manager.open(credential)
+        for seen in (view, other, held(manager, credential)):
             assert list(seen) == ["kept"] and len(seen) == 1
             assert not any(key.startswith(RESERVED) for key in dict(seen))
     for write in (
@@ -401,7 +401,7 @@ def test_a_reserved_key_is_never_seen_and_never_written(manager):
             write()
     with pytest.raises(KeyError):
         view[RESERVED + "lease"]
-    assert held(manager, claim) == {"kept": 1}
+    assert held(manager, credential) == {"kept": 1}
 
 
 def test_the_lease_works_where_values_are_packed_by_plain_msgpack():
@@ -413,7 +413,7 @@ def test_the_lease_works_where_values_are_packed_by_plain_msgpack():
             fresh = manager.open(None)
             fresh["a"] = (1, 2)
             manager.save(fresh, active=True)
-            view = manager.open(fresh.claim)
+            view = manager.open(fresh.credential)
             with view.exclusive():
                 view["a"] = (*view["a"], 3)
             assert manager.read(fresh.sid) == {"a": (1, 2, 3)}
@@ -430,74 +430,74 @@ def rotating(clock: FakeClock):
         yield manager
 
 
-def rotate(manager: SessionManager, claim: Claim) -> Claim:
-    view = manager.open(claim)
+def rotate(manager: SessionManager, credential: Credential) -> Credential:
+    view = manager.open(credential)
     view.rotate()
     assert manager.save(view, active=True) is Saved.ISSUED
-    assert view.claim is not None and view.claim.sid == claim.sid
-    return view.claim
+    assert view.credential is not None and view.credential.sid == credential.sid
+    return view.credential
 
 
 def test_the_token_before_a_rotation_opens_for_the_grace_and_no_longer(manager, clock):
-    claim = begin(manager)
-    after = rotate(manager, claim)
+    credential = begin(manager)
+    after = rotate(manager, credential)
     clock.advance(9.9)
-    late = manager.open(claim)
+    late = manager.open(credential)
     late["late"] = 1
     assert manager.save(late, active=True) is Saved.KEPT
-    assert held(manager, claim) == {"kept": 1, "late": 1}
+    assert held(manager, credential) == {"kept": 1, "late": 1}
     clock.advance(0.1)
-    assert manager.reload(claim) is None
+    assert manager.reload(credential) is None
     assert manager.reload(after) is not None
 
 
 def test_the_token_before_a_rotation_cannot_rotate(manager):
-    claim = begin(manager)
-    after = rotate(manager, claim)
-    late = manager.open(claim)
+    credential = begin(manager)
+    after = rotate(manager, credential)
+    late = manager.open(credential)
     late.rotate()
     assert manager.save(late, active=True) is Saved.KEPT
     assert manager.reload(after).secret_digest == after.holder
 
 
 def test_of_twenty_simultaneous_rotations_one_wins(manager):
-    claim = begin(manager)
-    views = [manager.open(claim) for _ in range(20)]
+    credential = begin(manager)
+    views = [manager.open(credential) for _ in range(20)]
     for number, view in enumerate(views):
         view[f"key {number}"] = number
         view.rotate()
     answers = in_threads(20, lambda number: manager.save(views[number], active=True))
     assert answers.count(Saved.ISSUED) == 1 and answers.count(Saved.KEPT) == 19
-    assert len(held(manager, claim)) == 21
-    assert manager.reload(claim) is not None, "the grace"
-    assert manager.reload(views[answers.index(Saved.ISSUED)].claim) is not None
+    assert len(held(manager, credential)) == 21
+    assert manager.reload(credential) is not None, "the grace"
+    assert manager.reload(views[answers.index(Saved.ISSUED)].credential) is not None
 
 
 def test_a_log_in_ends_the_grace_of_a_rotation_before_it(manager):
-    claim = begin(manager)
-    after = rotate(manager, claim)
+    credential = begin(manager)
+    after = rotate(manager, credential)
     view = manager.open(after)
     view.log_in("ada")
     manager.save(view, active=True)
-    assert manager.reload(claim) is None and manager.reload(after) is None
-    assert manager.reload(view.claim) is not None
+    assert manager.reload(credential) is None and manager.reload(after) is None
+    assert manager.reload(view.credential) is not None
 
 
 def test_what_was_written_under_the_token_before_a_log_in_is_dropped_and_logged(manager, caplog):
-    claim = begin(manager)
-    slow, quick = manager.open(claim), manager.open(claim)
+    credential = begin(manager)
+    slow, quick = manager.open(credential), manager.open(credential)
     slow["draft"] = "secret words"
     quick.log_in("ada")
     manager.save(quick, active=True)
     assert manager.save(slow, active=True) is Saved.GONE
-    assert "draft" not in held(manager, quick.claim)
+    assert "draft" not in held(manager, quick.credential)
     (line,) = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
-    assert str(claim.sid) in line and "'draft'" in line and "secret words" not in line
+    assert str(credential.sid) in line and "'draft'" in line and "secret words" not in line
 
 
 def test_a_session_gets_a_new_token_after_each_interval(rotating, clock):
-    claim = begin(rotating)
-    tokens = [claim]
+    credential = begin(rotating)
+    tokens = [credential]
     for _ in range(3):
         clock.advance(59.9)
         view = rotating.open(tokens[-1])
@@ -505,24 +505,24 @@ def test_a_session_gets_a_new_token_after_each_interval(rotating, clock):
         clock.advance(0.1)
         view = rotating.open(tokens[-1])
         assert rotating.save(view, active=True) is Saved.ISSUED
-        tokens.append(view.claim)
-    assert held(rotating, claim) == {"kept": 1}
+        tokens.append(view.credential)
+    assert held(rotating, credential) == {"kept": 1}
     assert [rotating.reload(token) is not None for token in tokens] == [False, False, True, True]
 
 
 def test_a_passive_request_does_not_rotate_by_the_interval(rotating, clock):
-    claim = begin(rotating)
+    credential = begin(rotating)
     clock.advance(100)
-    poll = rotating.open(claim)
+    poll = rotating.open(credential)
     assert poll["kept"] == 1
     assert rotating.save(poll, active=False) is Saved.KEPT
-    assert rotating.save(rotating.open(claim), active=True) is Saved.ISSUED
+    assert rotating.save(rotating.open(credential), active=True) is Saved.ISSUED
 
 
 def test_of_twenty_requests_that_come_when_the_interval_is_over_one_rotates(rotating, clock):
-    claim = begin(rotating)
+    credential = begin(rotating)
     clock.advance(61)
-    views = [rotating.open(claim) for _ in range(20)]
+    views = [rotating.open(credential) for _ in range(20)]
     for view in views:
         view.load()
     answers = in_threads(20, lambda number: rotating.save(views[number], active=True))
@@ -534,7 +534,7 @@ def test_of_twenty_requests_that_come_when_the_interval_is_over_one_rotates(rota
 
 def test_a_session_whose_id_is_taken_gets_another(manager, monkeypatch):
     taken = begin(manager, owner="first")
-    monkeypatch.setattr(Claim, "new", classmethod(lambda cls: cls(taken.sid, b"s" * 32)))
+    monkeypatch.setattr(Credential, "new", classmethod(lambda cls: cls(taken.sid, b"s" * 32)))
     other = begin(manager, owner="second")
     assert other.sid != taken.sid
     assert held(manager, taken) == {"owner": "first"} and held(manager, other) == {"owner": "second"}
@@ -543,13 +543,13 @@ def test_a_session_whose_id_is_taken_gets_another(manager, monkeypatch):
 
 def test_two_creations_with_one_id_at_once_are_two_sessions(manager, monkeypatch):
     same = UUID(int=7)
-    monkeypatch.setattr(Claim, "new", classmethod(lambda cls: cls(same, b"s" * 32)))
+    monkeypatch.setattr(Credential, "new", classmethod(lambda cls: cls(same, b"s" * 32)))
     created = []
     receiver = lambda sender, info: created.append(info.sid)  # noqa: E731
     with session_created.connected_to(receiver, manager):
         claims = in_threads(2, lambda number: begin(manager, owner=number))
-    assert len({claim.sid for claim in claims}) == len(set(created)) == len(created) == 2
-    assert sorted(held(manager, claim)["owner"] for claim in claims) == [0, 1]
+    assert len({credential.sid for credential in claims}) == len(set(created)) == len(created) == 2
+    assert sorted(held(manager, credential)["owner"] for credential in claims) == [0, 1]
 
 
 def test_a_store_that_takes_no_id_at_all_is_an_error_and_no_endless_loop(manager, monkeypatch):

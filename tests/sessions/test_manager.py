@@ -25,7 +25,7 @@ from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.model.codec import Codec
 from flask_idlesession.model.errors import ConfigError
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
@@ -88,13 +88,13 @@ def listening(sender: object) -> Iterator[Told]:
             signal.disconnect(receivers[name], sender)
 
 
-def a_session(manager: SessionManager, **data: Any) -> Claim:
-    """Store a session as a request does, and return the claim that its browser has."""
+def a_session(manager: SessionManager, **data: Any) -> Credential:
+    """Store a session as a request does, and return the credential that its browser has."""
     session = manager.open(None)
     session.update(data or {"a": 1})
     assert manager.save(session, active=True) is Saved.ISSUED
-    assert session.claim is not None
-    return session.claim
+    assert session.credential is not None
+    return session.credential
 
 
 # Create, read, replace, remove.
@@ -203,13 +203,13 @@ def test_sessions_are_found_with_and_without_a_user(manager: SessionManager) -> 
 
 def test_replacing_leaves_what_belongs_to_the_package(manager: SessionManager, store: MemoryStore) -> None:
     """A lease that somebody holds, and when the session last got a new token."""
-    claim = a_session(manager, a=1)
+    credential = a_session(manager, a=1)
     reserved = RESERVED + "lease"
-    assert manager.commit(claim, Change(holder=claim.holder, delta={reserved: b"\xc0"})) is Outcome.DONE
-    manager.replace(claim.sid, {"b": 2})
-    record = store.load(claim.sid, now=manager.now())
+    assert manager.commit(credential, Change(holder=credential.holder, delta={reserved: b"\xc0"})) is Outcome.DONE
+    manager.replace(credential.sid, {"b": 2})
+    record = store.load(credential.sid, now=manager.now())
     assert record is not None and set(record.values) == {"b", reserved}
-    assert manager.read(claim.sid) == {"b": 2}
+    assert manager.read(credential.sid) == {"b": 2}
 
 
 # Time.
@@ -322,13 +322,13 @@ def test_an_evicted_session_is_told_as_such(clock: FakeClock) -> None:
 
 def test_a_session_that_its_view_emptied_is_told_as_ended(manager: SessionManager) -> None:
     with listening(manager) as told:
-        claim = a_session(manager, a=1, b=2)
-        session = manager.open(claim)
+        credential = a_session(manager, a=1, b=2)
+        session = manager.open(credential)
         del session["a"], session["b"]
         assert manager.save(session, active=True) is Saved.ENDED
     names = [(name, sid, reason) for name, sid, reason in told if name != "loaded"]
-    assert names == [("created", claim.sid, None), ("ended", claim.sid, EndReason.LOGGED_OUT)]
-    assert session.claim is None and list(manager.find()) == []
+    assert names == [("created", credential.sid, None), ("ended", credential.sid, EndReason.LOGGED_OUT)]
+    assert session.credential is None and list(manager.find()) == []
 
 
 def test_each_creation_and_end_is_told_once_however_many_threads(manager: SessionManager, clock: FakeClock) -> None:
@@ -399,60 +399,60 @@ def test_the_sender_is_the_manager_or_what_it_was_told(clock: FakeClock) -> None
 def test_what_a_request_wrote_to_an_ended_session_is_dropped_and_logged(
     manager: SessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    claim = a_session(manager)
-    session = manager.open(claim)
+    credential = a_session(manager)
+    session = manager.open(credential)
     session["cart"] = ["secret things"]
-    manager.remove(claim.sid)
+    manager.remove(credential.sid)
     with caplog.at_level(logging.WARNING, "flask_idlesession"):
         assert manager.save(session, active=True) is Saved.GONE
     (line,) = [record.getMessage() for record in caplog.records]
-    assert str(claim.sid) in line and "'cart'" in line and "dropped" in line
-    assert "secret things" not in caplog.text and claim.secret.hex() not in caplog.text
-    assert list(manager.find()) == [] and session.claim is None and dict(session) == {}
+    assert str(credential.sid) in line and "'cart'" in line and "dropped" in line
+    assert "secret things" not in caplog.text and credential.secret.hex() not in caplog.text
+    assert list(manager.find()) == [] and session.credential is None and dict(session) == {}
 
 
 def test_a_read_or_touch_of_an_ended_session_is_not_worth_a_line(
     manager: SessionManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    claim = a_session(manager)
-    session = manager.open(claim)
+    credential = a_session(manager)
+    session = manager.open(credential)
     assert session["a"] == 1
-    manager.remove(claim.sid)
+    manager.remove(credential.sid)
     assert manager.save(session, active=True) is Saved.GONE
     assert caplog.records == []
 
 
 def test_a_session_that_ends_while_its_view_runs_is_not_revived(manager: SessionManager, clock: FakeClock) -> None:
-    claim = a_session(manager)
-    session = manager.open(claim)
+    credential = a_session(manager)
+    session = manager.open(credential)
     session["b"] = 2
     clock.advance(IDLE)
     assert manager.save(session, active=True) is Saved.GONE
     with pytest.raises(SessionNotFound):
-        manager.read(claim.sid)
+        manager.read(credential.sid)
 
 
 def test_a_request_with_the_token_from_before_a_log_in_writes_nothing(manager: SessionManager) -> None:
-    claim = a_session(manager)
-    slow, log_in = manager.open(claim), manager.open(claim)
+    credential = a_session(manager)
+    slow, log_in = manager.open(credential), manager.open(credential)
     slow["planted"] = True
     log_in.log_in("ada")
     assert manager.save(log_in, active=True) is Saved.ISSUED
     assert manager.save(slow, active=True) is Saved.GONE
-    assert manager.read(claim.sid) == {"a": 1}
-    assert manager.open(claim).new and not manager.open(log_in.claim).new
+    assert manager.read(credential.sid) == {"a": 1}
+    assert manager.open(credential).new and not manager.open(log_in.credential).new
 
 
 def test_a_session_whose_bytes_cannot_be_read_is_ended_and_the_others_are_not(
     manager: SessionManager, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = manager.create({"a": 1})
-    claim = a_session(manager, good=1, bad=2)
-    assert manager.commit(claim, Change(holder=claim.holder, delta={"bad": b"\xc1"})) is Outcome.DONE
+    credential = a_session(manager, good=1, bad=2)
+    assert manager.commit(credential, Change(holder=credential.holder, delta={"bad": b"\xc1"})) is Outcome.DONE
     with listening(manager) as told, pytest.raises(SessionNotFound, match="could not be read"):
-        manager.read(claim.sid)
-    assert [(name, sid) for name, sid, _ in told] == [("ended", claim.sid)]
-    assert str(claim.sid) in caplog.text
+        manager.read(credential.sid)
+    assert [(name, sid) for name, sid, _ in told] == [("ended", credential.sid)]
+    assert str(credential.sid) in caplog.text
     assert len(store) == 1 and manager.read(other) == {"a": 1}
 
 
@@ -472,8 +472,8 @@ def test_an_id_that_is_taken_is_not_overwritten(clock: FakeClock, monkeypatch: p
         with pytest.raises(SessionExists):
             manager.create({"a": 1})
         store.refusals = 1
-        claim = a_session(manager, b=2)
-        assert dict(manager.open(claim)) == {"b": 2}
+        credential = a_session(manager, b=2)
+        assert dict(manager.open(credential)) == {"b": 2}
 
 
 # Beginning and end.
@@ -552,7 +552,7 @@ def test_no_shortcut_passes_by_what_a_stores_subclass_does(clock, changed):
         for look in (True, False):
             clock.advance(1)
             asked.clear()
-            again = manager.open(opened.claim)
+            again = manager.open(opened.credential)
             again.is_active = True
             assert not look or again["a"] == 1
             manager.save(again, active=True)

@@ -32,7 +32,7 @@ from flask_idlesession import session_ended
 from flask_idlesession import SessionManager
 from flask_idlesession import sessions_of
 from flask_idlesession import TooManySessions
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions.requests import Saved
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
@@ -249,7 +249,7 @@ def test_sessions_are_revoked_by_how_long_they_are_idle(app: Flask, clock: FakeC
 
 @pytest.mark.parametrize("kept", ["full", "truncated"])
 def test_sessions_are_revoked_by_address_and_network(clock: FakeClock, kept: str) -> None:
-    app = make_app(clock, IDLESESSION_ORIGIN=kept)
+    app = make_app(clock, IDLESESSION_CLIENT_INFO=kept)
     addresses = ["192.0.2.7", "::ffff:192.0.2.8", "192.0.3.7", "2001:db8:1::1", "2001:db8:2::1", ""]
     for number, address in enumerate(addresses):
         app.test_client().get(f"/in/{number}", environ_overrides={"REMOTE_ADDR": address})
@@ -596,10 +596,10 @@ def test_a_session_never_ends_early_and_ends_an_interval_late_at_most(
         opened = manager.open(None)
         opened["a"] = 1
         assert manager.save(opened, active=True) is Saved.ISSUED
-        claim, seen, ends_at = opened.claim, NOW, NOW + 10 * idle
+        credential, seen, ends_at = opened.credential, NOW, NOW + 10 * idle
         for step, what in schedule:
             now = clock.advance(step * idle)
-            is_live = ask(manager, claim, what)
+            is_live = ask(manager, credential, what)
             if now < min(seen + idle, ends_at):
                 assert is_live, "It ended early."
             if now >= min(seen + idle + interval, ends_at):
@@ -612,9 +612,9 @@ def test_a_session_never_ends_early_and_ends_an_interval_late_at_most(
         assert all(gap >= interval for gap in gaps), "Activity was written twice in an interval."
 
 
-def ask(manager: SessionManager, claim: Claim | None, what: str) -> bool:
+def ask(manager: SessionManager, credential: Credential | None, what: str) -> bool:
     """Make a request; return whether its session was live."""
-    opened = manager.open(claim)
+    opened = manager.open(credential)
     if what != "passive":
         manager.note_arrival(opened)
     is_live = not opened.new

@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from flask_idlesession import Change
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.testing import FakeClock
 from flask_idlesession.web.tokens import Tokens
 
@@ -148,7 +148,7 @@ def test_a_token_of_another_key_or_kind_is_an_anonymous_request(app: Flask) -> N
     (info,) = (token_of(app), infos(app))[1]
     payload = urlsafe_b64encode(info.sid.bytes + bytes(32))
     foreign = [
-        Tokens(["another key"]).issue(Claim.new()),
+        Tokens(["another key"]).issue(Credential.new()),
         Signer(KEY, salt="another").sign(payload).decode(),
         URLSafeTimedSerializer(KEY, salt="cookie-session").dumps({"a": "1"}),
         Signer(KEY).sign(str(info.sid)).decode(),
@@ -191,20 +191,20 @@ def test_two_cookies_of_the_name_are_an_anonymous_request(app: Flask) -> None:
 
 
 def test_a_well_signed_token_of_an_unknown_session_is_an_anonymous_request(app: Flask) -> None:
-    assert_anonymous(app, f"session={Tokens([KEY]).issue(Claim.new())}")
+    assert_anonymous(app, f"session={Tokens([KEY]).issue(Credential.new())}")
 
 
 def test_a_well_signed_token_with_a_wrong_secret_is_an_anonymous_request(app: Flask) -> None:
     token = token_of(app)
-    claim = Tokens([KEY]).read(token)
-    assert claim is not None
-    assert_anonymous(app, f"session={Tokens([KEY]).issue(Claim(claim.sid, bytes(32)))}")
-    assert_anonymous(app, f"session={Tokens([KEY]).issue(claim.rotated())}")
+    credential = Tokens([KEY]).read(token)
+    assert credential is not None
+    assert_anonymous(app, f"session={Tokens([KEY]).issue(Credential(credential.sid, bytes(32)))}")
+    assert_anonymous(app, f"session={Tokens([KEY]).issue(credential.rotated())}")
     assert show(app, f"session={token}").text == "1"
 
 
 def test_an_id_that_somebody_chose_is_never_adopted(app: Flask) -> None:
-    chosen = Claim.new()
+    chosen = Credential.new()
     response = show(app, f"session={Tokens([KEY]).issue(chosen)}", "/set/1")
     assert response.headers["Set-Cookie"].startswith("session=")
     (info,) = infos(app)
@@ -212,7 +212,7 @@ def test_an_id_that_somebody_chose_is_never_adopted(app: Flask) -> None:
 
 
 def test_a_write_with_a_dead_token_starts_a_new_session(app: Flask) -> None:
-    for cookie in ("session=garbage", f"session={Tokens([KEY]).issue(Claim.new())}"):
+    for cookie in ("session=garbage", f"session={Tokens([KEY]).issue(Credential.new())}"):
         response = show(app, cookie, "/set/1")
         fresh = response.headers["Set-Cookie"].partition(";")[0]
         assert show(app, fresh).text == "1"
@@ -242,7 +242,7 @@ def test_a_log_line_shows_nothing_of_the_cookie(app: Flask, caplog: pytest.LogCa
 
 def test_dead_tokens_and_requests_without_a_cookie_are_not_logged(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "flask_idlesession")
-    for cookie in (f"session={Tokens([KEY]).issue(Claim.new())}", "other=1", ""):
+    for cookie in (f"session={Tokens([KEY]).issue(Credential.new())}", "other=1", ""):
         show(app, cookie)
     assert caplog.records == []
 

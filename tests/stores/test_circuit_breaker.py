@@ -8,7 +8,7 @@ from flask_idlesession import MemoryStore
 from flask_idlesession import SessionManager
 from flask_idlesession import StoreError
 from flask_idlesession.model.ids import new_session_id
-from flask_idlesession.stores.circuit_breaker import Breaker
+from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.testing import FakeClock
 
 
@@ -46,7 +46,7 @@ def store():
 
 @pytest.fixture
 def breaker(store, clock):
-    return Breaker(store, clock=clock)
+    return CircuitBreaker(store, clock=clock)
 
 
 def load(breaker):

@@ -28,17 +28,17 @@ from flask_idlesession import log_in
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession import StoreError
-from flask_idlesession.model.encryption import Keyring
+from flask_idlesession.model.encryption import Cipher
 from flask_idlesession.model.ids import SessionId
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
 from flask_idlesession.operations.health import examine
 from flask_idlesession.settings.keys import read_settings
-from flask_idlesession.stores.circuit_breaker import Breaker
+from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.contract import UnreadableRecord
-from flask_idlesession.stores.encrypted import SealedStore
+from flask_idlesession.stores.encrypted import EncryptedStore
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.redis import RedisStore
 from flask_idlesession.stores.sqlite import SQLiteStore
@@ -55,7 +55,7 @@ class TestContractInMemory(StoreContract):
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        return lambda: SealedStore(MemoryStore(), [NEW])
+        return lambda: EncryptedStore(MemoryStore(), [NEW])
 
 
 class TestContractInMemoryWithTwoKeys(StoreContract):
@@ -65,7 +65,7 @@ class TestContractInMemoryWithTwoKeys(StoreContract):
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
-        return lambda: SealedStore(MemoryStore(), [NEW, OLD])
+        return lambda: EncryptedStore(MemoryStore(), [NEW, OLD])
 
 
 class TestContractInSQLite(StoreContract):
@@ -74,7 +74,7 @@ class TestContractInSQLite(StoreContract):
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Callable[[], Store]:
-        return lambda: SealedStore(SQLiteStore(tmp_path / "sessions.db"), [NEW])
+        return lambda: EncryptedStore(SQLiteStore(tmp_path / "sessions.db"), [NEW])
 
 
 @pytest.mark.soak  # It shows of Redis what memory shows too: that what is compared there are bytes.
@@ -86,7 +86,7 @@ class TestContractInRedis(StoreContract):
     def make_store(self, redis_server: Any) -> Iterator[Callable[[], Store]]:
         with closing(redis_server.client(socket_timeout=5)) as client:
             client.flushall()
-            yield lambda: SealedStore(RedisStore(client), [NEW, OLD])
+            yield lambda: EncryptedStore(RedisStore(client), [NEW, OLD])
 
 
 class Turning:
@@ -110,7 +110,7 @@ class TestContractWhileKeysChange(StoreContract):
     def make_store(self) -> Callable[[], Store]:
         def make() -> Store:
             inner = MemoryStore()
-            return Turning(SealedStore(inner, [NEW, OLD]), SealedStore(inner, [OLD, NEW]))
+            return Turning(EncryptedStore(inner, [NEW, OLD]), EncryptedStore(inner, [OLD, NEW]))
 
         return make
 
@@ -131,13 +131,13 @@ def stored(inner: Store, record: Record) -> Record:
 
 def a_sealed_record(inner: Store, *keys: bytes, **info: Any) -> Record:
     record = a_record(values={"a": b"1", "b": PLAIN.encode()}, **info)
-    SealedStore(inner, keys).create(record)
+    EncryptedStore(inner, keys).create(record)
     return record
 
 
 def test_the_other_store_holds_neither_values_nor_texts(inner: MemoryStore) -> None:
     record = a_sealed_record(inner, NEW, labels={"address": PLAIN, "authenticated_at": NOW})
-    SealedStore(inner, [NEW]).commit(
+    EncryptedStore(inner, [NEW]).commit(
         record.info.sid, Change(holder=HOLDER, delta={"c": PLAIN.encode()}, labels={"agent": PLAIN}), now=NOW
     )
     held = stored(inner, record)
@@ -150,7 +150,7 @@ def test_the_same_value_is_other_bytes_in_another_session_and_under_another_key(
     one, two = (
         stored(inner, record)
         for record in (a_record(values={"a": b"1", "b": b"1"}), a_record(values={"a": b"1"}))
-        if SealedStore(inner, [NEW]).create(record) is None
+        if EncryptedStore(inner, [NEW]).create(record) is None
     )
     assert len({one.values["a"], one.values["b"], two.values["a"]}) == 3
 
@@ -158,7 +158,7 @@ def test_the_same_value_is_other_bytes_in_another_session_and_under_another_key(
 def test_labels_are_listed_as_they_were(inner: MemoryStore) -> None:
     labels = {"address": "192.0.2.0/24", "agent": "Chrome on macOS 名前", "authenticated_at": NOW}
     record = a_sealed_record(inner, NEW, user_id="ada", labels=labels)
-    store = SealedStore(inner, [NEW])
+    store = EncryptedStore(inner, [NEW])
     assert [info.labels for info in store.find(now=NOW, user_id="ada")] == [labels]
     assert [info.labels for info in store.find(now=NOW)] == [labels]
     assert [info.labels for info in store.prune(now=NOW + 1e9, limit=5)] == [labels]
@@ -166,7 +166,7 @@ def test_labels_are_listed_as_they_were(inner: MemoryStore) -> None:
 
 
 def test_a_file_holds_no_plain_text(tmp_path: Path) -> None:
-    with closing(SealedStore(SQLiteStore(tmp_path / "sessions.db"), [NEW])) as store:
+    with closing(EncryptedStore(SQLiteStore(tmp_path / "sessions.db"), [NEW])) as store:
         store.create(a_record(values={"a": PLAIN.encode()}, labels={"agent": PLAIN}))
     assert PLAIN.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
@@ -176,23 +176,23 @@ def test_a_file_holds_no_plain_text(tmp_path: Path) -> None:
 
 def test_all_keys_decrypt_and_the_first_encrypts(inner: MemoryStore) -> None:
     record = a_sealed_record(inner, OLD, labels={"agent": "x"})
-    turned = SealedStore(inner, [NEW, OLD])
+    turned = EncryptedStore(inner, [NEW, OLD])
     assert stored(turned, record) == record
     turned.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"2"}), now=NOW)
     assert stored(turned, record).values == {**record.values, "a": b"2"}
     before, after = (stored(inner, record).values[key] for key in ("b", "a"))
     assert before[:6] != after[:6]
-    assert Keyring([NEW], purpose="values").open(after, record.info.sid.bytes, b"a") == b"2"
+    assert Cipher([NEW], purpose="values").open(after, record.info.sid.bytes, b"a") == b"2"
 
 
 def test_a_key_that_is_there_twice_is_there_once() -> None:
-    assert len(Keyring([NEW, NEW], purpose="values")) == 1
+    assert len(Cipher([NEW, NEW], purpose="values")) == 1
 
 
 @pytest.mark.parametrize("keys", [(NEW, OLD), (OLD, NEW), (NEW, OTHER, OLD)])
 def test_an_expected_value_may_have_been_encrypted_with_any_key(inner: MemoryStore, keys: tuple[bytes, ...]) -> None:
     record = a_sealed_record(inner, OLD)
-    store = SealedStore(inner, keys)
+    store = EncryptedStore(inner, keys)
     expecting = Change(holder=HOLDER, delta={"a": b"2"}, expect={"a": b"1", "b": PLAIN.encode(), "c": None})
     wrong = [
         replace(expecting, expect={**expecting.expect, **other}) for other in ({"a": b"0"}, {"b": None}, {"c": b"1"})
@@ -211,7 +211,7 @@ def test_an_expected_value_may_have_been_encrypted_with_any_key(inner: MemorySto
 
 def test_a_session_that_ends_between_two_tries_is_gone(inner: MemoryStore) -> None:
     record = a_sealed_record(inner, OLD)
-    store = SealedStore(inner, [NEW, OLD])
+    store = EncryptedStore(inner, [NEW, OLD])
     load = inner.load
     inner.load = lambda sid, *, now: inner.delete(sid) and None or load(sid, now=now)  # type: ignore[method-assign]
     change = Change(holder=HOLDER, delta={"a": b"2"}, expect={"a": b"1"})
@@ -219,7 +219,7 @@ def test_a_session_that_ends_between_two_tries_is_gone(inner: MemoryStore) -> No
 
 
 def test_of_two_workers_with_keys_in_another_order_one_takes_a_lock(inner: MemoryStore) -> None:
-    workers = [SealedStore(inner, [NEW, OLD]), SealedStore(inner, [OLD, NEW])] * 3
+    workers = [EncryptedStore(inner, [NEW, OLD]), EncryptedStore(inner, [OLD, NEW])] * 3
     for _ in range(30):
         record = a_sealed_record(inner, OLD)
         changes = [
@@ -264,7 +264,7 @@ def test_what_was_changed_or_moved_does_not_open(inner: MemoryStore, spoil: Any,
     sealed = stored(inner, record).values
     inner.commit(record.info.sid, Change(holder=HOLDER, delta=spoil(dict(sealed))), now=NOW)
     with pytest.raises(UnreadableRecord, match=told) as caught:
-        SealedStore(inner, [NEW]).load(record.info.sid, now=NOW)
+        EncryptedStore(inner, [NEW]).load(record.info.sid, now=NOW)
     assert caught.value.info.sid == record.info.sid and isinstance(caught.value, StoreError)
 
 
@@ -272,7 +272,7 @@ def test_a_value_of_another_session_does_not_open(inner: MemoryStore) -> None:
     one, two = a_sealed_record(inner, NEW), a_sealed_record(inner, NEW)
     theirs = stored(inner, two).values["a"]
     inner.commit(one.info.sid, Change(holder=HOLDER, delta={"a": theirs}), now=NOW)
-    store = SealedStore(inner, [NEW])
+    store = EncryptedStore(inner, [NEW])
     with pytest.raises(UnreadableRecord, match="moved"):
         store.load(one.info.sid, now=NOW)
     assert stored(store, two) == two
@@ -282,7 +282,7 @@ def test_a_label_does_not_open_as_a_value_nor_under_another_name(inner: MemorySt
     record = a_sealed_record(inner, NEW, labels={"address": "a", "agent": "b"})
     held = stored(inner, record).info.labels
     inner.commit(record.info.sid, Change(holder=HOLDER, labels={"agent": held["address"]}), now=NOW)
-    store = SealedStore(inner, [NEW])
+    store = EncryptedStore(inner, [NEW])
     with pytest.raises(UnreadableRecord, match="the label 'agent'"):
         store.load(record.info.sid, now=NOW)
     assert [info.labels for info in store.find(now=NOW)] == [{"address": "a"}]
@@ -291,31 +291,31 @@ def test_a_label_does_not_open_as_a_value_nor_under_another_name(inner: MemorySt
 @pytest.mark.parametrize("label", ["plain text", "", "äöü", "wQE="])
 def test_a_label_that_is_not_encrypted_is_not_shown(inner: MemoryStore, label: str) -> None:
     inner.create(a_record(values={}, labels={"agent": label}))
-    assert [info.labels for info in SealedStore(inner, [NEW]).find(now=NOW)] == [{}]
+    assert [info.labels for info in EncryptedStore(inner, [NEW]).find(now=NOW)] == [{}]
 
 
 def test_an_expected_value_that_does_not_open_is_a_conflict(inner: MemoryStore) -> None:
     record = a_sealed_record(inner, OTHER)
     change = Change(holder=HOLDER, delta={"a": b"2"}, expect={"a": b"1"})
-    assert SealedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
+    assert EncryptedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
 
 
 def test_an_expected_value_that_is_plain_text_is_a_conflict(inner: MemoryStore) -> None:
     record = a_record(values={"a": b"1"})
     inner.create(record)
     change = Change(holder=HOLDER, delta={"a": b"2"}, expect={"a": b"1"})
-    assert SealedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
+    assert EncryptedStore(inner, [NEW, OLD]).commit(record.info.sid, change, now=NOW) is Outcome.CONFLICT
 
 
 def test_what_is_encrypted_never_reads_as_a_value_without_keys() -> None:
-    sealed = Keyring([NEW], purpose="values").seal(b"\xa5plain", b"")
+    sealed = Cipher([NEW], purpose="values").seal(b"\xa5plain", b"")
     with pytest.raises(DecodeError):
         SessionManager(MemoryStore()).codec.decode(sealed)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"x" * 100_000])
 def test_a_keyring_opens_what_it_sealed_in_the_same_context_alone(data: bytes) -> None:
-    one, two = Keyring([NEW], purpose="values"), Keyring([NEW], purpose="labels")
+    one, two = Cipher([NEW], purpose="values"), Cipher([NEW], purpose="labels")
     sealed = one.seal(data, b"a", b"bc")
     assert one.open(sealed, b"a", b"bc") == data and one.seal(data, b"a", b"bc") == sealed
     for ring, context in [(one, (b"ab", b"c")), (one, (b"a",)), (one, (b"a", b"bc", b"")), (two, (b"a", b"bc"))]:
@@ -460,24 +460,24 @@ def test_an_outage_is_one_with_encryption_too() -> None:
 
 def test_what_others_ask_of_a_store_is_handed_on() -> None:
     inner = MemoryStore(max_sessions=1)
-    store = SealedStore(inner, [NEW])
+    store = EncryptedStore(inner, [NEW])
     assert store and store.bounded and store.in_memory and len(store) == 0
     store.create(a_record())
     store.create(a_record())
     assert len(store) == 1 and examine(store, now=NOW).kind == "MemoryStore"
-    assert not SealedStore(MemoryStore(max_sessions=None, max_bytes=None), [NEW]).bounded
-    assert not SealedStore(NoStore(), [NEW]).in_memory
+    assert not EncryptedStore(MemoryStore(max_sessions=None, max_bytes=None), [NEW]).bounded
+    assert not EncryptedStore(NoStore(), [NEW]).in_memory
 
 
 def test_a_visit_opens_what_it_returns_where_the_other_store_can_be_visited() -> None:
     inner = MemoryStore()
     record = a_sealed_record(inner, NEW, labels={"agent": "x"})
     how = {"holder": HOLDER, "now": NOW + 1, "refresh_by": NOW}
-    visited = Breaker(SealedStore(inner, [NEW])).visit(record.info.sid, **how)
+    visited = CircuitBreaker(EncryptedStore(inner, [NEW])).visit(record.info.sid, **how)
     assert visited.values == record.values and visited.info == replace(record.info, last_seen_at=NOW + 1)
     with pytest.raises(UnreadableRecord):
-        SealedStore(inner, [OLD]).visit(record.info.sid, **how)
-    assert not hasattr(SealedStore(NoStore(), [NEW]), "visit")
+        EncryptedStore(inner, [OLD]).visit(record.info.sid, **how)
+    assert not hasattr(EncryptedStore(NoStore(), [NEW]), "visit")
 
 
 class NoStore:
@@ -488,7 +488,7 @@ def test_a_failing_store_is_a_store_error_still() -> None:
     store = FailingStore()
     store.is_off = True
     with pytest.raises(StoreError):
-        SealedStore(store, [NEW]).load(a_record().info.sid, now=NOW)
+        EncryptedStore(store, [NEW]).load(a_record().info.sid, now=NOW)
 
 
 def test_without_the_package_the_message_says_what_to_install() -> None:
@@ -516,7 +516,7 @@ def test_without_the_setting_the_package_is_not_imported() -> None:
 
 
 def test_no_key_is_shown() -> None:
-    store = SealedStore(MemoryStore(), [b"K" * 32])
+    store = EncryptedStore(MemoryStore(), [b"K" * 32])
     settings = read_settings({"IDLESESSION_ENCRYPTION_KEYS": ["K" * 32], "IDLESESSION_CLAIMS_KEY": "K" * 32})
     assert "KKKK" not in repr(settings) + repr(store) + repr(vars(store)) + repr(vars(store._values))
     app = Workers(MemoryStore(), FakeClock()).start(["K" * 31])

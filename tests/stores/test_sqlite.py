@@ -40,7 +40,7 @@ from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores import columns as row
-from flask_idlesession.stores.circuit_breaker import Breaker
+from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.sqlite import file as sqlite_file
 from flask_idlesession.stores.sqlite import SQLiteStore
@@ -481,7 +481,7 @@ class TestFaults:
     def test_a_session_that_was_spoilt_is_ended_and_the_others_are_not(
         self, store: SQLiteStore, path: Path, column: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with SessionManager(Breaker(store)) as manager:
+        with SessionManager(CircuitBreaker(store)) as manager:
             spoilt = manager.create({"a": 1}, user_id="ada")
             _run_sql(path, f"UPDATE session SET {column} = ?", b"cos\nsystem\n(S'true'\ntR.")
             other = manager.create({"b": 2})

@@ -10,7 +10,7 @@ from hypothesis.stateful import invariant
 from hypothesis.stateful import rule
 from hypothesis.stateful import RuleBasedStateMachine
 
-from flask_idlesession.stores.memory.timing_wheel import Wheel
+from flask_idlesession.stores.memory.timing_wheel import TimingWheel
 
 NOW = 1_700_000_000.0
 MUCH = 1_000_000
@@ -25,7 +25,7 @@ class Truth:
     """What truly belongs to each key, and the wheel that was told of it."""
 
     def __init__(self) -> None:
-        self.wheel = Wheel()
+        self.wheel = TimingWheel()
         self.instants: dict[int, float] = {}
 
     def file(self, key: int, instant: float) -> None:

@@ -49,7 +49,7 @@ def ask(cookie: str) -> tuple[str, float]:
 
 manager = app.extensions["idlesession"].manager
 pruner, store = manager._pruner, manager.store
-clean = pruner.clean
+clean = pruner.run
 
 
 here = threading.local()
@@ -74,7 +74,7 @@ def timed_clean() -> float:
 
 
 gc.callbacks.append(time_collection)
-pruner.clean = timed_clean
+pruner.run = timed_clean
 begins_at = clock() + FAR
 for number in range(COUNT):
     now = clock()

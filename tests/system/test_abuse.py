@@ -30,7 +30,7 @@ from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.memory import MemoryStore
@@ -241,14 +241,14 @@ def test_no_value_of_a_store_is_ever_run(
 def plant(app: Flask, cookie: str, key: str, data: bytes) -> None:
     """Put bytes in the place of a value, as somebody would who can write to the store."""
     manager = app.extensions["idlesession"].manager
-    claim = claim_of(app, cookie)
-    manager.store.commit(claim.sid, Change(holder=claim.holder, delta={key: data}), now=manager.now())
+    credential = claim_of(app, cookie)
+    manager.store.commit(credential.sid, Change(holder=credential.holder, delta={key: data}), now=manager.now())
 
 
-def claim_of(app: Flask, cookie: str) -> Claim:
+def claim_of(app: Flask, cookie: str) -> Credential:
     with app.test_request_context("/who", headers={"Cookie": cookie}):
-        assert request and session.claim is not None  # type: ignore[attr-defined]
-        return session.claim  # type: ignore[attr-defined, no-any-return]
+        assert request and session.credential is not None  # type: ignore[attr-defined]
+        return session.credential  # type: ignore[attr-defined, no-any-return]
 
 
 def test_no_column_of_the_sqlite_file_is_ever_run(tmp_path: Path, clock: FakeClock) -> None:

@@ -58,7 +58,7 @@ from flask_idlesession import SessionInfo
 from flask_idlesession import StoreError
 from flask_idlesession.accounts.client import address_in
 from flask_idlesession.accounts.client import browser_in
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.model.ids import digest
 from flask_idlesession.settings.keys import KEYS
 from flask_idlesession.settings.keys import read_settings
@@ -169,7 +169,7 @@ def damaged(data: bytes) -> st.SearchStrategy[bytes]:
 
 # Tokens and the cookies that carry them.
 
-CLAIM, FOREIGN = Claim(UUID(int=7), b"s" * 32), Claim(UUID(int=8), b"t" * 32)
+CLAIM, FOREIGN = Credential(UUID(int=7), b"s" * 32), Credential(UUID(int=8), b"t" * 32)
 TOKEN, FOREIGN_TOKEN = Tokens([KEY]).issue(CLAIM), Tokens(["another key, which is not ours"]).issue(FOREIGN)
 OLD_TOKEN = Tokens(["the key of before, long"]).issue(CLAIM)
 
@@ -184,19 +184,19 @@ texts = st.text(st.characters(), max_size=200)
 @tried_with(token=texts | near_tokens | st.sampled_from([FOREIGN_TOKEN, OLD_TOKEN]))
 def test_no_text_but_the_token_that_was_issued_is_taken_for_one(token: str) -> None:
     tokens = Tokens([KEY])
-    claim = tokens.read(token)
-    assert (claim is not None) == (token == TOKEN)
-    assert tokens.is_well_formed(token) or claim is None
-    if claim is not None:
-        assert (claim.sid, claim.secret) == (CLAIM.sid, CLAIM.secret)
+    credential = tokens.read(token)
+    assert (credential is not None) == (token == TOKEN)
+    assert tokens.is_well_formed(token) or credential is None
+    if credential is not None:
+        assert (credential.sid, credential.secret) == (CLAIM.sid, CLAIM.secret)
 
 
 @tried_with(sid=st.binary(min_size=16, max_size=16), secret=st.binary(min_size=32, max_size=32), other=st.text())
 def test_a_token_says_what_was_put_in_under_its_own_keys_alone(sid: bytes, secret: bytes, other: str) -> None:
-    claim = Claim(UUID(bytes=sid), secret)
-    token = Tokens([KEY]).issue(claim)
+    credential = Credential(UUID(bytes=sid), secret)
+    token = Tokens([KEY]).issue(credential)
     read = Tokens(["x", KEY]).read(token)
-    assert read is not None and (read.sid, read.secret, read.holder) == (claim.sid, secret, digest(secret))
+    assert read is not None and (read.sid, read.secret, read.holder) == (credential.sid, secret, digest(secret))
     assert urlsafe_b64decode(token.partition(".")[0]) == sid + secret
     assert other == KEY or Tokens([other]).read(token) is None
 
@@ -278,9 +278,9 @@ def test_the_cookie_that_is_found_is_the_one_that_werkzeug_finds(header: str) ->
     expected = reference == [TOKEN]
     for _ in range(2):  # The second time it may be one that is known.
         ours: Any = interface.open_session(app, app.request_class({**environ}))
-        assert (ours.claim is not None) == expected
+        assert (ours.credential is not None) == expected
         if expected:
-            assert ours.claim.secret == CLAIM.secret
+            assert ours.credential.secret == CLAIM.secret
 
 
 @tried_with(
@@ -293,7 +293,7 @@ def test_no_header_but_the_one_with_the_token_opens_anything(value: str, scheme:
         environ = create_environ("/") | {key: scheme + value}
         ours: Any = app.session_interface.open_session(app, app.request_class(environ))
         if TOKEN not in value:
-            assert ours.claim is None
+            assert ours.credential is None
 
 
 @tried_with(header=headers, cookie=st.sampled_from(["", f"{NAME}={TOKEN}"]))

@@ -18,7 +18,7 @@ from support.redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended
-from flask_idlesession.operations.clock_skew import ClockCheck
+from flask_idlesession.operations.clock_skew import ClockSkew
 from flask_idlesession.process.background import cleaner
 from flask_idlesession.sessions.pruning import Pruner
 from flask_idlesession.testing import FakeClock
@@ -63,8 +63,8 @@ def hold_cleaner(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         with passing:
             pass
 
-    for kind in (Pruner, ClockCheck):
-        monkeypatch.setattr(kind, "clean", unless_held(kind.clean))
+    for kind in (Pruner, ClockSkew):
+        monkeypatch.setattr(kind, "run", unless_held(kind.run))
     return hold
 
 

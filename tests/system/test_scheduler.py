@@ -29,7 +29,7 @@ from flask_idlesession import session_rotated
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions import locking as concurrency
 from flask_idlesession.sessions import manager as manager_module
 from flask_idlesession.sessions import pruning as pruner
@@ -64,7 +64,7 @@ class Scene:
         self.rotated: list[UUID] = []
         self.ended: list[tuple[UUID, EndReason]] = []
         self.saved: dict[str, Saved] = {}
-        self.claims: dict[str, Claim | None] = {}
+        self.claims: dict[str, Credential | None] = {}
         self._receivers = (self._note_created, self._note_rotated, self._note_ended)
         session_created.connect(self._receivers[0], self.manager)
         session_rotated.connect(self._receivers[1], self.manager)
@@ -72,7 +72,7 @@ class Scene:
         self.serve("first", None, lambda session: session.update(kept=1, count=0))
         first = self.claims["first"]
         assert first is not None
-        self.claim = first
+        self.credential = first
         self.sid = first.sid
 
     def _note_created(self, sender: object, info: Any) -> None:
@@ -84,20 +84,20 @@ class Scene:
     def _note_ended(self, sender: object, info: Any, reason: EndReason) -> None:
         self.ended.append((info.sid, reason))
 
-    def serve(self, name: str, claim: Claim | None, view: View, *, active: bool = True) -> None:
+    def serve(self, name: str, credential: Credential | None, view: View, *, active: bool = True) -> None:
         """Do what the interface does for a request."""
-        session = self.manager.open(claim)
-        if active and claim is not None:
+        session = self.manager.open(credential)
+        if active and credential is not None:
             self.manager.note_arrival(session)
         try:
             view(session)
         except SessionNotFound:
             self.scheduler.trace.append(f"{name}: the session had ended")
         self.saved[name] = self.manager.save(session, active=active)
-        self.claims[name] = session.claim
+        self.claims[name] = session.credential
 
-    def request(self, name: str, view: View, *, active: bool = True, claim: Claim | None = None) -> None:
-        self.scheduler.spawn(name, lambda: self.serve(name, claim or self.claim, view, active=active))
+    def request(self, name: str, view: View, *, active: bool = True, credential: Credential | None = None) -> None:
+        self.scheduler.spawn(name, lambda: self.serve(name, credential or self.credential, view, active=active))
 
     def create(self, *names: str) -> None:
         """Have each of them begin a session that holds its name."""
@@ -109,7 +109,7 @@ class Scene:
 
         def clean() -> None:
             for _ in range(count):
-                self.manager._pruner.clean()
+                self.manager._pruner.run()
 
         self.scheduler.spawn("cleaner", clean)
 
@@ -171,8 +171,8 @@ def log_out_is_final(seed: int, spoil: Spoil = None) -> Scene:
     with stage(scene.scheduler):
         scene.run()
         scene.check(scene.memory.load(scene.sid, now=scene.scheduler.now) is None, "the session is over")
-        for name, claim in scene.claims.items():
-            is_dead = claim is None or claim.sid != scene.sid or scene.manager.reload(claim) is None
+        for name, credential in scene.claims.items():
+            is_dead = credential is None or credential.sid != scene.sid or scene.manager.reload(credential) is None
             scene.check(is_dead, f"the token of {name} is dead")
             is_own = name == "log-out" or scene.saved[name] is not Saved.ENDED
             scene.check(is_own, f"{name} takes no cookie away")
@@ -269,7 +269,7 @@ def one_rotation_wins(seed: int, spoil: Spoil = None) -> Scene:
         winner = scene.claims[winners[0]]
         scene.check(winner is not None and scene.manager.reload(winner) is not None, "its token opens")
         scene.scheduler.now += 5.0
-        scene.check(scene.manager.reload(scene.claim) is None, "the old token is dead after the grace")
+        scene.check(scene.manager.reload(scene.credential) is None, "the old token is dead after the grace")
         scene.check_ends()
     return scene
 
@@ -284,10 +284,10 @@ def log_in_is_final(seed: int, spoil: Spoil = None) -> Scene:
         scene.run()
         live = {
             name
-            for name, claim in scene.claims.items()
-            if name != "first" and claim is not None and scene.manager.reload(claim) is not None
+            for name, credential in scene.claims.items()
+            if name != "first" and credential is not None and scene.manager.reload(credential) is not None
         }
-        scene.check(scene.manager.reload(scene.claim) is None, "the token from before the log-in is dead")
+        scene.check(scene.manager.reload(scene.credential) is None, "the token from before the log-in is dead")
         bound = [info.user_id for info in scene.manager.find() if info.sid == scene.sid]
         scene.check(len(bound) == 1 and bound[0] in live, f"who is bound ({bound}) has the token that opens ({live})")
         # One that came with the dead token (and not only finished with it) wrote to a session of its own.
@@ -347,16 +347,16 @@ def test_it_holds_in_thousands_of_orders(play: Callable[[int], Scene]) -> None:
 def test_of_two_creations_with_one_id_the_second_takes_another() -> None:
     for seed in _SEEDS:
         scene = Scene(seed)
-        same = Claim.new()
+        same = Credential.new()
         scene.create("one", "two")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(manager_module.Claim, "new", lambda same=same: Claim(same.sid, os.urandom(32)))
+            patch.setattr(manager_module.Credential, "new", lambda same=same: Credential(same.sid, os.urandom(32)))
             scene.run()
-        sids = {claim.sid for name in ("one", "two") if (claim := scene.claims[name]) is not None}
+        sids = {credential.sid for name in ("one", "two") if (credential := scene.claims[name]) is not None}
         scene.check(len(sids) == 2 and same.sid in sids, "two sessions, one of them under the id")
         for name in ("one", "two"):
-            claim = scene.claims[name]
-            record = None if claim is None else scene.manager.reload(claim)
+            credential = scene.claims[name]
+            record = None if credential is None else scene.manager.reload(credential)
             scene.check(record and record.values["name"] == scene.manager.codec.encode(name), "each has its own")
 
 

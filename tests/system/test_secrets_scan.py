@@ -37,7 +37,7 @@ from flask_idlesession import revoke_others
 from flask_idlesession import session_loaded
 from flask_idlesession import sessions_of
 from flask_idlesession import StoreError
-from flask_idlesession.model.ids import Claim
+from flask_idlesession.model.ids import Credential
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.redis import RedisStore
@@ -120,7 +120,7 @@ def kept_logs(scan: Scan) -> Iterator[None]:
 
 def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
     app = Flask(__name__)
-    app.config.update(SECRET_KEY=KEY, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_ORIGIN="full")
+    app.config.update(SECRET_KEY=KEY, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_CLIENT_INFO="full")
     app.config.update(IDLESESSION_ACTIVITY=lambda request: "bad" not in request.args or 1 / 0)
     app.config.update(IDLESESSION_TOKEN_HEADER="X-Session", IDLESESSION_KEEP_FORMS=10_000)
     app.config.update(IDLESESSION_CLAIMS="claims", IDLESESSION_CLAIMS_KEY=CLAIMS_KEY)
@@ -136,8 +136,8 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
         return repr(session)
 
     def fail() -> str:
-        ours, claim = session._get_current_object(), session.claim  # type: ignore[attr-defined]
-        raise RuntimeError(f"{ours!r} {claim!r} {session.info!r}")  # type: ignore[attr-defined]
+        ours, credential = session._get_current_object(), session.credential  # type: ignore[attr-defined]
+        raise RuntimeError(f"{ours!r} {credential!r} {session.info!r}")  # type: ignore[attr-defined]
 
     def spoil() -> str:
         session["spoilt"] = object()
@@ -241,8 +241,8 @@ def live_through(app: Flask, scan: Scan, clock: FakeClock, break_store: Callable
 def spoil_stored(app: Flask, visitor: Visitor) -> None:
     """Put bytes that cannot be decoded in the place of a value."""
     manager = app.extensions["idlesession"].manager
-    claim = app.session_interface._tokens.read(visitor.token)  # type: ignore[attr-defined]
-    manager.store.commit(claim.sid, Change(holder=claim.holder, delta={"name": b"\xc1"}), now=manager.now())
+    credential = app.session_interface._tokens.read(visitor.token)  # type: ignore[attr-defined]
+    manager.store.commit(credential.sid, Change(holder=credential.holder, delta={"name": b"\xc1"}), now=manager.now())
 
 
 _WALKED = (dict, list, tuple, set, frozenset, types.FunctionType, types.MethodType, types.CellType)
@@ -275,7 +275,7 @@ def leave_reprs(app: Flask, scan: Scan, visitor: Visitor) -> None:
         len(ours)
         objects = package_objects(app.extensions["idlesession"], app.session_interface, ours)
     kinds = {type(each).__name__ for each in objects}
-    assert {"AppState", "Runtime", "SessionManager", "Tokens", "Claim", "Session", "Settings"} <= kinds
+    assert {"AppState", "Runtime", "SessionManager", "Tokens", "Credential", "Session", "Settings"} <= kinds
     assert kinds & {"Record", "PackedRecord"}
     for each in objects:
         scan.leave(f"the repr of {type(each).__name__}", f"{each!r} {each!s}")
@@ -357,17 +357,17 @@ def test_nothing_is_left_of_tokens_in_redis(scan: Scan, clock: FakeClock, redis_
 #: The functions that have a token or a secret in a variable. None of them can fail in any other way than for want of
 #: memory, or calls what can with it.
 MAY_HOLD = {
-    "Claim.__init__",
-    "Claim.new",
-    "HeaderTransport.find",
-    "HeaderTransport.is_used",
-    "HeaderTransport.tell",
+    "Credential.__init__",
+    "Credential.new",
+    "TokenHeader.find",
+    "TokenHeader.is_used",
+    "TokenHeader.tell",
     "IdleSessionInterface._find_claim",
     "IdleSessionInterface._find_token",
     "IdleSessionInterface._shown_token",
     "IdleSessionInterface._tokens_of",
     "IdleSessionInterface.open_session",
-    "Peers.join",
+    "OtherProcesses.join",
     "Tokens.__init__",
     "Tokens.__init__.<locals>.<listcomp>",
     "Tokens.is_well_formed",
@@ -427,7 +427,7 @@ def test_only_a_few_functions_ever_hold_a_token(scan: Scan, clock: FakeClock, tm
         scan.leave(place, "\n".join(set(texts)))
     holders = {where for where, _ in scan.leaks()}
     assert holders - MAY_HOLD == set()
-    assert {"Tokens.read", "Claim.__init__"} <= holders  # The watch sees what there is.
+    assert {"Tokens.read", "Credential.__init__"} <= holders  # The watch sees what there is.
 
 
 # Keys.
@@ -446,7 +446,7 @@ def test_only_a_few_functions_ever_hold_a_token(scan: Scan, clock: FakeClock, tm
         {"IDLESESSION_CLAIMS": "session", "IDLESESSION_CLAIMS_KEY": "another, of 32 bytes and longer than that"},
         {"IDLESESSION_CLAIMS": "claims", "IDLESESSION_CLAIMS_KEY": KEY},
         {"IDLESESSION_CLAIMS": "claims", "IDLESESSION_CLAIMS_KEY": f"-----BEGIN PRIVATE KEY-----\n{KEY}"},
-        {"IDLESESSION_BIND_ADDRESS": "end", "IDLESESSION_ORIGIN": None},
+        {"IDLESESSION_BIND_ADDRESS": "end", "IDLESESSION_CLIENT_INFO": None},
         {"IDLESESSION_STORE": "sqlite:///x.db", "IDLESESSION_JOURNAL": "y"},
         {"SESSION_COOKIE_SAMESITE": "None"},
         {"SESSION_COOKIE_NAME": "__Host-x"},
@@ -492,20 +492,20 @@ def test_a_complaint_about_the_config_shows_no_key(scan: Scan, wrong: dict[str, 
 )
 def test_the_scan_finds_what_is_planted(scan: Scan, show: Callable[[str, bytes], str | bytes]) -> None:
     for _ in range(20):
-        claim = Claim.new()
-        token = Tokens([KEY]).issue(claim)
+        credential = Credential.new()
+        token = Tokens([KEY]).issue(credential)
         scan.tokens = {token}
-        planted = show(token, claim.secret)
+        planted = show(token, credential.secret)
         scan.left = {}
         scan.leave("anywhere", "before " + planted if isinstance(planted, str) else b"before \xff" + planted)
         assert scan.leaks()
 
 
 def test_the_scan_finds_no_secret_in_ids_and_digests(scan: Scan) -> None:
-    claim = Claim.new()
-    token = Tokens([KEY]).issue(claim)
+    credential = Credential.new()
+    token = Tokens([KEY]).issue(credential)
     scan.tokens = {token}
-    scan.leave("anywhere", f"{claim!r} {claim.sid} {claim.holder!r} {claim.holder.hex()}")
+    scan.leave("anywhere", f"{credential!r} {credential.sid} {credential.holder!r} {credential.holder.hex()}")
     scan.leave("a request", f"{{'HTTP_COOKIE': 'session={token}', 'PATH_INFO': '/'}}")
     assert not scan.leaks()
 
@@ -513,18 +513,18 @@ def test_the_scan_finds_no_secret_in_ids_and_digests(scan: Scan) -> None:
 @pytest.mark.parametrize(
     ("name", "leak"),
     [
-        ("__repr__", lambda self: f"<Claim {self.secret.hex()}>"),
-        ("__repr__", lambda self: f"<Claim {base64.b64encode(self.sid.bytes + self.secret)!r}>"),
+        ("__repr__", lambda self: f"<Credential {self.secret.hex()}>"),
+        ("__repr__", lambda self: f"<Credential {base64.b64encode(self.sid.bytes + self.secret)!r}>"),
     ],
 )
 def test_the_scan_finds_a_representation_that_shows_the_secret(
     scan: Scan, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, leak: Any
 ) -> None:
-    monkeypatch.setattr(Claim, name, leak)
+    monkeypatch.setattr(Credential, name, leak)
     with closing(SQLiteStore(tmp_path / "sessions.db")) as store:
         live_through(open_site(scan, clock, store), scan, clock, break_nothing)
     places = {where for where, _ in scan.leaks()}
-    assert {"the repr of Claim", "a traceback with locals", "the body of /rotate"} <= places
+    assert {"the repr of Credential", "a traceback with locals", "the body of /rotate"} <= places
 
 
 def test_the_scan_finds_a_log_line_that_shows_a_token(
@@ -532,8 +532,8 @@ def test_the_scan_finds_a_log_line_that_shows_a_token(
 ) -> None:
     issue = Tokens.issue
 
-    def issue_and_tell(tokens: Tokens, claim: Claim) -> str:
-        token = issue(tokens, claim)
+    def issue_and_tell(tokens: Tokens, credential: Credential) -> str:
+        token = issue(tokens, credential)
         logging.getLogger("careless").debug("A token was issued: %s", token)
         return token
 

@@ -167,8 +167,8 @@ def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_onc
     client.get("/log-out")
     assert len(store) == 1
     store.failing = ()
-    pruner.clean()
-    pruner.clean()
+    pruner.run()
+    pruner.run()
     session_ended.disconnect(receiver, app)
     assert len(store) == 0
     assert told == ["logged out"]
@@ -184,11 +184,11 @@ def test_of_two_passes_at_once_each_may_forget_a_logged_out_session(client, stor
 
     def load_slowly(sid, *, now):
         monkeypatch.undo()
-        pruner.clean()
+        pruner.run()
         return load(sid, now=now)
 
     monkeypatch.setattr(store, "load", load_slowly)
-    pruner.clean()
+    pruner.run()
     assert len(store) == 0
 
 

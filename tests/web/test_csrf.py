@@ -76,10 +76,10 @@ def post(client: Any, token: str | None, **more: Any) -> int:
 def test_the_token_is_an_hmac_of_the_sessions_secret(app: Flask) -> None:
     client = app.test_client()
     token = client.get("/form").text
-    claim = Tokens([KEY]).read(client.get_cookie("session").value)
-    expected = urlsafe_b64encode(hmac.new(claim.secret, b"csrf", hashlib.sha256).digest())
+    credential = Tokens([KEY]).read(client.get_cookie("session").value)
+    expected = urlsafe_b64encode(hmac.new(credential.secret, b"csrf", hashlib.sha256).digest())
     assert token == expected.rstrip(b"=").decode() and len(token) == 43
-    assert claim.secret not in token.encode() and token not in client.get_cookie("session").value
+    assert credential.secret not in token.encode() and token not in client.get_cookie("session").value
 
 
 def test_a_form_starts_a_session_that_is_empty_and_is_not_for_caches(app: Flask) -> None:

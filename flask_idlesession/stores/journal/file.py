@@ -163,7 +163,7 @@ class JournalFile:
         """Return when all that was written is on the disk.
 
         What the guard says of it is for the next sync: it is needed when the file has lost its tail, and
-        then a crash of the machine must not have made it claim more than there was.
+        then a crash of the machine must not have made it credential more than there was.
         """
         try:
             _sync(self._disk, self._fd)

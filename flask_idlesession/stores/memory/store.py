@@ -37,8 +37,8 @@ from .packed import touched
 from .packed import touched_alone
 from .packed import unpack_info
 from .packed import user_of
+from .timing_wheel import TimingWheel
 from .timing_wheel import Truth
-from .timing_wheel import Wheel
 
 #: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling, and
 #: so many are nearly full with a million sessions, as many as there are to be unless somebody says otherwise.
@@ -116,9 +116,9 @@ class MemoryStore:
         # a user with so many that going through them each time would take long. By the hash of a user's id: that
         # is half of the size, and the record tells whether it is somebody else's.
         self._users: tuple[dict[int, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
-        self._by_expiry = Wheel()
-        self._anonymous = Wheel()
-        self._logged_in = Wheel()
+        self._by_expiry = TimingWheel()
+        self._anonymous = TimingWheel()
+        self._logged_in = TimingWheel()
         self._count = 0
         self._bytes = 0
         #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
@@ -397,7 +397,7 @@ class MemoryStore:
             self.max_bytes is not None and self._bytes > self.max_bytes
         )
 
-    def _evict(self, wheel: Wheel) -> list[SessionInfo]:
+    def _evict(self, wheel: TimingWheel) -> list[SessionInfo]:
         first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
         info = None if first is None else self._forget(first[0])
         return [] if info is None else [info]
@@ -448,7 +448,7 @@ class MemoryStore:
             if self._is_crowded(wheel):
                 wheel.settle(truth=self._seen_in(wheel), budget=_SETTLED)
 
-    def _is_crowded(self, wheel: Wheel) -> bool:
+    def _is_crowded(self, wheel: TimingWheel) -> bool:
         """Whether the entries of forgotten sessions have come to outnumber the others: some are to be dropped."""
         return len(wheel) > 2 * self._count + 1024
 
@@ -461,10 +461,10 @@ class MemoryStore:
         packed = self._shards[key % _SHARDS].get(key)
         return None if packed is None else expiry(packed)
 
-    def _order_of(self, info: SessionInfo) -> Wheel:
+    def _order_of(self, info: SessionInfo) -> TimingWheel:
         return self._anonymous if info.user_id is None else self._logged_in
 
-    def _seen_in(self, wheel: Wheel) -> Truth:
+    def _seen_in(self, wheel: TimingWheel) -> Truth:
         """Return what tells when a session was last seen; None if it is forgotten or not in ``wheel``."""
         logged_in = wheel is self._logged_in
 

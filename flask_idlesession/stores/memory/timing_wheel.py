@@ -28,7 +28,7 @@ _PIECE = 64
 Truth = Callable[[int], float | None]
 
 
-class Wheel:
+class TimingWheel:
     """Keys in slots of a sixteenth of a second, first filed, first out. The store's lock guards it.
 
     A key must be filed no later than its true instant. One whose instant moves earlier is filed again;

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from ..model.codec import Codec
 from ..model.errors import DecodeError
-from ..model.ids import Claim
+from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.policy import Policy
 from ..model.record import Change
@@ -14,7 +14,7 @@ from ..model.record import Outcome
 from ..model.record import Record
 
 
-class Keeper(Protocol):
+class Persistence(Protocol):
     """Reads and writes the sessions that claims are laid to."""
 
     codec: Codec
@@ -24,12 +24,12 @@ class Keeper(Protocol):
         """Return the present instant."""
 
     def look(self, session: Any) -> Record | None:
-        """Return the live record that the session's claim opens, or None: its request looks at it."""
+        """Return the live record that the session's credential opens, or None: its request looks at it."""
 
-    def reload(self, claim: Claim) -> Record | None:
-        """Return the live record that the claim opens now, or None."""
+    def reload(self, credential: Credential) -> Record | None:
+        """Return the live record that the credential opens now, or None."""
 
-    def commit(self, claim: Claim, change: Change) -> Outcome:
+    def commit(self, credential: Credential, change: Change) -> Outcome:
         """Apply the change in one step."""
 
     def admit(self, session: Any) -> None:
@@ -38,5 +38,5 @@ class Keeper(Protocol):
     def ending(self, sid: SessionId) -> Ending | None:
         """Return how the session ended, while that is remembered."""
 
-    def abandon(self, claim: Claim, error: DecodeError) -> None:
+    def abandon(self, credential: Credential, error: DecodeError) -> None:
         """End a session whose stored bytes cannot be decoded."""
