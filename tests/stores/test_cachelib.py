@@ -1,10 +1,7 @@
 """The cachelib store: the contract within one process, on caches in memory, in files, in memcached and in Redis."""
 
 import logging
-import os
 import shutil
-import socket
-import subprocess
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -20,8 +17,8 @@ from cachelib import FileSystemCache
 from cachelib import MemcachedCache
 from cachelib import NullCache
 from cachelib import SimpleCache
-from support.redis_servers import free_port
-from support.redis_servers import wait_until
+from support import servers
+from support.servers import free_port
 from support.store_contract import a_record
 from support.store_contract import drain
 from support.store_contract import HOLDER
@@ -46,26 +43,9 @@ def a_store(cache: Any, **options: Any) -> CachelibStore:
 
 
 @pytest.fixture(scope="module")
-def memcached() -> Iterator[int]:
-    program = shutil.which("memcached")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("memcached is not installed")
-    port = free_port()
-    command = [program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-I", "4m"]
-    if os.geteuid() == 0:
-        command += ["-u", "nobody"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_until(answers, "memcached answers")
-        yield port
-    finally:
-        process.kill()
-        process.wait(30)
+def memcached() -> Iterator[str]:
+    with servers.memcached() as server:
+        yield server.url
 
 
 class TestSimpleCache(StoreContract):
@@ -88,8 +68,8 @@ class TestMemcached(StoreContract):
     rounds = 3
 
     @pytest.fixture
-    def make_store(self, memcached: int) -> Iterator[Callable[[], Store]]:
-        client = memcache.Client([f"127.0.0.1:{memcached}"], server_max_value_length=4 * 1024 * 1024)
+    def make_store(self, memcached: str) -> Iterator[Callable[[], Store]]:
+        client = memcache.Client([memcached], server_max_value_length=4 * 1024 * 1024)
         client.flush_all()
         yield lambda: a_store(MemcachedCache(client))
         client.disconnect_all()

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.programs import find_program
+from support.programs import skip_unless_ci
 from support.store_contract import NOW
 
 from flask_idlesession.stores.journal import file as journal_file
@@ -497,15 +498,12 @@ def parse_strace(text: str, folder: str) -> list[Call]:
 def test_no_crash_between_two_calls_that_the_system_saw_breaks_a_promise(
     tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("strace is not installed, and CI must not skip this.")
-        pytest.skip("strace is not installed")
+    strace = find_program("strace")
     folder = tmp_path / "traced"
     folder.mkdir()
     names = "openat,write,pwrite64,ftruncate,fdatasync,fsync,rename,unlink"
     trace = [
-        "strace",
+        strace,
         "-f",
         "--seccomp-bpf",
         "-qq",
@@ -521,7 +519,7 @@ def test_no_crash_between_two_calls_that_the_system_saw_breaks_a_promise(
         [*trace, sys.executable, "-c", LIFE, folder / "journal", *sys.path], capture_output=True, text=True, timeout=300
     )
     if run.returncode and "ptrace" in run.stderr:
-        pytest.skip(f"strace may not trace here: {run.stderr.strip()}")
+        skip_unless_ci(f"strace may not trace here: {run.stderr.strip()}")
     assert run.returncode == 0, run.stderr
     calls = parse_strace((tmp_path / "trace").read_text(), str(folder))
     assert sum(call.name == "promise" for call in calls) == run.stdout.count("\n")

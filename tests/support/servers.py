@@ -1,4 +1,4 @@
-"""Starts SQL servers of the tests' own: in a temporary folder, on a free port of 127.0.0.1, never as root."""
+"""Starts servers of the tests' own: in a temporary folder, on a free port of 127.0.0.1, never as root."""
 
 import os
 import pwd
@@ -8,23 +8,29 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import glob
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-_FOLDERS = (*sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True), "/usr/sbin", "/usr/local/sbin", "/usr/libexec")
+from support.programs import find_program
+from support.programs import find_programs
 
 
 class Server:
-    """A server process; ``url`` is what SQLAlchemy opens it by."""
+    """A server process; ``url`` is what its clients open it by, and ``answers`` tells that it is ready for them."""
 
-    def __init__(self, command: list[str], url: str, *, port: int, folder: Path) -> None:
+    def __init__(
+        self, command: list[str], url: str, *, port: int, folder: Path, answers: Callable[[], bool] | None = None
+    ) -> None:
         self.command, self.url, self.port, self.folder = command, url, port, folder
         self.process: subprocess.Popen[bytes] | None = None
+        self._answers = self._listens if answers is None else answers
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
@@ -32,12 +38,9 @@ class Server:
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_not_root()
             )
         give_up_at = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        while not self._answers():
             if time.monotonic() > give_up_at or self.process.poll() is not None:
-                raise RuntimeError(f"{self.command[0]} did not start: {(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"{self.command[0]} did not start: {self.log[-2000:]}")
             time.sleep(0.05)
 
     def send(self, number: signal.Signals) -> None:
@@ -48,39 +51,35 @@ class Server:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(number)
-            self.process.wait(30)
-            self.process = None
+            try:
+                self.process.wait(30)
+            finally:
+                self.process.kill()
+                self.process.wait(30)
+                self.process = None
 
-
-def find_program(*names: str) -> str:
-    """Return the path of the first program that is installed; skip the test, or fail it in CI, if none is."""
-    for name in names:
-        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(_FOLDERS))
-        if found:
-            return found
-    reason = f"{' or '.join(names)} is not installed"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @contextmanager
 def postgresql() -> Iterator[Server]:
-    program, initdb = find_program("postgres"), find_program("initdb")
-    with _folder() as folder:
+    program, initdb = find_programs("postgres", "initdb")
+    with a_folder() as folder:
         data, port = folder / "data", free_port()
         _run([initdb, "-D", str(data), "-U", "idle", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"], folder)
         command = [program, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", "fsync=off", "-c", "max_connections=200"]
         server = Server(command, f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres", port=port, folder=folder)
-        with _running(server, signal.SIGINT):
+        with running(server, end=signal.SIGINT):
             yield server
 
 
 @contextmanager
 def mariadb() -> Iterator[Server]:
-    program, install = find_program("mariadbd", "mysqld"), find_program("mariadb-install-db", "mysql_install_db")
-    with _folder() as folder:
+    program, install, _ = find_programs("mariadbd", "mariadb-install-db", "my_print_defaults")
+    with a_folder() as folder:
         data, port = folder / "data", free_port()
         _run([install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"], folder)
         command = [program, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
@@ -90,7 +89,40 @@ def mariadb() -> Iterator[Server]:
         server = Server(command, f"mariadb+pymysql://idle@127.0.0.1:{port}/test", port=port, folder=folder)
         (data / "test").mkdir(exist_ok=True)
         shutil.chown(data / "test", **_names())
-        with _running(server, signal.SIGTERM):
+        with running(server):
+            yield server
+
+
+@contextmanager
+def pgbouncer(database: Server, **settings: object) -> Iterator[Server]:
+    """Run PgBouncer in front of a PostgreSQL server: a transaction, not a client, has a connection of its own.
+
+    Its user may ask its console (the database "pgbouncer"), too. ``settings`` are of its configuration.
+    """
+    program = find_program("pgbouncer")
+    with a_folder() as folder:
+        port = free_port()
+        told = {"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "pool_mode": "transaction"}
+        told |= {"auth_type": "trust", "auth_file": folder / "users", "admin_users": "idle", **settings}
+        (folder / "users").write_text('"idle" ""\n')
+        (folder / "config").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={database.port}\n[pgbouncer]\n"
+            + "".join(f"{name} = {value}\n" for name, value in told.items())
+        )
+        url = database.url.replace(f":{database.port}/", f":{port}/")
+        server = Server([program, str(folder / "config")], url, port=port, folder=folder)
+        with running(server):
+            yield server
+
+
+@contextmanager
+def memcached() -> Iterator[Server]:
+    program = find_program("memcached")
+    with a_folder() as folder:
+        port = free_port()
+        command = [program, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-I", "4m"]
+        server = Server(command, f"127.0.0.1:{port}", port=port, folder=folder)
+        with running(server):
             yield server
 
 
@@ -101,7 +133,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def a_folder() -> Iterator[Path]:
     """Lend a folder that belongs to whom the server runs as; pytest's own are closed to others."""
     with tempfile.TemporaryDirectory(prefix="idle-server-", ignore_cleanup_errors=True) as name:
         shutil.chown(name, **_names())
@@ -109,7 +141,8 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(server: Server, end: signal.Signals) -> Iterator[None]:
+def running(server: Server, *, end: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+    """Run a server until the block is left, and tell it to end by the signal that it takes for that."""
     try:
         server.start()
         yield

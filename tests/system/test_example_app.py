@@ -12,6 +12,7 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
+from support.programs import find_program
 
 from example_app import create_app
 from example_app.development import development_key
@@ -21,7 +22,6 @@ from flask_idlesession.testing import FakeClock
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORDS = {"ada": "analytical engine", "grace": "nanosecond"}
-CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -334,13 +334,10 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    if not Path(CHROMIUM).exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{CHROMIUM} is not installed.")
-        pytest.skip(f"{CHROMIUM} is not installed.")
+    chromium = find_program("chromium")
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         yield browser
         browser.close()
 

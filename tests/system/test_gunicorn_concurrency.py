@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import field
 from pathlib import Path
 
 import pytest
+from support.programs import need_packages
 from support.servers import free_port
 
 _REQUESTS = 50
@@ -97,9 +97,7 @@ PLAIN_SETTINGS = [
 @contextmanager
 def gunicorn(setting: Setting, folder: Path, url: str) -> Iterator[int]:
     """Serve the application in so many workers of eight threads; yield the port."""
-    if shutil.which("gunicorn", path=str(Path(sys.executable).parent)) is None and shutil.which("gunicorn") is None:
-        reason = "gunicorn is not installed"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    need_packages("gunicorn")
     (folder / "served.py").write_text(_APP)
     port = free_port()
     root = str(Path(__file__).parents[2])

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.programs import need_packages
 from support.servers import free_port
 
 CLEANER = "flask_idlesession cleaner"
@@ -107,9 +107,7 @@ class Gunicorn:
 @contextmanager
 def gunicorn(folder: Path, code: str, *options: str) -> Iterator[Gunicorn]:
     """Serve ``code``; at the end, tell the server to stop, which it must do in time and without a complaint."""
-    for package in ("gunicorn", "gevent"):
-        if find_spec(package) is None:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{package} is not installed")
+    need_packages("gunicorn", "gevent")
     (folder / "served.py").write_text(code)
     root = str(Path(__file__).parents[2])
     port = free_port()
