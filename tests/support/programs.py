@@ -23,6 +23,7 @@ PACKAGES = {
     "mount": "mount",
     "my_print_defaults": "mariadb-client-core",  # What mariadb-install-db begins with.
     "nginx": "nginx",
+    "pg_dump": "postgresql",
     "pgbouncer": "pgbouncer",
     "postgres": "postgresql",
     "prometheus": "prometheus",
