@@ -59,7 +59,7 @@ python=${PYTHON:-$keep/python/bin/python3.13t}
 
 if [ ! -x "$keep/venv/bin/python" ]; then
     "$python" -m venv "$keep/venv"
-    "$keep/venv/bin/python" -m pip install -q "Flask>=3.0" "itsdangerous>=2.1" --only-binary hypothesis \
+    "$keep/venv/bin/python" -m pip install -q "Flask>=3.0" "itsdangerous>=2.1.2" --only-binary hypothesis \
         "pytest>=8" "pytest-xdist>=3.5" "gunicorn>=22" "hypothesis>=6.100"
     # Where ormsgpack has no wheel for this interpreter, msgpack does, or runs as plain Python.
     "$keep/venv/bin/python" -m pip install -q --only-binary ormsgpack ormsgpack ||
