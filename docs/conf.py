@@ -1,15 +1,27 @@
-"""Builds the documentation: ``python -m pip install -e '.[docs]' && sphinx-build docs docs/_build``."""
+"""Builds the documentation: ``python -m sphinx -W --keep-going -n docs docs/_build``, without a network."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "flask_idlesession"
 copyright = "the flask_idlesession authors"
 release = version = version_of("flask_idlesession")
 
-extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
-intersphinx_mapping = {
-    "python": ("https://docs.python.org/3/", None),
-    "flask": ("https://flask.palletsprojects.com/", None),
-}
+extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references"]
+exclude_patterns = ["_build", "performance"]
+nitpicky = True
+highlight_language = "text"
+
 autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+
 html_theme = "flask"
+html_title = f"flask_idlesession {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_show_sourcelink = False
+html_show_copyright = False

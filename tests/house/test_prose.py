@@ -1,0 +1,146 @@
+"""The prose: sentences of docstrings, comments, messages and pages have no word that a late reader has not learnt."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+
+#: A word that stays out, and what stands in its place.
+WORDS = {
+    r"anew": "again, new",
+    r"whoever|whomever": "the user who, the client that, anybody who",
+    r"in vain": "without effect, or what happens",
+    r"so many": "the number",
+    r"mend(?:s|ed|ing)?": "repair, fix, what to write instead",
+    r"ways? to (?:a|the) server": "round trip",
+}
+_WORDS = {re.compile(rf"\b(?:{word})\b", re.IGNORECASE): instead for word, instead in WORDS.items()}
+
+#: A sentence whose subject is a clause: "What is encrypted is …", "Who was nobody keeps …". A question is none.
+_FREE_RELATIVE = re.compile(r"(?:^|[.:;] )((?:What|Who|Whom|Whose)\b(?![^.?!]*\?)[^.?!]*[.!])")
+
+#: Rooms and pages whose sentences are older than the rule, and how many faults all of them still have: it only falls.
+OLDER = {
+    "flask_idlesession": ["accounts", "extension.py", "integrations", "model", "operations", "process", "sessions"]
+    + ["settings", "stores", "testing", "web"],
+    "docs": ["accounts.rst", "concurrency.rst", "design.rst", "journal.rst", "performance.rst", "protection.rst"]
+    + ["security.rst", "stores-redis.rst", "stores.rst", "tutorial.rst"],
+}
+LEFT = {"older flask_idlesession": 215, "older docs": 55}
+
+PAGES = [path for pattern in ("*.rst", "*.md", "docs/*.rst", ".github/**/*.md") for path in CHECKOUT.glob(pattern)]
+MODULES = sorted((CHECKOUT / "flask_idlesession").rglob("*.py"))
+
+
+def place_of(path: Path) -> str:
+    """Return the room that a module is in, or the page itself."""
+    top, *inner = path.relative_to(CHECKOUT).parts
+    if inner and inner[0] in OLDER.get(top, ()):
+        return f"older {top}"
+    return "/".join([top, *inner[: 1 if path.suffix == ".py" else None]])
+
+
+PLACES: dict[str, list[Path]] = {}
+for each in [*PAGES, *MODULES]:
+    PLACES.setdefault(place_of(each), []).append(each)
+
+
+def faults(prose: str) -> Iterator[str]:
+    """Yield what is wrong with a paragraph: the words, and what to write instead."""
+    for word, instead in _WORDS.items():
+        for found in word.finditer(prose):
+            yield f"{found[0]!r} (write: {instead}) in: {prose[max(found.start() - 40, 0) : found.end() + 40]}"
+    for found in _FREE_RELATIVE.finditer(prose):
+        yield f"begin with the thing that the sentence is about: {found[1]}"
+
+
+def paragraphs_of(path: Path) -> Iterator[str]:
+    source = path.read_text(encoding="utf-8")
+    for paragraph in _of_module(source) if path.suffix == ".py" else _of_page(source):
+        yield " ".join(re.sub(r"``.*?``|`[^`]*`", "…", paragraph, flags=re.DOTALL).split())
+
+
+#: What is no prose on a page: directives with code or a picture, comments, and blocks after a double colon.
+_OTHER = re.compile(
+    r"^( *)(?:\.\. (?:code-block|literalinclude|include|image|raw)::.*|\.\. \w[^:\n]*|```.*|[^\n]*::)\n"
+    r"(?:\1 +.*\n|\n)*",
+    re.MULTILINE,
+)
+_BREAK = re.compile(r"\n\s*\n|\n *(?:[-*] |\d+\. )")
+_RULER = re.compile(r"\s*([=\-~^#|+])[=\-~^#|+ ]*")
+
+
+def _of_page(source: str) -> Iterator[str]:
+    """Yield a page's paragraphs, and the entries of its lists."""
+    for paragraph in _BREAK.split(_OTHER.sub("\n\n", source)):
+        yield "\n".join(line for line in paragraph.splitlines() if not _RULER.fullmatch(line))
+
+
+def _of_module(source: str) -> Iterator[str]:
+    """Yield a module's docstrings, its messages (strings of three words or more) and its comments."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) > 2:
+            yield from node.value.split("\n\n")
+    lines: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines.append(token.string.lstrip("#: "))
+        elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
+            yield " ".join(lines)
+            lines = []
+    yield " ".join(lines)
+
+
+@pytest.mark.parametrize("place", sorted(PLACES))
+def test_sentences_are_plain(place: str) -> None:
+    found = [
+        f"{path.name}: {fault}"
+        for path in PLACES[place]
+        for paragraph in paragraphs_of(path)
+        for fault in faults(paragraph)
+    ]
+    assert len(found) <= LEFT.get(place, 0), "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "Both clocks start anew.",
+        "Whoever holds the token is let in.",
+        "What is encrypted is encrypted the same way each time.",
+        "The end is final. Who was nobody keeps what they have.",
+        "The lock was taken in vain.",
+    ],
+)
+def test_a_sentence_that_is_not_plain_is_seen(prose: str) -> None:
+    assert list(faults(prose))
+
+
+@pytest.mark.parametrize(
+    "prose", ["What is a session?", "We renewed it.", "Amend the commit.", "The user who asks waits."]
+)
+def test_a_plain_sentence_passes(prose: str) -> None:
+    assert not list(faults(prose))
+
+
+def test_code_is_no_prose(tmp_path: Path) -> None:
+    page = tmp_path / "page.rst"
+    page.write_text("Write this::\n\n    anew = 1\n\n.. code-block:: python\n\n    mend = anew\n\nAnd ``mend``.\n")
+    assert not [fault for paragraph in paragraphs_of(page) for fault in faults(paragraph)]
+    page.write_text("Write this::\n\n    a = 1\n\nIt starts\nanew.\n")
+    assert [fault for paragraph in paragraphs_of(page) for fault in faults(paragraph)]
+
+
+def test_docstrings_messages_and_comments_are_prose(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    for source in ('"""It begins anew."""', 'raise E(f"{name} must begin anew now")', "a = 1  # It begins anew."):
+        module.write_text(source)
+        assert [fault for paragraph in paragraphs_of(module) for fault in faults(paragraph)]
