@@ -26,7 +26,9 @@ def text_of(page: str) -> str:
 def documented_by(pages: Iterator[Path] | list[Path]) -> set[str]:
     """Return the names that autodoc's directives document on these pages."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    return set(re.findall(r"^ *\.\. (?:auto)?(?:class|function|data|exception|decorator)::\s+([\w.]+)", text, re.MULTILINE))
+    return set(
+        re.findall(r"^ *\.\. (?:auto)?(?:class|function|data|exception|decorator)::\s+([\w.]+)", text, re.MULTILINE)
+    )
 
 
 def public_names() -> set[str]:
