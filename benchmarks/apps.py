@@ -1,15 +1,11 @@
-"""Makes the applications that are measured: one for each way to keep sessions, all with the same views."""
+"""Makes the applications that are measured, all with the same views, and asks them as a browser does."""
 
 import json
 import os
 import random
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import ExitStack
-from dataclasses import dataclass
-from dataclasses import field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,23 +17,24 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.test import run_wsgi_app
 
 from flask_idlesession import IdleSession
+from flask_idlesession import log_in
+from flask_idlesession import login_required
+from flask_idlesession import revoke_user
+from flask_idlesession import sessions_of
 from flask_idlesession import Store
 
-from .programs import a_folder
-from .programs import Missing
-from .programs import postgresql
-from .programs import redis_server
-from .tools.trial import Trial
+from .tools.django_site import make_site
+from .ways import DJANGO_FLOOR
+from .ways import DJANGO_SAVING
+from .ways import FLOOR
+from .ways import install
+from .ways import is_cookie
+from .ways import PERMANENT
+from .ways import Services
 
 Environ = dict[str, Any]
-
-FLOOR = "no sessions"
-COOKIE, PERMANENT = "Flask's cookie", "Flask's cookie, permanent"
-SIMPLE_CACHE, FILES = "Flask-Session, SimpleCache", "Flask-Session, files"
-THEIR_REDIS, THEIR_SQL = "Flask-Session, Redis", "Flask-Session, PostgreSQL"
-TRIAL = "a trial by hand, memory"
-MEMORY, JOURNAL, SQLITE = "ours, memory", "ours, memory and journal", "ours, SQLite"
-REDIS, SQL = "ours, Redis", "ours, PostgreSQL"
+#: What asks for a path with a browser's cookies, keeps those that come back, and returns the answer's text.
+Asker = Callable[[str, dict[str, str]], str]
 
 #: Bytes of a session's data as JSON.
 SIZES = {"100 B": 100, "1 KB": 1_000, "3 KB": 3_000, "20 KB": 20_000}
@@ -45,47 +42,39 @@ SIZES = {"100 B": 100, "1 KB": 1_000, "3 KB": 3_000, "20 KB": 20_000}
 LARGEST_COOKIE = 3_000
 
 VIEWS = ("ignore", "read", "write")
+#: The user whose sessions the views of a user are about.
+USER = "ada"
 
 _KEY = "a key of the benchmarks, 32 bytes"
 
 
-@dataclass
-class Services:
-    """What sessions may be kept in; a server's URL is None if the server is not to be had."""
-
-    folder: Path
-    redis: str | None = None
-    sql: str | None = None
-    missing: list[str] = field(default_factory=list)
-    #: The applications that use them.
-    apps: list[Flask] = field(default_factory=list)
-
-
-@contextmanager
-def services() -> Iterator[Services]:
-    """Run a Redis and a PostgreSQL server, where they are installed, for longer than what uses them."""
-    with ExitStack() as stack:
-        found = Services(stack.enter_context(a_folder()))
-        for name, server in (("redis", redis_server), ("sql", postgresql)):
-            try:
-                setattr(found, name, stack.enter_context(server()))
-            except Missing as reason:
-                found.missing.append(str(reason))
-        yield found
-        for app in found.apps:
-            if "idlesession" in app.extensions:
-                app.extensions["idlesession"].manager.close()
-
-
 def make_app(kind: str, at: Services | None = None) -> Flask:
-    """Return an application that keeps its sessions in this way."""
+    """Return an application that keeps its sessions in this way, for this process alone."""
     # A name of this process's own: it is no worker of an application that another measurement runs.
-    app = Flask(f"{os.getpid()}.{kind}", root_path=str(Path(__file__).parent))
+    app = _flask_app(kind, name=f"{os.getpid()}.{kind}")
     if kind != FLOOR:
-        app.secret_key = _KEY
-    _INSTALL.get(kind, lambda app, at: None)(app, at)
+        install(kind, app, at and at.folder, at.urls() if at else {})
     if at is not None:
         at.apps.append(app)
+    return app
+
+
+def make_worker(kind: str, folder: str, urls: dict[str, str]) -> Any:
+    """Return the application that one of a server's workers serves: they are of the process that began them."""
+    if kind.startswith("Django"):
+        sql = None if kind == DJANGO_FLOOR else urls["sql"]
+        return make_site(data_of, sql=sql, saves_each_request=kind == DJANGO_SAVING)
+    app = _flask_app(kind, name=f"{os.getppid()}.{kind}")
+    if kind != FLOOR:
+        install(kind, app, Path(folder), urls)
+    return app
+
+
+def _flask_app(kind: str, *, name: str) -> Flask:
+    """Return an application with the views that are measured."""
+    app = Flask(name, root_path=str(Path(__file__).parent))
+    if kind != FLOOR:
+        app.secret_key = _KEY
     numbers = count(1)
 
     @app.get("/start/<int:size>/<int:number>")
@@ -111,10 +100,33 @@ def make_app(kind: str, at: Services | None = None) -> Flask:
     return app
 
 
+def add_user_views(app: Flask) -> None:
+    """Give the application the views of users that this package's sessions have."""
+
+    @app.get("/log-in/<user_id>")
+    def log_in_as(user_id: str) -> str:
+        log_in(user_id)
+        return "logged in"
+
+    @app.get("/guarded")
+    @login_required
+    def guarded() -> str:
+        return str(session["visits"])
+
+    @app.get("/sessions-of/<user_id>")
+    def count_sessions(user_id: str) -> str:
+        return str(len(sessions_of(user_id)))
+
+    @app.get("/revoke/<user_id>")
+    def revoke(user_id: str) -> str:
+        return str(revoke_user(user_id))
+
+
 def make_app_on(store: Store | None = None, *, clock: Callable[[], float] | None = None, **config: object) -> Flask:
     """Return an application that keeps its sessions in this store, or in what its config says."""
     app = make_app(FLOOR)
     app.config.update(config, SECRET_KEY=_KEY)
+    add_user_views(app)
     IdleSession(app, store=store, **({} if clock is None else {"clock": clock}))
     return app
 
@@ -135,71 +147,6 @@ def data_of(size: int, *, number: int) -> dict[str, Any]:
 
 def _json_size(data: object) -> int:
     return len(json.dumps(data, separators=(",", ":")))
-
-
-def _flask_session(app: Flask, **config: object) -> None:
-    from flask_session import Session
-
-    app.config.update(config)
-    Session(app)
-
-
-def _simple_cache(app: Flask, at: Services | None) -> None:
-    from cachelib import SimpleCache
-
-    _flask_session(app, SESSION_TYPE="cachelib", SESSION_CACHELIB=SimpleCache(threshold=10**6))
-
-
-def _files(app: Flask, at: Services) -> None:
-    from cachelib import FileSystemCache
-
-    cache = FileSystemCache(str(at.folder / "files"), threshold=10**6)
-    _flask_session(app, SESSION_TYPE="cachelib", SESSION_CACHELIB=cache)
-
-
-def _their_redis(app: Flask, at: Services) -> None:
-    import redis
-
-    _flask_session(app, SESSION_TYPE="redis", SESSION_REDIS=redis.Redis.from_url(str(at.redis)))
-
-
-def _their_sql(app: Flask, at: Services) -> None:
-    from flask_sqlalchemy import SQLAlchemy
-
-    app.config["SQLALCHEMY_DATABASE_URI"] = at.sql
-    _flask_session(app, SESSION_TYPE="sqlalchemy", SESSION_SQLALCHEMY=SQLAlchemy(app))
-
-
-def _trial(app: Flask, at: Services | None) -> None:
-    app.session_interface = Trial()
-
-
-def _ours(**config: Callable[[Services], object]) -> Callable[[Flask, Any], None]:
-    def install(app: Flask, at: Any) -> None:
-        app.config.update({f"IDLESESSION_{key}": value(at) for key, value in config.items()})
-        IdleSession(app)
-
-    return install
-
-
-_INSTALL: dict[str, Callable[[Flask, Any], None]] = {
-    SIMPLE_CACHE: _simple_cache,
-    FILES: _files,
-    THEIR_REDIS: _their_redis,
-    THEIR_SQL: _their_sql,
-    TRIAL: _trial,
-    MEMORY: _ours(),
-    JOURNAL: _ours(JOURNAL=lambda at: at.folder / "journal"),
-    SQLITE: _ours(STORE=lambda at: f"sqlite:///{at.folder}/sessions.db"),
-    REDIS: _ours(STORE=lambda at: at.redis),
-    SQL: _ours(STORE=lambda at: at.sql),
-}
-
-
-def kinds(at: Services) -> list[str]:
-    """Return the ways to keep sessions that can be measured with these services."""
-    needs = {THEIR_REDIS: at.redis, REDIS: at.redis, THEIR_SQL: at.sql, SQL: at.sql}
-    return [kind for kind in (COOKIE, PERMANENT, *_INSTALL) if needs.get(kind, "") is not None]
 
 
 # Requests.
@@ -226,21 +173,26 @@ def answer(app: Flask, path: str, cookies: dict[str, str]) -> str:
 
 def browser(app: Flask, *, size: int, number: int) -> dict[str, str]:
     """Return the cookies of a browser that has a session with so much data, after a look whether it works."""
+    kind = app.name.partition(".")[2]
+    return visit(partial(answer, app), kind, size=size, number=number)
+
+
+def visit(asker: Asker, kind: str, *, size: int, number: int) -> dict[str, str]:
+    """Begin a session of so much data; return its cookies, after a look whether it answers rightly."""
+
+    def expect(path: str, wanted: str) -> None:
+        if (found := asker(path, cookies)) != wanted:
+            raise RuntimeError(f"{kind} answered {found!r} to {path} where {wanted!r} is right.")
+
     cookies: dict[str, str] = {}
-    answer(app, f"/start/{size}/{number}", cookies)
+    asker(f"/start/{size}/{number}", cookies)
     kept = dict(cookies)
-    _expect(answer(app, "/read", cookies), "0", app)
-    _expect(answer(app, "/ignore", cookies), "ok", app)
-    written = answer(app, "/write", cookies)
-    _expect(answer(app, "/read", cookies), written, app)
-    if kept != cookies and not app.name.endswith((COOKIE, PERMANENT)):
-        raise RuntimeError(f"{app.name} gave a browser a new cookie for no reason.")
+    expect("/read", "0")
+    expect("/ignore", "ok")
+    expect("/read", asker("/write", cookies))
+    if kept != cookies and not is_cookie(kind):
+        raise RuntimeError(f"{kind} gave a browser a new cookie for no reason.")
     return cookies
-
-
-def _expect(found: str, wanted: str, app: Flask) -> None:
-    if found != wanted:
-        raise RuntimeError(f"{app.name} answered {found!r} where {wanted!r} is right.")
 
 
 def ask(app: Flask, environs: Iterable[Environ]) -> None:

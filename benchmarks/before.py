@@ -15,7 +15,6 @@ from pathlib import Path
 from .apps import ask
 from .apps import browser
 from .apps import environ_of
-from .apps import FLOOR
 from .apps import make_app
 from .apps import make_app_on
 from .apps import VIEWS
@@ -30,6 +29,7 @@ from .rounds import settle
 from .rounds import timed
 from .rounds import warm_up
 from .tools.trees import command
+from .ways import FLOOR
 
 _CALLS = 200
 _BROWSERS = 20

@@ -1,6 +1,5 @@
 """Stores and what one might take in their place, behind one face: load, touch, write and create, by session id."""
 
-import sys
 import threading
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -286,13 +285,3 @@ def closing_all(contenders: dict[str, Contender]) -> Iterator[dict[str, Contende
     finally:
         for contender in contenders.values():
             contender.close()
-
-
-def resident() -> int:
-    """Return the bytes of memory that this process has now."""
-    if sys.platform != "linux":
-        raise RuntimeError("How much memory a process has is read from /proc, which only Linux has.")
-    fields = Path("/proc/self/statm").read_text().split()
-    import resource
-
-    return int(fields[1]) * resource.getpagesize()

@@ -20,13 +20,9 @@ from typing import NamedTuple
 
 from .apps import ask
 from .apps import browser
-from .apps import COOKIE
 from .apps import environ_of
-from .apps import FLOOR
 from .apps import LARGEST_COOKIE
 from .apps import make_app
-from .apps import MEMORY
-from .apps import TRIAL
 from .apps import VIEWS
 from .programs import find_program
 from .programs import Missing
@@ -35,6 +31,10 @@ from .report.tables import figure
 from .report.tables import Table
 from .rounds import settle
 from .tools.trees import command
+from .ways import COOKIE
+from .ways import FLOOR
+from .ways import MEMORY
+from .ways import TRIAL
 
 #: How many requests each of the two processes makes, and how many browsers take turns in them.
 _FEW, _MANY, _BROWSERS = 50, 250, 50

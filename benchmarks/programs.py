@@ -1,4 +1,7 @@
-"""Starts the programs that are measured beside: in a temporary folder, on a free port of 127.0.0.1, never as root."""
+"""Starts the programs that are measured beside: in a temporary folder, on a free port of 127.0.0.1, never as root.
+
+The databases wait for the disk as they do where they are installed: nothing is made faster by being less safe.
+"""
 
 import os
 import pwd
@@ -14,11 +17,16 @@ from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
 from typing import Any
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
 _FOLDERS = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
 _PATIENCE = 60.0
+
+#: /tmp may be in memory; this is to outlive a restart (FHS 3.0, 5.15), so it is on a disk.
+_ON_DISK = "/var/tmp" if os.path.isdir("/var/tmp") else None
 
 
 class Missing(Exception):
@@ -33,49 +41,103 @@ def find_program(name: str) -> str:
     return found
 
 
+class Server(NamedTuple):
+    """Where a server is asked, the process that began it, and the folder in which it writes its log."""
+
+    url: str
+    pid: int
+    folder: Path
+
+    @property
+    def port(self) -> int:
+        """Return the port, as the URL names it."""
+        return int(urlsplit(self.url).port or 0)
+
+
 @contextmanager
-def redis_server() -> Iterator[str]:
-    """Run a Redis server that writes nothing to the disk; lend its URL."""
+def redis_server() -> Iterator[Server]:
+    """Run a Redis server that writes nothing to the disk."""
     program = find_program("redis-server")
     with a_folder() as folder:
         port = free_port()
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-        with running([*command, "--appendonly", "no"], folder, port=port, stop=signal.SIGTERM):
-            yield f"redis://127.0.0.1:{port}/0"
+        with running([*command, "--appendonly", "no"], folder, port=port, stop=signal.SIGTERM) as pid:
+            yield Server(f"redis://127.0.0.1:{port}/0", pid, folder)
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """Run a PostgreSQL server that does not wait for the disk; lend its URL for SQLAlchemy."""
+def postgresql() -> Iterator[Server]:
+    """Run a PostgreSQL server with fsync and synchronous_commit on; its URL is for SQLAlchemy."""
     program, initdb = find_program("postgres"), find_program("initdb")
     with a_folder() as folder:
         data, port = folder / "data", free_port()
-        prepare = [initdb, "-D", str(data), "-U", "idle", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
-        subprocess.run(prepare, cwd=folder, check=True, capture_output=True, timeout=_PATIENCE, **_not_root())
+        _prepare([initdb, "-D", str(data), "-U", "idle", "-A", "trust", "-E", "UTF8", "--locale=C"], folder)
         command = [program, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-        with running([*command, "-c", "fsync=off"], folder, port=port, stop=signal.SIGINT, **_not_root()):
-            yield f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres"
+        command += ["-c", "max_connections=400", "-c", "max_wal_size=4GB"]
+        with running(command, folder, port=port, stop=signal.SIGINT, **_not_root()) as pid:
+            yield Server(f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres", pid, folder)
 
 
 @contextmanager
-def gunicorn(application: str) -> Iterator[int]:
-    """Serve an application (``module:expression``) with one worker of four threads; lend the port."""
+def pgbouncer(behind: Server) -> Iterator[Server]:
+    """Run a PgBouncer that lends connections to this PostgreSQL server for a transaction at a time."""
+    program = find_program("pgbouncer")
     with a_folder() as folder:
         port = free_port()
-        command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "4"]
-        command += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning", "--chdir", str(ROOT), application]
-        with running(command, folder, port=port, stop=signal.SIGTERM):
-            yield port
+        (folder / "users.txt").write_text('"idle" ""\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={behind.port} dbname=postgres user=idle\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            f"auth_file = {folder}/users.txt\npool_mode = transaction\ndefault_pool_size = 20\n"
+            "ignore_startup_parameters = extra_float_digits,options\n"
+        )
+        command = [program, str(folder / "pgbouncer.ini")]
+        with running(command, folder, port=port, stop=signal.SIGINT, **_not_root()) as pid:
+            yield Server(f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres", pid, folder)
 
 
 @contextmanager
-def running(command: list[str], folder: Path, *, port: int, stop: signal.Signals, **how: Any) -> Iterator[None]:
-    """Run a server from when it listens on its port until the block is left."""
+def mariadb() -> Iterator[Server]:
+    """Run a MariaDB server that has each commit on the disk; its URL is for SQLAlchemy."""
+    program, install = find_program("mariadbd"), find_program("mariadb-install-db")
+    with a_folder() as folder:
+        data, port = folder / "data", free_port()
+        _prepare([install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"], folder)
+        (data / "bench").mkdir()
+        who = _who()
+        shutil.chown(data / "bench", user=who.pw_uid, group=who.pw_gid)
+        command = [program, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
+        command += [f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-grant-tables"]
+        command += ["--skip-networking=0", "--max-connections=400", "--innodb-buffer-pool-size=1G"]
+        with running(command, folder, port=port, stop=signal.SIGTERM, **_not_root()) as pid:
+            yield Server(f"mariadb+pymysql://idle@127.0.0.1:{port}/bench", pid, folder)
+
+
+@contextmanager
+def gunicorn(application: str, *, workers: int = 1) -> Iterator[Server]:
+    """Serve an application (``module:expression``) with so many workers of four threads."""
+    with a_folder() as folder:
+        port = free_port()
+        command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--workers", str(workers)]
+        command += ["--threads", "4", "--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
+        command += ["--chdir", str(ROOT), application]
+        with running(command, folder, port=port, stop=signal.SIGTERM) as pid:
+            yield Server(f"http://127.0.0.1:{port}", pid, folder)
+
+
+def _prepare(command: list[str], folder: Path) -> None:
+    environ = {**os.environ, "HOME": str(folder)}
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_PATIENCE, env=environ, **_not_root())
+
+
+@contextmanager
+def running(command: list[str], folder: Path, *, port: int, stop: signal.Signals, **how: Any) -> Iterator[int]:
+    """Run a server from when it listens on its port until the block is left; lend its process's id."""
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, **how)
     try:
         _wait_for(process, port, folder / "log")
-        yield
+        yield process.pid
     finally:
         process.send_signal(stop)
         try:
@@ -105,8 +167,8 @@ def free_port() -> int:
 
 @contextmanager
 def a_folder() -> Iterator[Path]:
-    """Lend a temporary folder that belongs to whom the servers run as."""
-    with tempfile.TemporaryDirectory(prefix="idle-bench-", ignore_cleanup_errors=True) as name:
+    """Lend a temporary folder on a disk (where /tmp may be none), which belongs to the user of the servers."""
+    with tempfile.TemporaryDirectory(prefix="idle-bench-", dir=_ON_DISK, ignore_cleanup_errors=True) as name:
         who = _who()
         shutil.chown(name, user=who.pw_uid, group=who.pw_gid)
         yield Path(name)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
+#: A NamedTuple of times; each is the smaller the better.
+Times = TypeVar("Times", bound=tuple[float, ...])
 
 #: How often the reference is measured in each round: what is subtracted from every other cell must be the surest.
 REFERENCES = 3
@@ -26,7 +28,7 @@ class Sample(NamedTuple):
 
 
 Cell = Callable[[], Sample]
-Taken = dict[Name, list[Sample]]
+Taken = dict[Name, list[Times]]
 
 
 def timed(work: Callable[[], object], *, calls: int) -> Sample:
@@ -37,15 +39,21 @@ def timed(work: Callable[[], object], *, calls: int) -> Sample:
     return Sample(cpu / calls, wall / calls)
 
 
-def interleave(cells: Mapping[Name, Cell], *, rounds: int, reference: Name | None = None) -> Taken[Name]:
+def interleave(
+    cells: Mapping[Name, Callable[[], Times]],
+    *,
+    rounds: int,
+    reference: Name | None = None,
+    references: int = REFERENCES,
+) -> Taken[Name, Times]:
     """Return what each cell measured in each round; whatever else the machine does meets all of them."""
     settle()
-    taken: Taken[Name] = {name: [] for name in cells}
-    more = [] if reference is None else [reference] * (REFERENCES - 1)
+    taken: Taken[Name, Times] = {name: [] for name in cells}
+    more = [] if reference is None else [reference] * (references - 1)
     for _ in range(rounds):
         order = [*cells, *more]
         random.shuffle(order)
-        found: Taken[Name] = {name: [] for name in cells}
+        found: Taken[Name, Times] = {name: [] for name in cells}
         for name in order:
             found[name].append(cells[name]())
         for name, samples in found.items():
@@ -67,9 +75,9 @@ def settle() -> None:
     gc.freeze()
 
 
-def middle(samples: list[Sample]) -> Sample:
-    """Return the medians of both times."""
-    return Sample(median(sample.cpu for sample in samples), median(sample.wall for sample in samples))
+def middle(samples: list[Times]) -> Times:
+    """Return the medians of each of the times."""
+    return type(samples[0])(*map(median, zip(*samples, strict=True)))
 
 
 def micros(samples: list[Sample]) -> Sample:

@@ -16,7 +16,6 @@ from ..apps import answer
 from ..apps import ask
 from ..apps import browser
 from ..apps import environ_of
-from ..apps import FLOOR
 from ..apps import make_app
 from ..apps import make_app_on
 from ..contenders import a_record
@@ -35,6 +34,7 @@ from ..rounds import micros_over
 from ..rounds import Sample
 from ..rounds import timed
 from ..rounds import warm_up
+from ..ways import FLOOR
 
 _FLOOR = (FLOOR, 0, "")
 KEYS = (1, 10, 100, 1_000)

@@ -17,7 +17,6 @@ from flask_idlesession import MemoryStore
 from ..apps import ask
 from ..apps import browser
 from ..apps import environ_of
-from ..apps import FLOOR
 from ..apps import make_app
 from ..apps import make_app_on
 from ..contenders import a_record
@@ -39,6 +38,7 @@ from ..report.results import Results
 from ..report.results import Row
 from ..report.tables import figure
 from ..report.tables import Table
+from ..ways import FLOOR
 
 ENDS, STAYS, SCAN = "ours, half of them end", "ours, none ends", "dict, half end, one full scan"
 

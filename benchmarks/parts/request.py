@@ -7,16 +7,9 @@ from typing import Any
 
 from ..apps import ask
 from ..apps import browser
-from ..apps import COOKIE
 from ..apps import environ_of
-from ..apps import FLOOR
-from ..apps import kinds
 from ..apps import LARGEST_COOKIE
 from ..apps import make_app
-from ..apps import MEMORY
-from ..apps import PERMANENT
-from ..apps import Services
-from ..apps import services
 from ..apps import SIZES
 from ..apps import VIEWS
 from ..report.plots import bars
@@ -34,6 +27,13 @@ from ..rounds import micros_over
 from ..rounds import Sample
 from ..rounds import timed
 from ..rounds import warm_up
+from ..ways import COOKIE
+from ..ways import FLOOR
+from ..ways import is_cookie
+from ..ways import kinds
+from ..ways import MEMORY
+from ..ways import Services
+from ..ways import services
 
 Name = tuple[str, str, str]
 _FLOOR: Name = (FLOOR, "ignore", "")
@@ -63,7 +63,7 @@ def make_cells(at: Services, *, calls: int, browsers: int) -> dict[Name, Cell]:
     for kind in kinds(at):
         app = make_app(kind, at)
         for label, size in SIZES.items():
-            if kind in (COOKIE, PERMANENT) and size > LARGEST_COOKIE:
+            if is_cookie(kind) and size > LARGEST_COOKIE:
                 continue
             cookies = [browser(app, size=size, number=number) for number in range(browsers)]
             for view in VIEWS:

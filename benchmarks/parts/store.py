@@ -13,7 +13,6 @@ from typing import Any
 
 from flask_idlesession import MemoryStore
 
-from ..apps import services
 from ..contenders import a_record
 from ..contenders import CACHETOOLS
 from ..contenders import cachetools
@@ -26,11 +25,11 @@ from ..contenders import diskcache
 from ..contenders import in_memory
 from ..contenders import MEMORY
 from ..contenders import Ours
-from ..contenders import resident
 from ..contenders import shared
 from ..contenders import SIMPLE_CACHE
 from ..contenders import simple_cache
 from ..fresh import in_fresh_process
+from ..processes import resident
 from ..programs import a_folder
 from ..report.plots import bars
 from ..report.plots import Plot
@@ -46,6 +45,7 @@ from ..rounds import Cell
 from ..rounds import interleave
 from ..rounds import Sample
 from ..rounds import warm_up
+from ..ways import services
 
 VERBS = ("load", "touch", "write", "create")
 THREADS = (1, 8)
@@ -62,7 +62,7 @@ def measure(*, quick: bool) -> Results:
     """Measure the speed of all, then the room that a million sessions take."""
     sessions, seconds, rounds = (300, 0.01, 2) if quick else (100_000, 0.15, 15)
     with services() as at:
-        found = {**in_memory(at.folder), **shared(at.folder, redis_url=at.redis, sql_url=at.sql)}
+        found = {**in_memory(at.folder), **shared(at.folder, redis_url=at.url("redis"), sql_url=at.url("sql"))}
         with closing_all(found) as contenders:
             cells: dict[Name, Cell] = {}
             for name, contender in contenders.items():

@@ -13,13 +13,9 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.__main__ import PARTS
 from benchmarks.apps import browser
-from benchmarks.apps import COOKIE
 from benchmarks.apps import data_of
-from benchmarks.apps import FLOOR
 from benchmarks.apps import make_app
-from benchmarks.apps import MEMORY
 from benchmarks.apps import SIZES
-from benchmarks.apps import TRIAL
 from benchmarks.contenders import DictUnderLock
 from benchmarks.contenders import Ours
 from benchmarks.cycles import Count
@@ -47,6 +43,10 @@ from benchmarks.rounds import middle
 from benchmarks.rounds import REFERENCES
 from benchmarks.rounds import Sample
 from benchmarks.rounds import timed
+from benchmarks.ways import COOKIE
+from benchmarks.ways import FLOOR
+from benchmarks.ways import MEMORY
+from benchmarks.ways import TRIAL
 from flask_idlesession import MemoryStore
 
 ROOT = Path(__file__).parents[2]
