@@ -196,7 +196,7 @@ def visit(asker: Asker, kind: str, *, size: int, number: int) -> dict[str, str]:
 
 
 def ask(app: Flask, environs: Iterable[Environ]) -> None:
-    """Make the requests; the answers were checked before, and are thrown away."""
+    """Make the requests; the answers were checked before, and are thrown away. Raise where one is an error."""
     for environ in environs:
         body = app(environ.copy(), _start_response)
         for _ in body:
@@ -205,4 +205,6 @@ def ask(app: Flask, environs: Iterable[Environ]) -> None:
 
 
 def _start_response(status: str, headers: object, exc_info: object = None) -> Callable[[bytes], object]:
+    if status != "200 OK":
+        raise RuntimeError(f"A request was answered with {status}.")
     return len

@@ -11,6 +11,8 @@ from pathlib import Path
 from flask import Flask
 
 from flask_idlesession import IdleSession
+from flask_idlesession import MemoryStore
+from flask_idlesession import Store
 
 from .programs import a_folder
 from .programs import mariadb
@@ -43,6 +45,9 @@ BY_HAND = {
     BOUNCED: HAND_SQL,
     MARIADB: HAND_MARIADB,
 }
+
+#: The stores of this package that are measured alone, and the server that works for each.
+STORES = {MEMORY: "", SQLITE: "", REDIS: "redis", SQL: "sql", MARIADB: "mariadb"}
 
 #: Each kind of server, and what begins one.
 _SERVERS = {"redis": redis_server, "sql": postgresql, "mariadb": mariadb}
@@ -95,6 +100,27 @@ def close(app: Flask) -> None:
 def install(kind: str, app: Flask, folder: Path | None, urls: dict[str, str]) -> None:
     """Have the application keep its sessions in this way."""
     _INSTALL[kind](app, _Place(folder or Path(), urls))
+
+
+def open_store(kind: str, folder: Path, url: str | None) -> Store:
+    """Return a new store of this package's: in memory, in the folder, or on the server that is found there."""
+    if kind == MEMORY:
+        return MemoryStore(max_sessions=None, max_bytes=None)
+    if kind == SQLITE:
+        from flask_idlesession.stores.sqlite import SQLiteStore
+
+        return SQLiteStore(folder / "sessions.db")
+    if url is None:
+        raise Missing(f"{kind} has no server")
+    if kind == REDIS:
+        import redis
+
+        from flask_idlesession.stores.redis import RedisStore
+
+        return RedisStore(redis.Redis.from_url(url))
+    from flask_idlesession.stores.sqlalchemy import SQLAlchemyStore
+
+    return SQLAlchemyStore.from_url(url, timeout=5.0)
 
 
 def kinds(at: Services, *, only: str = "") -> list[str]:

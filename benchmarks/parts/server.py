@@ -30,6 +30,7 @@ from ..report.tables import figure
 from ..report.tables import Table
 from ..rounds import interleave
 from ..rounds import Taken
+from ..ways import BOUNCED
 from ..ways import BY_HAND
 from ..ways import DJANGO_FLOOR
 from ..ways import django_kinds
