@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import platform
+import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from .fresh import in_fresh_process
+from .programs import find_program
+from .programs import Missing
 from .report.results import Results
 from .report.tables import Table
 from .report.targets import FAILS
@@ -26,11 +30,17 @@ PARTS = {
     "import": "parts.imports",
     "request": "parts.request",
     "server": "parts.server",
+    "users": "parts.users",
+    "traffic": "parts.traffic",
+    "scale": "parts.scale",
     "store": "parts.store",
     "journal": "parts.journal",
     "growth": "parts.growth",
     "pauses": "parts.pauses",
 }
+
+#: Those whose measure() takes ``only``.
+_CHOOSING = ("server", "users", "traffic", "scale")
 
 #: Where the documentation's figures are, from which "targets" reads them, too.
 _FIGURES = Path(__file__).resolve().parent.parent / "docs" / "performance" / "figures.json"
@@ -38,7 +48,9 @@ _FIGURES = Path(__file__).resolve().parent.parent / "docs" / "performance" / "fi
 #: What figures in one file have in common.
 _SAME = ("processor", "memory", "system", "Python", "kind of run")
 
-_PACKAGES = ("Flask", "Werkzeug", "Flask-Session", "cachelib", "redis", "SQLAlchemy", "gunicorn")
+_PACKAGES = ("Flask", "Werkzeug", "Flask-Session", "Django", "cachelib", "gunicorn")
+_DRIVERS = ("SQLAlchemy", "psycopg", "PyMySQL", "redis", "hiredis")
+_SERVERS = ("postgres", "mariadbd", "redis-server", "pgbouncer")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(any(target.verdict == FAILS for target in found))
     report: dict[str, Any] = {"machine": _machine(quick=options.quick), "parts": {}}
     for name in PARTS if options.part == "all" else [options.part]:
-        report["parts"][name] = _run(name, quick=options.quick)
+        report["parts"][name] = _run(name, quick=options.quick, only=options.only)
     known = [target for target in targets(report["parts"]) if options.part == "all" or target.found is not None]
     print(to_table(known).to_rst() if known else "")
     if options.json is not None:
@@ -64,16 +76,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what sessions cost.")
     parser.add_argument("part", nargs="?", default="all", choices=[*PARTS, "all", "targets"])
-    parser.add_argument("--quick", action="store_true", help="a minute in all: to see that it runs, not how fast")
+    parser.add_argument("--quick", action="store_true", help="two minutes in all: to see that it runs, not how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there (targets: read them)")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write the plots, and the tables to include, there")
-    return parser.parse_args(arguments)
+    parser.add_argument("--only", default="", metavar="TEXT", help="ways to keep sessions with this in their names")
+    options = parser.parse_args(arguments)
+    if options.only and (options.part not in _CHOOSING or options.json or options.plots):
+        parser.error(f"--only is for {', '.join(_CHOOSING)}, without --json and --plots: its figures are not kept.")
+    return options
 
 
-def _run(name: str, *, quick: bool) -> Results:
+def _run(name: str, *, quick: bool, only: str) -> Results:
     began = time.monotonic()
     part = _part(name)
-    results: Results = in_fresh_process(part.measure, quick=quick)
+    chosen = {"only": only} if name in _CHOOSING else {}
+    results: Results = in_fresh_process(part.measure, quick=quick, **chosen)
     for table in part.tables(results):
         print(table.to_rst(), flush=True)
     results["took"] = round(time.monotonic() - began, 1)
@@ -131,7 +148,8 @@ def _machine(*, quick: bool) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: _version(name) for name in (*_PACKAGES, *_DRIVERS)},
+        **{name: _program_version(name) for name in _SERVERS},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processes that wanted a core at the start": f"{os.getloadavg()[0]:.1f}",
         "kind of run": "quick: to see that it runs, not how fast" if quick else "whole",
@@ -152,6 +170,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _program_version(name: str) -> str:
+    """Return the first number with a dot in it that the program says of itself."""
+    try:
+        told = subprocess.run([find_program(name), "--version"], capture_output=True, text=True, check=True).stdout
+    except Missing:
+        return "not installed"
+    found = re.search(r"\d+\.[\d.]*\d", told)
+    return found[0] if found else told.strip()
 
 
 def _machine_table(machine: dict[str, str]) -> Table:

@@ -16,7 +16,7 @@ from .apps import environ_of
 from .apps import make_app_on
 from .ways import close
 
-READ, WRITE = "read", "write"
+IGNORE, READ, WRITE = "ignore", "read", "write"
 UNTOUCHED = "read, its touch held back"
 USER_READ, GUARDED = "read by a user", "guarded view"
 LOG_IN, NEW_LOG_IN, LIMITED_LOG_IN = "log-in", "log-in without a session before", "log-in at the limit of 3 sessions"
@@ -25,7 +25,6 @@ REVOKED = {f"revoke_user, of {number}": number for number in (1, 10, 100)}
 
 ACTS = (READ, UNTOUCHED, WRITE, USER_READ, GUARDED, LOG_IN, NEW_LOG_IN, LIMITED_LOG_IN, LISTED, *REVOKED)
 
-_SIZE = 1_000
 _LISTED = 10
 _LIMIT = 3
 _HELD_BACK = 900
@@ -34,15 +33,15 @@ _HELD_BACK = 900
 class Actors:
     """Browsers of guests and users, whose sessions are in one store."""
 
-    def __init__(self, store: Store, *, browsers: int) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, browsers: int, size: int = 1_000) -> None:
+        self._store, self._size = store, size
         self._numbers = count()
         self._app = make_app_on(store)
         self._others = {
             UNTOUCHED: make_app_on(store, IDLESESSION_TOUCH_INTERVAL=_HELD_BACK),
             LIMITED_LOG_IN: make_app_on(store, IDLESESSION_MAX_SESSIONS_PER_USER=_LIMIT),
         }
-        self._guests = [browser(self._app, size=_SIZE, number=number) for number in range(browsers)]
+        self._guests = [browser(self._app, size=size, number=number) for number in range(browsers)]
         self._users = [self._user(f"user{number}") for number in range(browsers)]
         self._listed = [self._user("listed") for _ in range(_LISTED)]
         self._check()
@@ -62,7 +61,7 @@ class Actors:
         if act == LISTED:
             return [environ_of("/sessions-of/listed")] * calls
         whose = self._users if act in (USER_READ, GUARDED) else self._guests
-        view = {WRITE: "/write", GUARDED: "/guarded"}.get(act, "/read")
+        view = {IGNORE: "/ignore", WRITE: "/write", GUARDED: "/guarded"}.get(act, "/read")
         return list(islice(cycle(environ_of(view, cookies) for cookies in whose), calls))
 
     def close(self) -> None:
@@ -74,7 +73,7 @@ class Actors:
     def _user(self, user_id: str) -> dict[str, str]:
         """Return the cookies of a browser in which this user is logged in."""
         cookies: dict[str, str] = {}
-        answer(self._app, f"/start/{_SIZE}/{next(self._numbers)}", cookies)
+        answer(self._app, f"/start/{self._size}/{next(self._numbers)}", cookies)
         answer(self._app, f"/log-in/{user_id}", cookies)
         return cookies
 
@@ -84,7 +83,7 @@ class Actors:
     def _to_log_in(self, act: str) -> Environ:
         """Return the log-in of a guest who has a session: of a new user, or of one who is at the limit."""
         cookies: dict[str, str] = {}
-        answer(self._app, f"/start/{_SIZE}/{next(self._numbers)}", cookies)
+        answer(self._app, f"/start/{self._size}/{next(self._numbers)}", cookies)
         return environ_of(f"/log-in/{'limited' if act == LIMITED_LOG_IN else self._new_user()}", cookies)
 
     def _to_revoke(self, *, sessions: int) -> Environ:

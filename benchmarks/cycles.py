@@ -18,8 +18,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from flask import Flask
+
+from flask_idlesession import MemoryStore
+
+from .acts import Actors
+from .acts import GUARDED
 from .apps import ask
 from .apps import browser
+from .apps import Environ
 from .apps import environ_of
 from .apps import LARGEST_COOKIE
 from .apps import make_app
@@ -80,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for view in VIEWS:
         cells += [(kind, view, ROOT) for kind in (COOKIE, TRIAL) if kind == TRIAL or options.size <= LARGEST_COOKIE]
         cells += [(MEMORY, view, tree) for tree in names]
+    cells += [(MEMORY, GUARDED, tree) for tree in names]
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         counts = dict(zip(cells, executor.map(lambda cell: count(*cell, size=options.size), cells), strict=True))
     print(to_table(counts, names).to_rst())
@@ -135,14 +143,24 @@ def to_table(counts: dict[tuple[str, str, Path], Count], names: dict[Path, str])
 
 def serve(kind: str, view: str, size: str, calls: str) -> None:
     """Make the requests: this is what the counted process does."""
-    app = make_app(kind)
-    cookies = [
-        {"session": "x" * 107} if kind == FLOOR else browser(app, size=int(size), number=n) for n in range(_BROWSERS)
-    ]
-    environs = [environ_of(f"/{view}", each) for each in cookies]
+    app, environs = _guarded(int(size)) if view == GUARDED else _plain(kind, view, int(size))
     ask(app, environs)
     settle()
     ask(app, islice(cycle(environs), int(calls)))
+
+
+def _plain(kind: str, view: str, size: int) -> tuple[Flask, list[Environ]]:
+    app = make_app(kind)
+    cookies = [
+        {"session": "x" * 107} if kind == FLOOR else browser(app, size=size, number=number)
+        for number in range(_BROWSERS)
+    ]
+    return app, [environ_of(f"/{view}", each) for each in cookies]
+
+
+def _guarded(size: int) -> tuple[Flask, list[Environ]]:
+    actors = Actors(MemoryStore(), browsers=_BROWSERS, size=size)
+    return actors.app_for(GUARDED), actors.requests(GUARDED, calls=_BROWSERS)
 
 
 if __name__ == "__main__":

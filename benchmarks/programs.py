@@ -71,7 +71,9 @@ def postgresql() -> Iterator[Server]:
     program, initdb = find_program("postgres"), find_program("initdb")
     with a_folder() as folder:
         data, port = folder / "data", free_port()
-        _prepare([initdb, "-D", str(data), "-U", "idle", "-A", "trust", "-E", "UTF8", "--locale=C"], folder)
+        _prepare(
+            [initdb, "-D", str(data), "-U", "idle", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"], folder
+        )
         command = [program, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", "max_connections=400", "-c", "max_wal_size=4GB"]
         with running(command, folder, port=port, stop=signal.SIGINT, **_not_root()) as pid:

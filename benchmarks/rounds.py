@@ -10,6 +10,8 @@ from statistics import median
 from typing import NamedTuple
 from typing import TypeVar
 
+from .processes import processor_seconds
+
 Name = TypeVar("Name", bound=Hashable)
 #: A NamedTuple of times; each is the smaller the better.
 Times = TypeVar("Times", bound=tuple[float, ...])
@@ -27,6 +29,14 @@ class Sample(NamedTuple):
     wall: float
 
 
+class Cost(NamedTuple):
+    """Seconds for each call: of this process's processor time, on the wall, and of a server's processor time."""
+
+    cpu: float
+    wall: float
+    server: float
+
+
 Cell = Callable[[], Sample]
 Taken = dict[Name, list[Times]]
 
@@ -37,6 +47,13 @@ def timed(work: Callable[[], object], *, calls: int) -> Sample:
     work()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return Sample(cpu / calls, wall / calls)
+
+
+def timed_with(work: Callable[[], object], *, calls: int, pid: int | None) -> Cost:
+    """Return what each call takes here, and in the server of this process id, if there is one."""
+    before = 0.0 if pid is None else processor_seconds(pid)
+    sample = timed(work, calls=calls)
+    return Cost(*sample, 0.0 if pid is None else (processor_seconds(pid) - before) / calls)
 
 
 def interleave(
@@ -62,7 +79,7 @@ def interleave(
     return taken
 
 
-def warm_up(cells: Mapping[Name, Cell]) -> Mapping[Name, Cell]:
+def warm_up(cells: Mapping[Name, Callable[[], Times]]) -> Mapping[Name, Callable[[], Times]]:
     """Measure each cell once, which counts for nothing; return them."""
     for cell in cells.values():
         cell()

@@ -41,8 +41,8 @@ _FLOOR: Name = (FLOOR, "ignore", "")
 
 def measure(*, quick: bool) -> Results:
     """Measure every way to keep sessions, at every size, in every view."""
-    rounds, calls, browsers = (3, 8, 4) if quick else (31, 100, 50)
-    with services() as at:
+    rounds, calls, browsers = (3, 4, 2) if quick else (31, 100, 50)
+    with services("redis", "sql") as at:
         cells = make_cells(at, calls=calls, browsers=browsers)
         taken = interleave(warm_up(cells), rounds=rounds, reference=_FLOOR)
     floor = taken.pop(_FLOOR)

@@ -2,13 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from http.cookies import SimpleCookie
 from pathlib import Path
 from statistics import median
-from typing import Any
 from typing import NamedTuple
 from urllib.request import Request
 from urllib.request import urlopen
@@ -32,6 +30,8 @@ from ..rounds import interleave
 from ..rounds import Taken
 from ..ways import BOUNCED
 from ..ways import BY_HAND
+from ..ways import COOKIE
+from ..ways import DJANGO
 from ..ways import DJANGO_FLOOR
 from ..ways import django_kinds
 from ..ways import FLOOR
@@ -44,11 +44,27 @@ from ..ways import Services
 from ..ways import services
 from ..ways import SQL
 from ..ways import SQLITE
+from ..ways import THEIR_SQL
 
 VIEWS = ("read", "write")
 #: How many workers those are served by, too, whose sessions processes can share.
 MORE_WORKERS = (2, 4)
 SHARED = (FLOOR, HAND_SQLITE, SQLITE, REDIS, HAND_SQL, SQL, MARIADB)
+
+#: Enough to see that each kind of them runs.
+_QUICK = (
+    FLOOR,
+    COOKIE,
+    THEIR_SQL,
+    DJANGO_FLOOR,
+    DJANGO,
+    HAND_SQLITE,
+    SQLITE,
+    REDIS,
+    HAND_SQL,
+    SQL,
+    MARIADB,
+)
 
 _SIZE = 1_000
 _CONNECTIONS = 8
@@ -99,7 +115,7 @@ def measure(*, quick: bool, only: str = "") -> Results:
             application = f"benchmarks.apps:make_worker({kind!r}, {str(at.folder)!r}, {at.urls()!r})"
             server = stack.enter_context(gunicorn(application, workers=workers))
             cookies = _cookies(kind, server, browsers)
-            for view in _views(kind, workers):
+            for view in _views(kind, workers, quick=quick and not only):
                 script = at.folder / f"{len(cells)}.lua"
                 script.write_text(_SCRIPT % (", ".join(map(repr, cookies)), f"/{view}"))
                 name = kind, view, workers
@@ -112,16 +128,16 @@ def measure(*, quick: bool, only: str = "") -> Results:
 def _served(at: Services, *, quick: bool, only: str) -> list[tuple[str, int]]:
     """Return the kinds that are served, each with its number of workers."""
     found = [FLOOR, *kinds(at, only=only), *django_kinds(at, only=only)]
-    several = [kind for kind in SHARED if kind in found]
     if quick and not only:
-        several = [FLOOR, SQLITE]
+        return [(kind, 1) for kind in found if kind in _QUICK] + [(kind, 2) for kind in (FLOOR, SQLITE)]
+    several = [kind for kind in SHARED if kind in found]
     return [(kind, 1) for kind in found] + [(kind, workers) for workers in MORE_WORKERS for kind in several]
 
 
-def _views(kind: str, workers: int) -> tuple[str, ...]:
+def _views(kind: str, workers: int, *, quick: bool) -> tuple[str, ...]:
     if kind in (FLOOR, DJANGO_FLOOR):
         return ("ignore",)
-    return VIEWS if workers == 1 else ("read",)
+    return VIEWS if workers == 1 and not quick else ("read",)
 
 
 def _cookies(kind: str, server: Server, browsers: int) -> list[str]:
@@ -195,6 +211,7 @@ def tables(results: Results) -> list[Table]:
             ],
         )
         for view, says in (("read", "reads one key"), ("write", "writes one key"))
+        if view in values(results, "view")
     ]
     note = (
         f"gunicorn gthread with workers of 4 threads, wrk with {_CONNECTIONS} connections, and the databases on one "
@@ -207,19 +224,12 @@ def tables(results: Results) -> list[Table]:
 def _workers_table(results: Results, note: str) -> Table:
     rows = []
     for kind in values(results, "kind"):
-        rates = _rates(results, kind)
-        if len(rates) > 1:
-            rows.append([kind, *(figure(rate) for rate in rates.values())])
+        view = "ignore" if kind == FLOOR else "read"
+        rates = [pick(results, "per_second", kind=kind, view=view, workers=workers) for workers in (1, *MORE_WORKERS)]
+        if any(rates[1:]):
+            rows.append([kind, *map(figure, rates)])
     heads = ["sessions, one key read", *(f"{workers} workers" for workers in (1, *MORE_WORKERS))]
     return Table(title="Requests in a second, by workers", heads=heads, rows=rows, note=note)
-
-
-def _rates(results: Results, kind: str) -> Mapping[int, float]:
-    view = "ignore" if kind == FLOOR else "read"
-    found: dict[int, Any] = {
-        workers: pick(results, "per_second", kind=kind, view=view, workers=workers) for workers in (1, *MORE_WORKERS)
-    }
-    return {workers: rate for workers, rate in found.items() if rate is not None}
 
 
 def plots(results: Results) -> dict[str, Plot]:

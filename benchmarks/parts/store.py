@@ -61,7 +61,7 @@ _numbers = count()
 def measure(*, quick: bool) -> Results:
     """Measure the speed of all, then the room that a million sessions take."""
     sessions, seconds, rounds = (300, 0.01, 2) if quick else (100_000, 0.15, 15)
-    with services() as at:
+    with services("redis", "sql") as at:
         found = {**in_memory(at.folder), **shared(at.folder, redis_url=at.url("redis"), sql_url=at.url("sql"))}
         with closing_all(found) as contenders:
             cells: dict[Name, Cell] = {}

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
-from typing import NamedTuple
 
 from ..acts import Actors
 from ..acts import ACTS
@@ -14,7 +13,6 @@ from ..acts import UNTOUCHED
 from ..apps import ask
 from ..apps import environ_of
 from ..apps import make_app
-from ..processes import processor_seconds
 from ..report.plots import bars
 from ..report.plots import Plot
 from ..report.results import missing_note
@@ -24,10 +22,10 @@ from ..report.results import Row
 from ..report.results import values
 from ..report.tables import figure
 from ..report.tables import Table
-from ..rounds import Cell
+from ..rounds import Cost
 from ..rounds import interleave
 from ..rounds import Taken
-from ..rounds import timed
+from ..rounds import timed_with
 from ..rounds import warm_up
 from ..ways import FLOOR
 from ..ways import kinds
@@ -43,22 +41,12 @@ Name = tuple[str, str]
 _FLOOR: Name = (FLOOR, READ)
 
 
-class Cost(NamedTuple):
-    """Seconds for each act: of the application's processor time, on the wall, and of the server's processor time."""
-
-    cpu: float
-    wall: float
-    server: float
-
-
 def measure(*, quick: bool, only: str = "") -> Results:
     """Measure every act on every store."""
-    rounds, calls, browsers = (3, 4, 4) if quick else (31, 50, 50)
+    rounds, calls, browsers = (2, 4, 4) if quick else (31, 50, 50)
     with services() as at, ExitStack() as stack:
-        app = make_app(FLOOR)
-        cells = {
-            _FLOOR: partial(_cost, partial(timed, partial(ask, app, [environ_of("/ignore")] * calls), calls=calls))
-        }
+        nothing = partial(ask, make_app(FLOOR), [environ_of("/ignore")] * calls)
+        cells = {_FLOOR: partial(timed_with, nothing, calls=calls, pid=None)}
         for kind, actors in all_actors(stack, at, browsers=browsers, only=only):
             cells |= {(kind, act): partial(_act, actors, act, calls, _pid(at, kind)) for act in ACTS}
         taken = interleave(warm_up(cells), rounds=rounds, reference=_FLOOR)
@@ -82,13 +70,7 @@ def _pid(at: Services, kind: str) -> int | None:
 
 def _act(actors: Actors, act: str, calls: int, pid: int | None) -> Cost:
     app, environs = actors.app_for(act), actors.requests(act, calls=calls)
-    return _cost(lambda: timed(partial(ask, app, environs), calls=len(environs)), pid=pid, calls=len(environs))
-
-
-def _cost(cell: Cell, *, pid: int | None = None, calls: int = 1) -> Cost:
-    before = 0.0 if pid is None else processor_seconds(pid)
-    sample = cell()
-    return Cost(*sample, 0.0 if pid is None else (processor_seconds(pid) - before) / calls)
+    return timed_with(partial(ask, app, environs), calls=len(environs), pid=pid)
 
 
 def _row(name: Name, taken: Taken[Name, Cost]) -> Row:

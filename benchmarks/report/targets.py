@@ -16,7 +16,8 @@ PASSES, FAILS, UNKNOWN = "pass", "FAIL", "not measured"
 
 # The names that the parts give their rows, as they stand in a file of results.
 _COOKIE, _CACHE, _THEIR_REDIS = "Flask's cookie", "Flask-Session, SimpleCache", "Flask-Session, Redis"
-_MEMORY, _SQLITE, _REDIS, _NONE = "ours, memory", "ours, SQLite", "ours, Redis", "no sessions"
+_MEMORY, _SQLITE, _REDIS = "ours, memory", "ours, SQLite", "ours, Redis"
+_SQL, _MARIADB = "ours, PostgreSQL", "ours, MariaDB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,8 @@ def targets(parts: Mapping[str, Results]) -> list[Target]:
     return [
         *_request_targets(parts.get("request")),
         *_server_targets(parts.get("server")),
+        *_user_targets(parts.get("users"), parts.get("traffic")),
+        *_scale_targets(parts.get("scale")),
         *_pause_targets(parts.get("pauses")),
         *_store_targets(parts.get("store")),
         Target(
@@ -64,7 +67,7 @@ def _request_targets(results: Results | None) -> list[Target]:
         return Target(what=f"{view}, {size}: {mine} / {theirs}", bound=bound, found=found)
 
     return [
-        against(_MEMORY, _COOKIE, "ignore", "1 KB", 0.05),
+        against(_MEMORY, _COOKIE, "ignore", "1 KB", 0.07),
         *(against(_MEMORY, _COOKIE, "read", *pair) for pair in (("100 B", 0.10), ("1 KB", 0.07), ("3 KB", 0.05))),
         *(against(_MEMORY, _COOKIE, "write", *pair) for pair in (("100 B", 0.08), ("1 KB", 0.05), ("3 KB", 0.03))),
         *(
@@ -85,9 +88,75 @@ def _request_targets(results: Results | None) -> list[Target]:
 
 
 def _server_targets(results: Results | None) -> list[Target]:
-    mine, none = (pick(results, "per_second", kind=kind) for kind in (_MEMORY, _NONE))
+    def found(key: str, kind: str, view: str) -> float | None:
+        return pick(results, key, kind=kind, view=view, workers=1)
+
+    def rates(kind: str, read: float, write: float, *, key: str, of: str) -> list[Target]:
+        return [
+            Target(
+                what=f"gunicorn, {view}, {kind}: requests / {of}",
+                bound=bound,
+                found=found(key, kind, view),
+                at_least=True,
+            )
+            for view, bound in (("read", read), ("write", write))
+        ]
+
+    def waits(kind: str) -> list[Target]:
+        return [
+            Target(
+                what=f"gunicorn, {view}, {kind}: p99 / by hand's", bound=1.3, found=found("p99_over_hand", kind, view)
+            )
+            for view in ("read", "write")
+        ]
+
     return [
-        Target(what="gunicorn, read: requests / without sessions", bound=0.88, found=ratio(mine, none), at_least=True)
+        Target(
+            what=f"gunicorn, read, {_MEMORY}: requests / without sessions",
+            bound=0.88,
+            found=found("of_none", _MEMORY, "read"),
+            at_least=True,
+        ),
+        *rates(_SQL, 0.50, 0.40, key="of_none", of="without sessions"),
+        *rates(_SQL, 0.85, 0.75, key="of_hand", of="by hand"),
+        *waits(_SQL),
+        Target(
+            what=f"gunicorn, read, {_SQL}: processor time over none",
+            bound=0.6,
+            found=found("cpu_over_none", _SQL, "read"),
+            unit="ms",
+        ),
+        *rates(_MARIADB, 0.80, 0.70, key="of_hand", of="by hand"),
+        *rates(_SQLITE, 1.0, 0.95, key="of_hand", of="by hand"),
+        *waits(_SQLITE),
+        *rates(_REDIS, 1.0, 1.0, key="of_hand", of="by hand"),
+    ]
+
+
+def _user_targets(users: Results | None, traffic: Results | None) -> list[Target]:
+    def sent(key: str, kind: str) -> float | None:
+        return pick(traffic, key, kind=kind, act="log-in")
+
+    return [
+        Target(
+            what=f"guarded view / plain read, {_MEMORY}, whole requests",
+            bound=1.25,
+            found=pick(users, "of_read", kind=_MEMORY, act="guarded view"),
+        ),
+        Target(what=f"log-in, {_SQL}: statements", bound=3, found=sent("sent", _SQL)),
+        Target(what=f"log-in, {_REDIS}: commands", bound=3, found=sent("sent", _REDIS)),
+        Target(what=f"log-in, {_SQLITE}: transactions that write", bound=1, found=sent("transactions", _SQLITE)),
+    ]
+
+
+def _scale_targets(results: Results | None) -> list[Target]:
+    return [
+        Target(
+            what=f"read, {kind}: processor time with 1,000,000 sessions / 1,000",
+            bound=1.15,
+            found=pick(results, "of_fewest", kind=kind, sessions=1_000_000),
+        )
+        for kind in (_MEMORY, _SQLITE, _REDIS, _SQL, _MARIADB)
     ]
 
 
