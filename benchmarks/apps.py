@@ -53,7 +53,7 @@ def make_app(kind: str, at: Services | None = None) -> Flask:
     # A name of this process's own: it is no worker of an application that another measurement runs.
     app = _flask_app(kind, name=f"{os.getpid()}.{kind}")
     if kind != FLOOR:
-        install(kind, app, at and at.folder, at.urls() if at else {})
+        install(kind, app, at.folder if at else None, at.urls() if at else {})
     if at is not None:
         at.apps.append(app)
     return app

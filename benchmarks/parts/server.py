@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from http.cookies import SimpleCookie
@@ -110,7 +111,7 @@ def measure(*, quick: bool, only: str = "") -> Results:
         # Behind PgBouncer only when that is asked for.
         bouncer = ("bouncer",) if only and only in BOUNCED else ()
         at = stack.enter_context(services("redis", "sql", "mariadb", *bouncer))
-        cells = {}
+        cells: dict[Name, Callable[[], Load]] = {}
         for kind, workers in _served(at, quick=quick, only=only):
             application = f"benchmarks.apps:make_worker({kind!r}, {str(at.folder)!r}, {at.urls()!r})"
             server = stack.enter_context(gunicorn(application, workers=workers))
@@ -122,7 +123,7 @@ def measure(*, quick: bool, only: str = "") -> Results:
                 cells[name] = partial(_load, name, wrk, server, script, seconds=seconds)
         reference = (FLOOR, "ignore", 1)
         taken: Taken[Name, Load] = interleave(cells, rounds=rounds, reference=reference, references=1 if quick else 3)
-    return {**results, "rows": [_row(name, taken) for name in taken], "missing": at.missing}
+    return {**results, "rows": [row_of(name, taken) for name in taken], "missing": at.missing}
 
 
 def _served(at: Services, *, quick: bool, only: str) -> list[tuple[str, int]]:
@@ -169,7 +170,7 @@ def _load(name: Name, wrk: str, server: Server, script: Path, *, seconds: int) -
     return Load(cpu / found["requests"], wall / found["requests"], found["p50"] / 1e6, found["p99"] / 1e6)
 
 
-def _row(name: Name, taken: Taken[Name, Load]) -> Row:
+def row_of(name: Name, taken: Taken[Name, Load]) -> Row:
     """Return the medians of what was taken, and of what each round's was of the same round's others."""
     kind, view, workers = name
     floor = taken[_floor_of(kind), "ignore", workers]
@@ -185,7 +186,7 @@ def _row(name: Name, taken: Taken[Name, Load]) -> Row:
 
 def _share(one: list[Load], other: list[Load], key: str) -> float:
     """Return the median, over the rounds, of one's time divided by the other's."""
-    return median(getattr(mine, key) / getattr(theirs, key) for mine, theirs in zip(one, other, strict=True))
+    return float(median(getattr(mine, key) / getattr(theirs, key) for mine, theirs in zip(one, other, strict=True)))
 
 
 def _floor_of(kind: str) -> str:

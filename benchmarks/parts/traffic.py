@@ -76,7 +76,9 @@ def _act(actors: Actors, act: str, meter: Meter, calls: int) -> dict[str, float]
     before = meter()
     ask(app, environs)
     taken = zip(Traffic._fields, before, meter(), strict=True)
-    return {name: (after - start) / len(environs) for name, start, after in taken if after is not None}
+    return {
+        name: (after - start) / len(environs) for name, start, after in taken if start is not None and after is not None
+    }
 
 
 def _row(kind: str, act: str, taken: list[dict[str, float]]) -> Row:

@@ -75,7 +75,7 @@ def _act(actors: Actors, act: str, calls: int, pid: int | None) -> Cost:
 
 def _row(name: Name, taken: Taken[Name, Cost]) -> Row:
     kind, act = name
-    row = {"kind": kind, "act": act}
+    row: Row = {"kind": kind, "act": act}
     row |= {key: median(getattr(each, key) for each in taken[name]) * _MICRO for key in Cost._fields}
     if kind != FLOOR:
         pairs = [*zip(taken[name], taken[kind, READ], taken[_FLOOR], strict=True)]

@@ -128,7 +128,7 @@ def redis_meter(server: Server) -> Iterator[Meter]:
     """Watch the server's commands, but for those that scripts call."""
     import redis
 
-    client, sent, seen, marks = redis.Redis.from_url(server.url), 0, threading.Condition(), set()
+    client, sent, seen, marks = redis.Redis.from_url(server.url), 0, threading.Condition(), set[str]()
     last = str(uuid4())
 
     def watch(commands: Iterable[dict[str, Any]]) -> None:

@@ -1,9 +1,11 @@
 """The benchmarks reckon rightly: rounds, medians, tables, targets; and, in a soak run, every part runs."""
 
 import json
+import os
 import random
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from shutil import which
@@ -12,10 +14,18 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.__main__ import PARTS
+from benchmarks.acts import Actors
+from benchmarks.acts import ACTS
+from benchmarks.acts import GUARDED
+from benchmarks.acts import IGNORE
+from benchmarks.acts import LOG_IN
+from benchmarks.acts import WRITE
+from benchmarks.apps import ask
 from benchmarks.apps import browser
 from benchmarks.apps import data_of
 from benchmarks.apps import make_app
 from benchmarks.apps import SIZES
+from benchmarks.contenders import a_record
 from benchmarks.contenders import DictUnderLock
 from benchmarks.contenders import Ours
 from benchmarks.cycles import Count
@@ -25,8 +35,11 @@ from benchmarks.cycles import to_table as to_cycles
 from benchmarks.parts.pauses import ENDS
 from benchmarks.parts.pauses import SCAN
 from benchmarks.parts.pauses import STAYS
+from benchmarks.parts.server import Load
+from benchmarks.parts.server import row_of as server_row
 from benchmarks.parts.store import run as run_store
 from benchmarks.parts.store import THREADS
+from benchmarks.processes import processor_seconds
 from benchmarks.report import targets as targets_of
 from benchmarks.report.results import over
 from benchmarks.report.results import pick
@@ -43,11 +56,23 @@ from benchmarks.rounds import middle
 from benchmarks.rounds import REFERENCES
 from benchmarks.rounds import Sample
 from benchmarks.rounds import timed
+from benchmarks.tools.by_hand import InSQLite
+from benchmarks.tools.filling import Place
+from benchmarks.tools.meters import sqlite_meter
+from benchmarks.tools.meters import Transactions
 from benchmarks.ways import COOKIE
+from benchmarks.ways import DJANGO
+from benchmarks.ways import DJANGO_FLOOR
 from benchmarks.ways import FLOOR
+from benchmarks.ways import HAND_SQL
 from benchmarks.ways import MEMORY
+from benchmarks.ways import open_store
+from benchmarks.ways import REDIS
+from benchmarks.ways import SQL
+from benchmarks.ways import SQLITE
 from benchmarks.ways import TRIAL
 from flask_idlesession import MemoryStore
+from flask_idlesession.stores.sqlite import SQLiteStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -208,7 +233,7 @@ def test_a_bound_is_kept_when_it_is_met_exactly():
 def test_every_target_is_in_the_table_also_when_nothing_was_measured():
     found = targets_of.targets({})
     assert {target.verdict for target in found} == {"not measured"}
-    assert len(to_table(found).rows) == 26
+    assert len(to_table(found).rows) == 50
 
 
 def test_a_request_is_judged_by_the_cookie_at_its_own_size():
@@ -232,9 +257,48 @@ def test_a_run_with_fewer_sessions_says_nothing_about_a_million():
 
 
 def test_a_rate_is_judged_by_what_it_reaches_at_least():
-    rows = [{"kind": FLOOR, "per_second": 1000.0}, {"kind": MEMORY, "per_second": 870.0}]
+    rows = [{"kind": MEMORY, "view": "read", "workers": workers, "of_none": 0.87 / workers} for workers in (1, 2)]
     (target,) = (each for each in targets_of.targets({"server": {"rows": rows}}) if each.found is not None)
     assert (target.found, target.verdict) == (0.87, "FAIL")
+
+
+def test_a_server_is_held_against_that_without_sessions_and_by_hand_in_each_round():
+    def loads(*waits):
+        return [Load(cpu=wait / 2, wall=wait, p50=wait, p99=2 * wait) for wait in waits]
+
+    taken = {
+        (FLOOR, "ignore", 1): loads(0.001, 0.002, 0.004),
+        (HAND_SQL, "read", 1): loads(0.002, 0.002, 0.002),
+        (SQL, "read", 1): loads(0.002, 0.004, 0.008),
+        (DJANGO_FLOOR, "ignore", 1): loads(0.003, 0.003, 0.003),
+        (DJANGO, "read", 1): loads(0.006, 0.012, 0.006),
+    }
+    row = server_row((SQL, "read", 1), taken)
+    assert row["per_second"] == 250
+    assert (row["of_none"], row["of_hand"], row["p99_over_hand"]) == (0.5, 0.5, 2)
+    assert row["cpu_over_none"] == pytest.approx(1.0)
+    assert server_row((DJANGO, "read", 1), taken)["of_none"] == 0.5
+    assert "of_hand" not in server_row((DJANGO, "read", 1), taken)
+
+
+def test_a_log_in_is_judged_by_what_the_databases_count():
+    rows = [{"kind": kind, "act": LOG_IN, "sent": 3.0, "transactions": 2.0} for kind in (SQL, REDIS, SQLITE)]
+    found = [target for target in targets_of.targets({"traffic": {"rows": rows}}) if target.found is not None]
+    assert [target.verdict for target in found] == ["pass", "pass", "FAIL"]
+
+
+def test_a_guarded_view_is_judged_by_the_whole_request():
+    rows = [{"kind": MEMORY, "act": GUARDED, "cpu": 50.0, "of_read": 1.2}]
+    (target,) = (each for each in targets_of.targets({"users": {"rows": rows}}) if each.found is not None)
+    assert (target.found, target.verdict) == (1.2, "pass")
+
+
+def test_only_a_million_sessions_say_what_a_million_cost():
+    rows = [{"kind": SQLITE, "sessions": size, "of_fewest": share} for size, share in ((1_000, 1.0), (1_000_000, 1.2))]
+    found = targets_of.targets({"scale": {"rows": rows[:1]}})
+    assert not [target for target in found if target.found is not None]
+    (target,) = (each for each in targets_of.targets({"scale": {"rows": rows}}) if each.found is not None)
+    assert (target.found, target.verdict) == (1.2, "FAIL")
 
 
 def test_a_part_that_runs_alone_leaves_the_others_figures_if_they_are_of_this_machine(tmp_path, capsys):
@@ -263,7 +327,105 @@ def test_the_command_for_targets_fails_if_one_is_missed(tmp_path, capsys):
     assert "31.0 ms" in capsys.readouterr().out
 
 
+# What is counted.
+
+
+def test_a_statement_alone_is_a_transaction_and_those_between_begin_and_commit_are_one():
+    counted = Transactions()
+    for statement in (
+        "UPDATE session SET a = 1",
+        "SELECT 1",
+        "BEGIN IMMEDIATE",
+        "SELECT 1 FROM session FOR UPDATE",
+        "DELETE FROM session",
+        "UPDATE session SET a = 2",
+        "COMMIT",
+        "BEGIN",
+        "SELECT 1 FROM session FOR UPDATE",
+        "COMMIT",
+        "BEGIN",
+        "INSERT INTO session VALUES (1)",
+        "ROLLBACK",
+    ):
+        counted.note(1, statement)
+    assert (counted.sent, counted.writing) == (13, 2)
+
+
+def test_what_one_connection_does_is_not_in_the_transaction_of_another():
+    counted = Transactions()
+    for connection, statement in ((1, "BEGIN"), (2, "DELETE FROM session"), (1, "COMMIT")):
+        counted.note(connection, statement)
+    assert counted.writing == 1
+
+
+def test_what_sqlite_is_asked_in_the_block_is_counted(tmp_path):
+    with sqlite_meter() as meter:
+        actors = Actors(SQLiteStore(tmp_path / "sessions.db"), browsers=1)
+        before = meter()
+        ask(actors.app_for(WRITE), actors.requests(WRITE, calls=1))
+        after = meter()
+        actors.close()
+    assert after.sent > before.sent
+    assert after.transactions > before.transactions
+    assert after.written > before.written
+
+
+def test_a_process_has_used_more_time_when_it_has_worked():
+    before = processor_seconds(os.getpid())
+    began = time.process_time()
+    while time.process_time() - began < 0.02:
+        pass
+    assert 0.02 <= processor_seconds(os.getpid()) - before < 5
+
+
 # What is measured.
+
+
+@pytest.mark.parametrize("act", [IGNORE, *ACTS])
+def test_every_act_can_be_done_as_often_as_it_is_measured(act):
+    actors = Actors(MemoryStore(), browsers=2)
+    try:
+        for _ in range(2):
+            requests = actors.requests(act, calls=3)
+            assert requests
+            ask(actors.app_for(act), requests)
+    finally:
+        actors.close()
+
+
+def test_an_act_that_is_answered_with_an_error_is_not_measured():
+    actors = Actors(MemoryStore(), browsers=1)
+    requests = actors.requests(LOG_IN, calls=1)
+    ask(actors.app_for(LOG_IN), requests)
+    actors.app_for(LOG_IN).view_functions["log_in_as"] = lambda user_id: ("no", 403)
+    with pytest.raises(RuntimeError, match="403"):
+        ask(actors.app_for(LOG_IN), requests)
+    actors.close()
+
+
+def test_a_session_by_hand_ends_when_it_is_idle_and_opens_for_its_holder_alone(tmp_path):
+    keeper = InSQLite(tmp_path / "by_hand.db")
+    keeper.begin(b"sid", b"holder", b"data", 1000.0)
+    assert keeper.look(b"sid", b"another", 1001.0) is None
+    assert keeper.look(b"sid", b"holder", 2799.0) == b"data"
+    keeper.write(b"sid", b"holder", b"more", 2800.0)
+    assert keeper.look(b"sid", b"holder", 4599.0) == b"more"
+    assert keeper.look(b"sid", b"holder", 6400.0) is None
+
+
+def test_a_store_is_filled_with_copies_that_are_sessions(tmp_path):
+    for number, kind in enumerate((MEMORY, SQLITE)):
+        place = Place(kind, tmp_path, None, number)
+        store = open_store(kind, place.folder, place.url)
+        store.create(a_record(1, now=time.time()))
+        place.fill(store, 5)
+        place.fill(store, 5)
+        infos = list(store.find(now=time.time()))
+        assert len({info.sid for info in infos}) == 11
+        assert len({info.user_id for info in infos}) == 11
+        assert store.load(infos[-1].sid, now=time.time()).values == store.load(infos[0].sid, now=time.time()).values
+        assert kind == MEMORY or place.room() > 11 * 200
+        store.close()
 
 
 @pytest.mark.parametrize("size", SIZES.values())
@@ -340,6 +502,7 @@ def test_the_package_costs_what_it_costs():
     command = [sys.executable, "-m", "benchmarks.before", str(ROOT), "--quick"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    shares = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(("read", "write"))]
-    assert len(shares) == 2
+    names = ("read", "write", GUARDED, LOG_IN)
+    shares = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(names)]
+    assert len(shares) == 5
     assert all(0.3 < share < 3 for share in shares)
