@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_FOLDERS = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
+_FOLDERS = [*sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True), "/usr/sbin"]
 _PATIENCE = 60.0
 
 #: /tmp may be in memory; this is to outlive a restart (FHS 3.0, 5.15), so it is on a disk.
