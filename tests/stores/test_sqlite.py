@@ -1,5 +1,6 @@
 """The SQLite store: the contract, races over processes, and the file that it keeps."""
 
+import gc
 import os
 import resource
 import signal
@@ -15,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from uuid import uuid4
 
@@ -66,6 +68,28 @@ class TestContract(StoreContract):
     def make_store(self, path: Path) -> Iterator[Callable[[], Store]]:
         with ExitStack() as stores:
             yield lambda: stores.enter_context(closing(SQLiteStore(path.with_name(f"{uuid4()}.db"))))
+
+
+def test_a_store_that_is_dropped_closes_its_connections(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who runs with warnings as errors, and drops an application, must not be told of them by Python 3.13."""
+    is_open: dict[int, bool] = {}
+
+    class Watched(sqlite3.Connection):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            is_open[id(self)] = True
+
+        def close(self) -> None:
+            super().close()
+            is_open[id(self)] = False
+
+    monkeypatch.setattr(sqlite_file.sqlite3, "connect", partial(sqlite3.connect, factory=Watched))
+    store = SQLiteStore(path)
+    store.create(a_record())
+    assert any(is_open.values())
+    del store
+    gc.collect()
+    assert not any(is_open.values())
 
 
 class TestRaces(StoreRaces):

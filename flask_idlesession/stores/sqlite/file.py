@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import threading
 import time
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
@@ -73,6 +74,7 @@ class SQLiteFile:
         self._used = 0
         self._forking = False
         _check_folder(self.path.parent)
+        weakref.finalize(self, _close_all, self._idle)  # Python 3.13 warns of a connection that nobody closed.
         _files.add(self)
 
     def take(self) -> sqlite3.Connection:
@@ -116,9 +118,7 @@ class SQLiteFile:
                 self._turn.notify_all()
 
     def _close_idle(self) -> None:
-        while self._idle:
-            with suppress(sqlite3.Error):
-                self._idle.pop().close()
+        _close_all(self._idle)
 
     def _open(self) -> sqlite3.Connection:
         _secure(self.path)
@@ -171,6 +171,12 @@ class SQLiteFile:
         self._turn = threading.Condition(self._lock)
         self._used = 0
         self._forking = False
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        with suppress(sqlite3.Error):
+            connections.pop().close()
 
 
 _files: "WeakSet[SQLiteFile]" = WeakSet()
