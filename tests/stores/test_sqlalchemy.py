@@ -1,9 +1,11 @@
 """The SQLAlchemy store on PostgreSQL, MariaDB and an SQLite engine: the contract, races, and servers that fail."""
 
+import gc
 import os
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
@@ -238,6 +240,16 @@ class TestColumns:
         with pytest.raises(StoreError):
             store.load(a_record().info.sid, now=NOW)
         store.close()
+
+    def test_one_that_is_dropped_closes_the_connections_that_it_opened(self, url: str) -> None:
+        store, closed = SQLAlchemyStore.from_url(url), []
+        sqlalchemy.event.listen(store._origin, "close", lambda connection, record: closed.append(connection))
+        list(store.find(now=NOW))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            del store
+            gc.collect()
+        assert closed and not warned
 
     def test_two_prefixes_are_two_stores(self, store: SQLAlchemyStore) -> None:
         other, record = SQLAlchemyStore(store._origin, table_prefix="other_"), a_record()

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 from typing import TypeVar
+from weakref import finalize
 from weakref import WeakSet
 
 from sqlalchemy import ColumnElement
@@ -119,7 +120,9 @@ class SQLAlchemyStore:
     def from_url(cls, url: str, *, timeout: float = 1.0, table_prefix: str = "idlesession_") -> "SQLAlchemyStore":
         """Return a store with an engine of its own, set up to answer or fail within about ``timeout`` seconds."""
         engine = create_engine(url, **engine_options(url, timeout=timeout))
-        return cls(engine, table_prefix=table_prefix, timeout=timeout)
+        store = cls(engine, table_prefix=table_prefix, timeout=timeout)
+        finalize(store, engine.dispose)  # Drivers warn of a connection that nobody closed.
+        return store
 
     def __repr__(self) -> str:
         return f"<SQLAlchemyStore {self._origin.url.render_as_string()}>"
