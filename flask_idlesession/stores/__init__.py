@@ -28,8 +28,6 @@ def open_store(spec: Any, *, folder: Path, open_memory: Callable[[], Store] = Me
     """
     if isinstance(spec, str):
         return _open_url(spec, folder, open_memory)
-    if isinstance(spec, Store):
-        return spec
     for is_kind, open_kind in _KINDS:
         if is_kind(spec):
             return open_kind(spec)
@@ -165,6 +163,10 @@ _REDIS: Mapping[str, Callable[[str], Any]] = {
 
 # What a ready object is, by what it can do.
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Store]], ...] = (
+    (
+        lambda spec: all(hasattr(spec, verb) for verb in ("create", "load", "commit", "find", "prune")),
+        lambda spec: spec,
+    ),
     (lambda spec: hasattr(spec, "evalsha") and hasattr(spec, "script_load"), _open_redis),
     (lambda spec: hasattr(spec, "dialect") and hasattr(spec, "connect"), _open_sql),
     (lambda spec: all(hasattr(spec, verb) for verb in ("get", "set", "add", "delete", "has")), _open_cachelib),

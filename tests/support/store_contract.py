@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 from uuid import uuid4
@@ -26,6 +27,7 @@ from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.model.record import SessionInfo
+from flask_idlesession.stores import open_store
 from flask_idlesession.stores.contract import Store
 
 NOW = 1_700_000_000.0
@@ -165,8 +167,8 @@ class StoreContract:
 
     # It is a store.
 
-    def test_it_is_a_store(self, store: Store) -> None:
-        assert isinstance(store, Store)
+    def test_an_application_takes_it_for_a_store(self, store: Store) -> None:
+        assert open_store(store, folder=Path()) is store
 
     def test_an_empty_store_knows_nothing(self, store: Store) -> None:
         sid = uuid4()
