@@ -35,7 +35,7 @@ class Server:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_not_root()
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **_within(self.folder)
             )
         give_up_at = time.monotonic() + 60
         while not self._answers():
@@ -151,7 +151,7 @@ def running(server: Server, *, end: signal.Signals = signal.SIGTERM) -> Iterator
 
 
 def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **_not_root())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **_within(folder))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -160,8 +160,13 @@ def _names() -> dict[str, Any]:
     return {"user": who.pw_uid, "group": who.pw_gid}
 
 
-def _not_root() -> dict[str, Any]:
-    return {} if os.geteuid() else {**_names(), "extra_groups": []}
+def _within(folder: Path) -> dict[str, Any]:
+    """Return what has a program run in a folder, and not as root.
+
+    Its temporary files are there, too: a MariaDB that starts removes those of the others in the folder they share.
+    """
+    who = {} if os.geteuid() else {**_names(), "extra_groups": []}
+    return {"cwd": folder, "env": {**os.environ, "TMPDIR": str(folder)}, **who}
 
 
 def _who() -> pwd.struct_passwd:
