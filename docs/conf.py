@@ -10,7 +10,7 @@ project = "flask_idlesession"
 copyright = "the flask_idlesession authors"
 release = version = version_of("flask_idlesession")
 
-extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references"]
+extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references", "settings", "dark"]
 exclude_patterns = ["_build", "performance"]
 nitpicky = True
 highlight_language = "text"
@@ -20,6 +20,7 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 
 html_theme = "flask"
+pygments_style = "default"
 html_title = f"flask_idlesession {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
