@@ -1,0 +1,179 @@
+"""The wheel and the source distribution: whole, and of use without a checkout."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email import message_from_string
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from support.documents import CHECKOUT
+from support.documents import programs_of
+from support.programs import need_packages
+
+#: What a working copy has besides what belongs to the project.
+_OTHERS = ".git __pycache__ *.egg-info build dist _build .venv .*_cache .hypothesis .coverage instance"
+
+#: What is tried after each extra was installed: a store that a URL opens, a setting. None needs a server.
+EXTRAS = {
+    "": "ask()",
+    "redis": "ask(STORE='redis://127.0.0.1:1/0')",
+    "valkey": "ask(STORE='valkey://127.0.0.1:1/0')",
+    "sqlalchemy": "import sqlalchemy; from flask_idlesession.stores.sqlalchemy import SQLAlchemyStore as Store; "
+    "Store(sqlalchemy.create_engine('sqlite://'), create_table=False).close()",
+    "cachelib": "from cachelib import SimpleCache; ask(STORE=SimpleCache())",
+    "encryption": "ask(ENCRYPTION_KEYS=['mvLBiZsiTbGwrfJB6srAmuF9yLFrOyw3pUTWxqBJKcw'])",
+    "jwt": "ask(CLAIMS='claims', CLAIMS_KEY='0Q1xJkR0XzBpS2k4b0V5c2J6eTh3M0h1Vd5KqfYx')",
+    "devices": "import ua_parser; ask()",
+}
+
+_USE = """
+from flask import Flask
+from flask_idlesession import IdleSession
+
+def ask(**settings):
+    app = Flask("app")
+    app.config.update({f"IDLESESSION_{key}": value for key, value in settings.items()})
+    app.config.update(SECRET_KEY="7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f", TESTING=True)
+    IdleSession(app)
+    assert app.test_client().get("/").status_code == 404
+
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the working copy, so that nothing is built inside it."""
+    ignored = shutil.ignore_patterns(*_OTHERS.split())
+    return Path(shutil.copytree(CHECKOUT, tmp_path_factory.mktemp("tree") / "tree", ignore=ignored))
+
+
+def built(tree: Path, kind: str, folder: Path) -> Path:
+    need_packages("build", "setuptools")
+    command = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(folder), str(tree)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(tree, "sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (inner,) = folder.iterdir()
+    return inner
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel as an installer makes it that has the source distribution only."""
+    return built(unpacked, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as the wheel has it."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def metadata(installed: Path) -> Message:
+    (path,) = installed.glob("*.dist-info/METADATA")
+    return message_from_string(path.read_text(encoding="utf-8"))
+
+
+def run(code: str, *paths: Path, folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_source_distribution_has_every_file(tree: Path, unpacked: Path) -> None:
+    made = {"PKG-INFO", *(name for name in files_below(unpacked) if ".egg-info/" in name)}
+    assert files_below(unpacked) - made == {name for name in files_below(tree) if ".egg-info/" not in name}
+
+
+def test_the_wheel_has_the_package_and_nothing_else(tree: Path, installed: Path) -> None:
+    files = {name for name in files_below(installed) if not name.startswith("flask_idlesession-")}
+    assert files == {f"flask_idlesession/{name}" for name in files_below(tree / "flask_idlesession")}
+    assert {"flask_idlesession/py.typed", "flask_idlesession/__init__.pyi"} <= files
+
+
+def test_every_licence_is_in_the_wheel(tree: Path, installed: Path) -> None:
+    licences = {path.relative_to(tree) for path in tree.rglob("LICENSE*")}
+    (info,) = installed.glob("*.dist-info")
+    assert {str(path) for path in licences} == files_below(info / "licenses")
+    assert metadata(installed)["License-Expression"] == "BSD-3-Clause"
+
+
+def test_the_metadata_says_what_it_is(installed: Path) -> None:
+    told = metadata(installed)
+    assert told["Name"] == "flask-idlesession"
+    assert told["Requires-Python"] == ">=3.11"
+    assert told["Description-Content-Type"] == "text/x-rst"
+    assert {name.lower() for name in told.get_all("Provides-Extra", [])} >= EXTRAS.keys() - {""}
+    assert told.get_all("Project-URL") is None, "An address is made up; write one when there is one."
+
+
+def test_readme_is_a_page_on_an_index(installed: Path) -> None:
+    """An index takes no directive that only Sphinx knows."""
+    from docutils.core import publish_string
+
+    text = str(metadata(installed).get_payload())
+    page = publish_string(text, writer="html5", settings_overrides={"halt_level": 2, "report_level": 2})
+    assert b"Try it" in page
+
+
+def test_the_wheel_runs_readmes_example(installed: Path, tmp_path: Path) -> None:
+    (program,) = programs_of(CHECKOUT / "README.rst")
+    code = f"{program.parts[0].code}\nimport flask_idlesession as f; print(f.__file__, app.test_client().get('/').text)"
+    path, answer = run(code, installed, folder=tmp_path).split(" ", 1)
+    assert Path(path).is_relative_to(installed)
+    assert answer == "visit 1"
+
+
+def test_the_tests_of_the_source_distribution_run(unpacked: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "tests/house",
+        "tests/model/test_ids.py",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(unpacked), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=unpacked, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_brings_what_it_is_for(extra: str, wheel: Path, tmp_path: Path) -> None:
+    """In a fresh environment, with the packages that an installer finds."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = str(tmp_path / "venv/bin/python")
+    wanted = f"{wheel}[{extra}]" if extra else str(wheel)
+    subprocess.run([python, "-m", "pip", "install", "-q", wanted], check=True)
+    subprocess.run([python, "-c", _USE + EXTRAS[extra]], check=True, cwd=tmp_path)
