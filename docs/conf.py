@@ -11,7 +11,7 @@ copyright = "the flask_idlesession authors"
 release = version = version_of("flask_idlesession")
 
 extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references", "settings", "dark"]
-exclude_patterns = ["_build", "performance"]
+exclude_patterns = ["_build", "performance", "compared"]
 nitpicky = True
 highlight_language = "text"
 
