@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from flask_idlesession import current_user_id
 from flask_idlesession import passive
+from flask_idlesession import session_info
 
 from .accounts import login_required
 
@@ -24,7 +25,7 @@ NOTICE = 120
 @login_required
 def show() -> ResponseReturnValue:
     """Show the session's id, its user, and its two clocks."""
-    return render_template("this_session.html", info=session.info, session=session)
+    return render_template("this_session.html", info=session_info())
 
 
 @pages.get("/status")
@@ -57,6 +58,7 @@ def time_left() -> dict[str, Any]:
 
     Seconds, not an instant: the browser's clock may be wrong.
     """
-    if current_user_id() is None:
+    info = session_info()
+    if current_user_id() is None or info is None:
         return {"live": False, "seconds_left": 0, "ends_by": None}
-    return {"live": True, "seconds_left": session.seconds_left, "ends_by": session.info.expiry_reason.value}
+    return {"live": True, "seconds_left": session.seconds_left, "ends_by": info.expiry_reason.value}

@@ -3,6 +3,7 @@
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,16 @@ from .operations.lost_sessions import LostSessions
 from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
+from .sessions.requests import Requests
 from .stores import open_store
+from .stores.contract import has_clock
 from .stores.contract import Store
-from .stores.memory.store import MemoryStore
+from .stores.memory import MemoryStore
+from .web.activity import ActivityRule
 from .web.csrf import offer_csrf_token
+from .web.current import NAME
 from .web.interface import IdleSessionInterface
-from .web.interface import Runtime
+from .web.runtime import Runtime
 
 if TYPE_CHECKING:
     from .operations.audit_log import AuditLog
@@ -33,8 +38,6 @@ if TYPE_CHECKING:
     from .web.jwt_cookie import MoreClaims
 
 # What only some applications use is imported where it is used: it would be a quarter of the import's time.
-
-_NAME = "idlesession"
 
 
 class IdleSession:
@@ -68,11 +71,11 @@ class IdleSession:
 
     def init_app(self, app: Flask) -> None:
         """Give the application these sessions. Its config is read at the first request."""
-        if _NAME in app.extensions:
+        if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
         state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
         interface = IdleSessionInterface(state.runtime, self.codec)
-        app.extensions[_NAME] = state
+        app.extensions[NAME] = state
         state.follow_flask_login(app)
         app.session_interface = interface
         app.url_value_preprocessor(interface.note_arrival)
@@ -97,7 +100,7 @@ class AppState:
         self._runtime: Runtime | None = None
         self._audit: AuditLog | None = None
         self._flask_login: object = None
-        self._clock_check: ClockSkew | None = None
+        self._clock_skew: ClockSkew | None = None
         self._lock = ForkSafeLock()  # Several first requests may come at once.
 
     @property
@@ -139,17 +142,7 @@ class AppState:
 
         app = cast(Flask, self._app())
         settings = read_settings(app.config)
-        folder = Path(app.instance_path).parent
-        store = open_store(
-            settings.store if self._store is None else self._store,
-            folder=folder,
-            open_memory=lambda: self._open_memory(settings, folder),
-        )
-        if settings.journal is not None and not isinstance(store, MemoryStore):
-            raise ConfigError(
-                f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
-                'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
-            )
+        store = self._open_store(app, settings)
         manager = SessionManager(
             _protected(store, settings),
             policy=settings.policy,
@@ -158,55 +151,44 @@ class AppState:
             clock=self._clock,
             sender=app,
         )
-        self._clock_check = self._check_clock(store)
-        _watch(manager, settings)
+        timed = has_clock(store)
+        if timed is not None:
+            from .operations.clock_skew import ClockSkew
+
+            self._clock_skew = ClockSkew(timed, clock=self._clock)
         if settings.audit:
             from .operations.audit_log import AuditLog
 
             self._audit = AuditLog(app, clock=self._clock)
         self.follow_flask_login(app)
-        is_alone = isinstance(store, MemoryStore) and not app.testing
-        peers = OtherProcesses(f"{app.root_path} {app.import_name}") if is_alone else None
-        # With a journal an unknown token is of a session that expired while nothing ran.
-        is_forgetful = is_alone and type(store) is MemoryStore
-        strays = LostSessions(store, began_at=manager.now()) if is_forgetful else None
-        return self._with_options(app, settings, manager, peers, strays)
+        activity = ActivityRule(settings.activity, views=app.view_functions, blueprints=app.blueprints)
+        return Runtime(
+            settings=settings,
+            manager=manager,
+            requests=self._requests(app, settings, manager, store, activity),
+            activity=activity,
+            others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
+            **self._options(app, settings, manager),
+        )
 
-    def _with_options(
-        self,
-        app: Flask,
-        settings: "Settings",
-        manager: SessionManager,
-        peers: OtherProcesses | None,
-        strays: LostSessions | None,
-    ) -> Runtime:
-        header, claims = None, None
-        if settings.keep_forms:
-            from .model.encryption import require_cryptography
-
-            require_cryptography()
-        if settings.token_header is not None:
-            from .web.token_header import TokenHeader
-
-            header = TokenHeader(settings.token_header)
-        if settings.claims is not None:
-            from .web.jwt_cookie import open_claims
-
-            claims = open_claims(settings, app.config, manager=manager, more=self._claims)
-        return Runtime(settings, manager, peers=peers, strays=strays, header=header, claims=claims)
-
-    def _check_clock(self, store: Store) -> "ClockSkew | None":
-        if type(store) is MemoryStore:
-            return None
-        from .operations.clock_skew import ClockSkew
-        from .operations.clock_skew import HasClock
-
-        return ClockSkew(store, clock=self._clock) if isinstance(store, HasClock) else None
+    def _open_store(self, app: Flask, settings: "Settings") -> Store:
+        folder = Path(app.instance_path).parent
+        store = open_store(
+            settings.store if self._store is None else self._store,
+            folder=folder,
+            open_memory=lambda: self._open_memory(settings, folder),
+        )
+        if settings.journal is not None and not store.traits.in_process:
+            raise ConfigError(
+                f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
+                'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
+            )
+        return store
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
         if settings.journal is None:
             return MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
-        from .stores.journal.store import JournalStore
+        from .stores.journal import JournalStore
 
         return JournalStore(
             folder / settings.journal,
@@ -216,29 +198,58 @@ class AppState:
             max_bytes=settings.max_bytes,
         )
 
+    def _requests(
+        self, app: Flask, settings: "Settings", manager: SessionManager, store: Store, activity: ActivityRule
+    ) -> Requests:
+        client, guard = ClientInfo(settings.client_info), None
+        if (settings.bind_address, settings.bind_agent) != ("off", "off"):
+            from .accounts.binding import Binding
+
+            guard = Binding(manager.lifecycle, client, address=settings.bind_address, agent=settings.bind_agent)
+        # With a journal an unknown token is of a session that expired while nothing ran.
+        loses = _is_alone(app, store) and store.traits.forgetful
+        note_lost = LostSessions(store, began_at=manager.now()).note if loses else None
+        return Requests(
+            manager.lifecycle,
+            manager.revocation,
+            activity=activity.counts,
+            client=client,
+            guard=guard,
+            note_lost=note_lost,
+        )
+
+    def _options(self, app: Flask, settings: "Settings", manager: SessionManager) -> dict[str, Any]:
+        """Return the parts that only some applications have."""
+        options: dict[str, Any] = {}
+        if settings.keep_forms:
+            from .model.encryption import require_cryptography
+
+            require_cryptography()
+        if settings.token_header is not None:
+            from .web.token_header import TokenHeader
+
+            options["header"] = TokenHeader(settings.token_header)
+        if settings.claims is not None:
+            from .web.jwt_cookie import open_claims
+
+            options["claims"] = open_claims(settings, app.config, manager=manager, more=self._claims)
+        return options
+
+
+def _is_alone(app: Flask, store: Store) -> bool:
+    """Whether the sessions are in the memory of this process alone, and that may surprise somebody."""
+    return store.traits.in_process and not app.testing
+
 
 def _protected(store: Store, settings: "Settings") -> Store:
-    """Return the store as the manager uses it: encrypted, if that is asked for, and asked no more during an outage."""
+    """Return the store as the manager uses it: encrypted, if that is asked for, and not asked during an outage."""
+    encrypted = store
     if settings.encryption_keys:
         from .stores.encrypted import EncryptedStore
 
-        sealed: Store = EncryptedStore(store, settings.encryption_keys)
-    else:
-        sealed = store
-    if isinstance(store, MemoryStore):
-        return sealed
+        encrypted = EncryptedStore(store, settings.encryption_keys)
+    if store.traits.in_process:
+        return encrypted
     from .stores.circuit_breaker import CircuitBreaker
 
-    return CircuitBreaker(sealed)  # Outside: an outage is answered before anything is encrypted for it.
-
-
-def _watch(manager: SessionManager, settings: "Settings") -> None:
-    """Have the manager note where users come from, and bind their sessions to that, as the settings say."""
-    origin = ClientInfo(settings.client_info)
-    address, agent = settings.bind_address, settings.bind_agent
-    if (address, agent) == ("off", "off"):
-        manager.watch(origin, guard=None)
-    else:
-        from .accounts.binding import Binding
-
-        manager.watch(origin, guard=Binding(manager, origin, address=address, agent=agent))
+    return CircuitBreaker(encrypted)  # Outside: an outage is answered before anything is encrypted for it.

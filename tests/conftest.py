@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings
 
-pytest.register_assert_rewrite("support.store_contract", "support.store_races", "support.linearizability")
+pytest.register_assert_rewrite(
+    "flask_idlesession.testing.store_contract", "support.store_races", "support.linearizability"
+)
 
 settings.register_profile("plain", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("soak", parent=settings.get_profile("plain"), max_examples=5000)

@@ -10,12 +10,13 @@ from ..model.labels import ADDRESS
 from ..model.labels import AGENT
 from ..model.labels import SUSPECT
 from ..model.record import Change
+from ..model.record import EndReason
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.signals import session_mismatched
 from ..model.signals import tell
-from ..sessions.manager import SessionManager
+from ..sessions.lifecycle import Lifecycle
 from .client import ClientInfo
 from .client import in_same_network
 from .client import is_same_browser
@@ -36,9 +37,9 @@ class Binding:
     "reauthenticate" or "end". A session is compared with where it was last seen: who moves is asked once.
     """
 
-    def __init__(self, manager: SessionManager, origin: ClientInfo, *, address: str, agent: str) -> None:
-        self._manager = manager
-        self._origin = origin
+    def __init__(self, lifecycle: Lifecycle, client: ClientInfo, *, address: str, agent: str) -> None:
+        self._lifecycle = lifecycle
+        self._client = client
         self._address, self._agent = address, agent
         # A hint, so no lock guards it.
         self._told: dict[tuple[object, ...], None] = {}
@@ -57,7 +58,7 @@ class Binding:
             if not is_same_browser(agent, present):
                 reactions.append(self._note(record.info, AGENT, self._agent))
         if "end" in reactions:
-            self._manager.revoke(credential.sid, by=BINDING)
+            self._lifecycle.end(record.info, EndReason.REVOKED, by=BINDING)
             return None
         if "reauthenticate" in reactions and SUSPECT not in labels:
             return self._suspect(credential, record)
@@ -65,7 +66,7 @@ class Binding:
 
     def _note(self, info: SessionInfo, what: str, reaction: str) -> str:
         """Tell the mismatch, unless it was told before; return the reaction."""
-        seen = self._origin().get(what, "")
+        seen = self._client().get(what, "")
         if reaction == "reauthenticate" and SUSPECT in info.labels:
             return reaction
         if reaction == "log":
@@ -76,12 +77,12 @@ class Binding:
                 self._told.clear()
             self._told[known] = None
         _logger.warning("Session %s came from another %s than before; reaction: %s.", info.sid, what, reaction)
-        tell(session_mismatched, self._manager.sender, info=info, what=what, seen=seen, reaction=reaction)
+        tell(session_mismatched, self._lifecycle.sender, info=info, what=what, seen=seen, reaction=reaction)
         return reaction
 
     def _suspect(self, credential: Credential, record: Record) -> Record | None:
         """Note it in the store at once: what the view does, or that it fails, is not to undo it."""
-        now = self._manager.now()
+        now = self._lifecycle.now()
         change = Change(holder=credential.holder, labels={SUSPECT: now})
-        outcome = self._manager.commit(credential, change)
+        outcome = self._lifecycle.store.commit(credential.sid, change, now=now)
         return record.apply(change, now=now) if outcome is Outcome.DONE else None

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from flask import current_app
 from flask import request
-from flask import session
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -23,10 +22,10 @@ from ..model.ids import SessionId
 from ..model.policy import HOUR
 from ..sessions.locking import RESERVED
 from ..sessions.session import AFTER
-from ..sessions.session import Session
-from ..web.csrf import coming_claim
 from ..web.csrf import is_cross_site
-from ..web.interface import Runtime
+from ..web.current import current_manager
+from ..web.current import current_session
+from ..web.current import current_settings
 
 _KEPT = RESERVED + "kept_form"
 _REMEMBERED = RESERVED + "remembered_form"
@@ -78,19 +77,19 @@ def kept_form() -> KeptForm | None:
     It is there for an hour at most, until :func:`forget_form`, until it is sent again to a view that is guarded by
     :func:`login_required`, or until somebody else logs in.
     """
-    ours = cast(Session, session)
-    data = ours.get_own(_KEPT)
-    if data is None or ours.user_id is None:
+    ours = current_session()
+    data = ours._get_own(_KEPT)
+    if data is None or ours._user_id is None:
         return None
-    form = _open(data, ours.user_id, coming_claim(ours).sid)
+    form = _open(data, ours._user_id, ours._next_credential().sid)
     if form is None:
-        ours.put_own(_KEPT, None)
+        ours._put_own(_KEPT, None)
     return form
 
 
 def is_form_kept() -> bool:
     """Return whether a form waits for its user: for the log-in page, to say so. It tells nothing of the form."""
-    return cast(Session, session).get_own(_KEPT) is not None
+    return current_session()._get_own(_KEPT) is not None
 
 
 def remember_form(*, exclude: Collection[str] = ()) -> bool:
@@ -98,11 +97,11 @@ def remember_form(*, exclude: Collection[str] = ()) -> bool:
     that was done: it is not if they are too many. Passwords, files and the fields in ``exclude`` are not
     remembered.
     """
-    ours, runtime = cast(Session, session), _runtime()
-    fields = _fields(exclude, room=runtime.settings.keep_forms or _ROOM)
+    ours = current_session()
+    fields = _fields(exclude, room=current_settings().keep_forms or _ROOM)
     if not fields:
         return False
-    ours.put_own(_REMEMBERED, _pack(fields))
+    ours._put_own(_REMEMBERED, _pack(fields))
     return True
 
 
@@ -110,15 +109,15 @@ def remembered_form() -> KeptForm | None:
     """Return the form that :func:`remember_form` remembered in this session, for an hour, or until
     :func:`forget_form`.
     """
-    data = cast(Session, session).get_own(_REMEMBERED)
+    data = current_session()._get_own(_REMEMBERED)
     return None if data is None else _unpack(data)
 
 
 def forget_form() -> None:
     """Forget the forms of this session, the one that was kept and the one that was remembered."""
-    ours = cast(Session, session)
-    ours.put_own(_KEPT, None)
-    ours.put_own(_REMEMBERED, None)
+    ours = current_session()
+    ours._put_own(_KEPT, None)
+    ours._put_own(_REMEMBERED, None)
 
 
 # For the guards of views.
@@ -128,21 +127,21 @@ def keep_form() -> None:
     """Keep the form of this request, if that is set up and it is known whose it is: of the user who is to log in
     anew, or of the one whose session ended.
     """
-    room = _runtime().settings.keep_forms
+    room = current_settings().keep_forms
     if not room or request.method != "POST" or is_cross_site():
         return
-    ours = cast(Session, session)
-    ending = ours.ended
-    user_id = ours.user_id or (None if ending is None else ending.user_id)
+    ours = current_session()
+    ending = ours._ending
+    user_id = ours._user_id or (None if ending is None else ending.user_id)
     names = getattr(current_app.view_functions.get(request.endpoint or ""), _MARK, None)
     if user_id is None or names == ():
         return
     fields = _fields(names or (), room=room)
     if fields:
-        sid = coming_claim(ours).sid
-        ours.put_own(_KEPT, _keyring(user_id).seal(_pack(fields), sid.bytes))
+        sid = ours._next_credential().sid
+        ours._put_own(_KEPT, _keyring(user_id).seal(_pack(fields), sid.bytes))
         if ending is not None:
-            ours.put_own(AFTER, ending.sid.bytes)
+            ours._put_own(AFTER, ending.sid.bytes)
 
 
 def forget_sent_form() -> None:
@@ -151,16 +150,16 @@ def forget_sent_form() -> None:
         return
     form = kept_form()
     if form is not None and form.path == _path():
-        cast(Session, session).put_own(_KEPT, None)
+        current_session()._put_own(_KEPT, None)
 
 
 def settle_kept_form(user_id: str) -> None:
     """Drop the form that waits for another user than the one who logs in."""
-    ours = cast(Session, session)
-    ours.put_own(AFTER, None)
-    data = ours.get_own(_KEPT)
-    if data is not None and _open(data, user_id, coming_claim(ours).sid) is None:
-        ours.put_own(_KEPT, None)
+    ours = current_session()
+    ours._put_own(AFTER, None)
+    data = ours._get_own(_KEPT)
+    if data is not None and _open(data, user_id, ours._next_credential().sid) is None:
+        ours._put_own(_KEPT, None)
 
 
 def _fields(exclude: Collection[str], *, room: int) -> list[tuple[str, str]]:
@@ -182,12 +181,12 @@ def _path() -> str:
 
 
 def _pack(fields: list[tuple[str, str]]) -> bytes:
-    manager = _runtime().manager
+    manager = current_manager()
     return manager.codec.encode((_path(), fields, manager.now()))
 
 
 def _unpack(data: bytes) -> KeptForm | None:
-    manager = _runtime().manager
+    manager = current_manager()
     path, fields, kept_at = manager.codec.decode(data)
     if manager.now() >= kept_at + _MEMORY:
         return None
@@ -206,7 +205,3 @@ def _keyring(user_id: str) -> Cipher:
     secrets = (current_app.secret_key, *(current_app.config.get("SECRET_KEY_FALLBACKS") or ()))
     keys = [secret.encode() if isinstance(secret, str) else cast(bytes, secret) for secret in secrets]
     return Cipher(keys, purpose=f"form of {user_id}")
-
-
-def _runtime() -> Runtime:
-    return cast(Runtime, current_app.extensions["idlesession"].runtime())

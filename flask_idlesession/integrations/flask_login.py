@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from typing import cast
 
 from flask import current_app
 from flask import Flask
@@ -17,12 +16,13 @@ from flask_login.signals import user_logged_in
 from flask_login.signals import user_logged_out
 from flask_login.signals import user_login_confirmed
 
+from ..accounts.log_in import current_user_id
 from ..accounts.log_in import log_in
 from ..accounts.log_in import reauthenticate
 from ..accounts.log_in import resume
-from ..accounts.log_in import revoke_user
+from ..accounts.revoking import revoke_user
 from ..model.errors import TooManySessions
-from ..sessions.session import Session
+from ..web.current import current_session
 
 #: What a log-out leaves in the session for functions that run after the request: to take the remember cookie from the
 #: browser, and Flask-Security's CSRF cookie where there is one.
@@ -56,25 +56,25 @@ class FlaskLogin:
 
     def _resume(self, app: Flask, user: Any, **_: Any) -> None:
         """Bind whom the remember cookie names: logged in, and not fresh."""
-        if _ours().user_id != str(session["_user_id"]):
+        if current_user_id() != str(session["_user_id"]):
             _bind(app, resume)
 
     def _confirm(self, app: Flask, **_: Any) -> None:
-        if _ours().user_id is None:
+        if current_user_id() is None:
             _bind(app, log_in)
         else:
             reauthenticate()
 
     def _log_out(self, app: Flask, user: Any, **_: Any) -> None:
         """End the session; who was nobody keeps what they have, such as a cart."""
-        if _ours().user_id is not None or getattr(user, "is_authenticated", False):
+        if current_user_id() is not None or getattr(user, "is_authenticated", False):
             _end()
 
     def _protect(self, app: Flask) -> None:
         """End the session whose user Flask-Login has just turned away, because they came from elsewhere
         (``SESSION_PROTECTION = "strong"``).
         """
-        if "_user_id" not in session and _ours().user_id is not None:
+        if "_user_id" not in session and current_user_id() is not None:
             _end()
 
 
@@ -88,7 +88,7 @@ def _bind(app: Flask, bind: Callable[[str], None]) -> None:
     try:
         bind(user_id)
     except TooManySessions:
-        if _ours().user_id != user_id:
+        if current_user_id() != user_id:
             for key in SESSION_KEYS - {"next"}:
                 session.pop(key, None)
             app.login_manager._update_request_context_with_user()  # type: ignore[attr-defined]
@@ -131,14 +131,10 @@ def _retire(user_id: str, new_id: str) -> None:
     """End the sessions of an id that names nobody any more. What the present one holds is kept for the same user,
     should they be logged in anew by the same request.
     """
-    is_theirs = has_request_context() and _ours().user_id == user_id
-    sid = _ours().sid if is_theirs else None
+    is_theirs = has_request_context() and current_user_id() == user_id
+    sid = current_session().sid if is_theirs else None
     revoke_user(user_id, keep=sid)
     if is_theirs:
         left = {key: value for key, value in session.items() if key not in SESSION_KEYS}
         setattr(g, _LEFT, (new_id, left))
         session.clear()
-
-
-def _ours() -> Session:
-    return cast(Session, session)

@@ -58,6 +58,14 @@ class StoreError(IdleSessionError, ServiceUnavailable):
         return self.message
 
 
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, is too slow, or refuses everybody: an outage."""
+
+
+class RecordRejected(StoreError):
+    """The store answered, and did not take one session's data: it is too large, or of a kind that it cannot hold."""
+
+
 class EncodeError(IdleSessionError, TypeError):
     """A value cannot be kept in a session. The message gives the path to it.
 

@@ -7,7 +7,6 @@ from dataclasses import field
 from dataclasses import replace
 from enum import Enum
 from math import inf
-from types import MappingProxyType
 from typing import NamedTuple
 from typing import TypeVar
 
@@ -33,11 +32,6 @@ _T = TypeVar("_T")
 
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
-
-_new = object.__new__
-
-# What a change without a delta has.
-_NOTHING: Delta = MappingProxyType({})
 
 
 class Outcome(Enum):
@@ -104,37 +98,9 @@ class SessionInfo:
         return _LIFETIME if self.lifetime_ends_at <= self.expires_at else _IDLE
 
 
-_info_sid, _info_user_id, _info_created_at, _info_last_seen_at = (
-    getattr(SessionInfo, name).__set__ for name in ("sid", "user_id", "created_at", "last_seen_at")
-)
-_info_idle_timeout, _info_lifetime_ends_at, _info_refresh_by, _info_labels = (
-    getattr(SessionInfo, name).__set__ for name in ("idle_timeout", "lifetime_ends_at", "refresh_by", "labels")
-)
-
-
-def make_info(
-    sid: SessionId,
-    user_id: str | None,
-    created_at: float,
-    last_seen_at: float,
-    idle_timeout: float,
-    lifetime_ends_at: float,
-    refresh_by: float,
-    labels: Labels,
-) -> SessionInfo:
-    """Return the info, in half the time that a frozen dataclass's own ``__init__`` takes, which makes each assignment a
-    call in Python: each look at a store makes one, and a flood of ends very many.
-    """
-    info = _new(SessionInfo)
-    _info_sid(info, sid)
-    _info_user_id(info, user_id)
-    _info_created_at(info, created_at)
-    _info_last_seen_at(info, last_seen_at)
-    _info_idle_timeout(info, idle_timeout)
-    _info_lifetime_ends_at(info, lifetime_ends_at)
-    _info_refresh_by(info, refresh_by)
-    _info_labels(info, labels)
-    return info
+def with_labels(info: SessionInfo, labels: Labels) -> SessionInfo:
+    """Return the info with these labels besides its own."""
+    return replace(info, labels={**info.labels, **labels})
 
 
 class Ending(NamedTuple):
@@ -164,53 +130,32 @@ class Rotation:
     grace_ends_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """All that one request does to one session, applied in one step.
 
     With nothing but ``last_seen_at`` it is a touch.
     """
 
-    #: The secret's digest that the writer showed.
+    #: The digest of the secret that the writer showed.
     holder: bytes = field(repr=False)
-    #: None for a passive request.
-    last_seen_at: float | None
-    delta: Delta
+    #: When the request was active; None for a passive one.
+    last_seen_at: float | None = None
+    #: New bytes by key; None removes the key.
+    delta: Delta = field(default_factory=dict)
     #: Commit only if these keys still hold these bytes (None: still absent).
-    expect: Delta
-    #: A per-session override, when it changes.
-    idle_timeout: float | None
+    expect: Delta = field(default_factory=dict)
+    #: A new idle timeout for this session, in seconds, when it changes.
+    idle_timeout: float | None = None
     #: The new instant by which a permanent session must be refreshed (infinite: it is permanent no
     #: more), when it changes.
-    refresh_by: float | None
-    rotation: Rotation | None
-    labels: LabelDelta
+    refresh_by: float | None = None
+    #: A new secret, and with it the user and the start of the lifetime.
+    rotation: Rotation | None = None
+    #: New labels by name; None removes the label.
+    labels: LabelDelta = field(default_factory=dict)
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
-    end_if_emptied: bool
-
-    def __init__(
-        self,
-        *,
-        holder: bytes,
-        last_seen_at: float | None = None,
-        delta: Delta = _NOTHING,
-        expect: Delta = _NOTHING,
-        idle_timeout: float | None = None,
-        refresh_by: float | None = None,
-        rotation: Rotation | None = None,
-        labels: LabelDelta = NO_LABELS,
-        end_if_emptied: bool = False,
-    ) -> None:
-        # As make_info() does: every write makes one.
-        _set_holder(self, holder)
-        _set_last_seen_at(self, last_seen_at)
-        _set_delta(self, delta)
-        _set_expect(self, expect)
-        _set_idle_timeout(self, idle_timeout)
-        _set_refresh_by(self, refresh_by)
-        _set_rotation(self, rotation)
-        _set_labels(self, labels)
-        _set_end_if_emptied(self, end_if_emptied)
+    end_if_emptied: bool = False
 
     @property
     def is_simple(self) -> bool:
@@ -233,15 +178,6 @@ class Change:
     def is_touch(self) -> bool:
         """Whether nothing is lost but a little life if this change is."""
         return not self.delta and not self.labels and self.rotation is None and self.idle_timeout is None
-
-
-_set_holder, _set_last_seen_at, _set_delta, _set_expect, _set_idle_timeout, _set_refresh_by = (
-    getattr(Change, name).__set__
-    for name in ("holder", "last_seen_at", "delta", "expect", "idle_timeout", "refresh_by")
-)
-_set_rotation, _set_labels, _set_end_if_emptied = (
-    getattr(Change, name).__set__ for name in ("rotation", "labels", "end_if_emptied")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

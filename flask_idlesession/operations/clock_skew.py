@@ -2,12 +2,11 @@
 
 import logging
 import time
-from typing import Protocol
-from typing import runtime_checkable
 
 from ..model.clock import Clock
 from ..model.errors import StoreError
 from ..process.background import cleaner
+from ..stores.contract import HasClock
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -17,14 +16,6 @@ _TOLERANCE = 1.0
 #: Seconds between two comparisons, for clocks drift; and until the next try where the server did not answer.
 _INTERVAL = 3600.0
 _RETRY = 60.0
-
-
-@runtime_checkable
-class HasClock(Protocol):
-    """A store on a server that has a clock."""
-
-    def clock_skew(self, now: float) -> float:
-        """Return by how many seconds ``now`` is ahead of the server's clock."""
 
 
 class ClockSkew:

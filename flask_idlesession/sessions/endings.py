@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..model.errors import StoreError
 from ..model.labels import ENDED_BY
@@ -11,6 +10,7 @@ from ..model.labels import TURN
 from ..model.record import Ending
 from ..model.record import EndReason
 from ..model.record import SessionInfo
+from ..model.record import with_labels
 from ..model.signals import session_ended
 from ..model.signals import tell_all
 from ..stores.contract import Store
@@ -40,7 +40,10 @@ class Endings:
         ended = [pair for pair in ended if TURN not in pair[0].labels]
         buried = [Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by) for info, reason in ended]
         self._bury(buried, until=now + REMEMBERED)
-        told = ({"info": info if by is None else _ended_by(info, by), "reason": reason} for info, reason in ended)
+        told = (
+            {"info": info if by is None else with_labels(info, {ENDED_BY: by}), "reason": reason}
+            for info, reason in ended
+        )
         tell_all(session_ended, self._sender(), told)
 
     def _bury(self, buried: Sequence[Ending], *, until: float) -> None:
@@ -49,7 +52,3 @@ class Endings:
                 self._store.bury(buried, until=until)
         except StoreError as error:  # They are over all the same; only the reason is lost.
             _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)
-
-
-def _ended_by(info: SessionInfo, by: str) -> SessionInfo:
-    return replace(info, labels={**info.labels, ENDED_BY: by})

@@ -4,7 +4,9 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from typing import Protocol
 
+from ..model.codec import Codec
 from ..model.errors import ConflictError
 from ..model.errors import DecodeError
 from ..model.errors import LeaseTimeout
@@ -15,7 +17,6 @@ from ..model.record import Delta
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import Values
-from .persistence import Persistence
 
 #: Keys that begin so are the package's own, in the store beside the view's; no view sees them.
 RESERVED = "__idlesession_"
@@ -30,8 +31,23 @@ _TRIES = 200
 _SELDOM, _OFTEN = 0.02, 0.002
 
 
+class Commits(Protocol):
+    """What loads and commits for a credential."""
+
+    codec: Codec
+
+    def now(self) -> float:
+        """Return the present instant."""
+
+    def reload(self, credential: Credential) -> Record | None:
+        """Return the live record that the credential opens now, or None."""
+
+    def commit(self, credential: Credential, change: Change) -> Outcome:
+        """Apply the change in one step."""
+
+
 def modify(
-    keeper: Persistence,
+    persistence: Commits,
     credential: Credential,
     key: str,
     change_value: Callable[[bytes | None], bytes],
@@ -46,12 +62,13 @@ def modify(
     """
     for tries in range(_TRIES):
         data = change_value(stored)
-        outcome = keeper.commit(credential, Change(holder=credential.holder, delta={key: data}, expect={key: stored}))
+        change = Change(holder=credential.holder, delta={key: data}, expect={key: stored})
+        outcome = persistence.commit(credential, change)
         if outcome is Outcome.DONE:
             return data
         if outcome is Outcome.CONFLICT:
             time.sleep(random.uniform(0, min(0.0001 * 2**tries, _SELDOM)))
-        stored = _load(keeper, credential).values.get(key)
+        stored = _load(persistence, credential).values.get(key)
     raise ConflictError(
         f"session.modify({key!r}) was overtaken {_TRIES} times; is something writing this key without a pause?"
     )
@@ -64,9 +81,9 @@ class Lease:
     end, puts himself in. A holder that dies is rid of it when it ends.
     """
 
-    def __init__(self, keeper: Persistence, credential: Credential, *, seconds: float) -> None:
-        self._keeper = keeper
-        self._claim = credential
+    def __init__(self, persistence: Commits, credential: Credential, *, seconds: float) -> None:
+        self._persistence = persistence
+        self._credential = credential
         self._seconds = seconds
         self._name = secrets.token_bytes(8)
         self._mine = b""
@@ -79,17 +96,17 @@ class Lease:
         """
         came_at = time.monotonic()
         while True:
-            record = _load(self._keeper, self._claim)
+            record = _load(self._persistence, self._credential)
             held = record.values.get(_LEASE)
             if self._is_free(held):
-                self._mine = self._keeper.codec.encode((self._name, self._keeper.now() + self._seconds))
+                self._mine = self._persistence.codec.encode((self._name, self._persistence.now() + self._seconds))
                 if self._commit({**delta, _LEASE: self._mine}, expect=held) is Outcome.DONE:
-                    return _load(self._keeper, self._claim)
+                    return _load(self._persistence, self._credential)
                 continue
             waited = time.monotonic() - came_at
             if waited >= timeout:
                 raise LeaseTimeout(
-                    f"Another request was alone with session {self._claim.sid} for all of {timeout:g} seconds; "
+                    f"Another request was alone with session {self._credential.sid} for all of {timeout:g} seconds; "
                     "shorten what is done in session.exclusive(), or give it a longer timeout."
                 )
             pause = max(_OFTEN, _SELDOM * (1 - waited / timeout))
@@ -104,24 +121,24 @@ class Lease:
         outcome = self._commit({**delta, _LEASE: None}, expect=self._mine)
         if outcome is Outcome.CONFLICT:
             raise ConflictError(
-                f"The block was alone with session {self._claim.sid} for {self._seconds:g} seconds only, and took "
+                f"The block was alone with session {self._credential.sid} for {self._seconds:g} seconds only, and took "
                 "longer; what it wrote was dropped. Give session.exclusive() a longer lease."
             )
         if outcome is Outcome.GONE:
-            raise _ended(self._claim)
+            raise _ended(self._credential)
 
     def _commit(self, delta: Delta, *, expect: bytes | None) -> Outcome:
-        change = Change(holder=self._claim.holder, delta=delta, expect={_LEASE: expect})
-        return self._keeper.commit(self._claim, change)
+        change = Change(holder=self._credential.holder, delta=delta, expect={_LEASE: expect})
+        return self._persistence.commit(self._credential, change)
 
     def _is_free(self, held: bytes | None) -> bool:
         if held is None:
             return True
         try:
-            ends_at: float = self._keeper.codec.decode(held)[1]
+            ends_at: float = self._persistence.codec.decode(held)[1]
         except DecodeError:  # It was encrypted, and the keys were taken away: its holder is gone with them.
             return True
-        return ends_at <= self._keeper.now()
+        return ends_at <= self._persistence.now()
 
 
 def visible(values: Values) -> Values:
@@ -129,8 +146,8 @@ def visible(values: Values) -> Values:
     return {key: data for key, data in values.items() if not key.startswith(RESERVED)}
 
 
-def _load(keeper: Persistence, credential: Credential) -> Record:
-    record = keeper.reload(credential)
+def _load(persistence: Commits, credential: Credential) -> Record:
+    record = persistence.reload(credential)
     if record is None:
         raise _ended(credential)
     return record

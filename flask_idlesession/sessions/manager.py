@@ -1,8 +1,8 @@
 """Carries a session through its life, from creation to end: without HTTP, and without Flask."""
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any
 from ..model.clock import Clock
 from ..model.clock import system_clock
 from ..model.codec import Codec
+from ..model.errors import ConflictError
 from ..model.errors import DecodeError
 from ..model.errors import SessionNotFound
 from ..model.ids import Credential
@@ -22,27 +23,26 @@ from ..model.policy import seconds
 from ..model.record import Change
 from ..model.record import Delta
 from ..model.record import EndReason
-from ..model.record import Labels
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..stores.contract import Store
-from ..stores.memory.store import MemoryStore
-from .lifecycle import Guard
+from ..stores.memory import MemoryStore
 from .lifecycle import Lifecycle
 from .locking import RESERVED
-from .requests import Requests
 from .revocation import Revocation
-from .session import check_key
 from .session import check_user_id
-from .session import Session
+from .values import check_key
+
+#: How often replace() tries: each time somebody else has rotated the session in between.
+_TRIES = 200
 
 
 class SessionManager:
     """Sessions in a store, from creation to end.
 
-    Usable alone: :meth:`create`, :meth:`read`, :meth:`replace` and :meth:`remove` work on plain data by
-    session id. The rest serves :class:`~flask_idlesession.IdleSession`, which adds the token.
+    :meth:`create`, :meth:`read`, :meth:`replace` and :meth:`remove` work on plain data by session id, without Flask:
+    in a command, a task queue or a script. :class:`~flask_idlesession.IdleSession` has one, too.
 
     The cleaner starts with the manager and leaves it with :meth:`close`; a ``with`` block does that.
     ``sender`` is what signals name as theirs, the manager itself by default; it is not kept alive.
@@ -69,7 +69,7 @@ class SessionManager:
         self.store: Store = MemoryStore() if store is None else store
         self.codec = Codec() if codec is None else codec
         self.now = clock
-        lifecycle = Lifecycle(
+        self.lifecycle = Lifecycle(
             self.store,
             policy=policy,
             codec=self.codec,
@@ -77,19 +77,7 @@ class SessionManager:
             cleanup_interval=cleanup_interval,
             sender=self if sender is None else sender,
         )
-        self._lifecycle = lifecycle
-        self._pruner = lifecycle.pruner
-        self._revocation = Revocation(lifecycle)
-        self._saver = Requests(lifecycle, self._revocation)
-        # What a session asks of the manager that opened it, and what a request does, as it is.
-        self.load, self.reload, self.commit = lifecycle.load, lifecycle.reload, lifecycle.commit
-        self.abandon, self.ending = lifecycle.abandon, lifecycle.ending
-        self.look, self.admit, self.save = self._saver.look, self._saver.admit, self._saver.save
-        self.note_arrival = self._saver.note_arrival
-        self.fades_at = lifecycle.fades_at
-        self.sessions_of, self.revoke = self._revocation.sessions_of, self._revocation.revoke
-        self.revoke_user, self.revoke_all = self._revocation.revoke_user, self._revocation.revoke_all
-        self.revoke_where, self.arrival = self._revocation.revoke_where, self._revocation.arrival
+        self.revocation = Revocation(self.lifecycle)
 
     def __enter__(self) -> "SessionManager":
         return self
@@ -101,38 +89,8 @@ class SessionManager:
 
     def close(self) -> None:
         """Leave the cleaner, and close the store. Idempotent."""
-        self._pruner.close()
+        self.lifecycle.pruner.close()
         self.store.close()
-
-    def open(self, credential: Credential | None, request: object = None) -> Session:
-        """Return the session that is claimed, to be read when it is first looked at, or an empty one."""
-        return Session(self, credential, request, self.arrival())
-
-    @property
-    def is_near(self) -> bool:
-        """Whether a session can be looked at without a way to a server."""
-        return self._lifecycle.near is not None
-
-    def judge_by(
-        self, activity: Callable[[Any], bool | None], *, note_lost: Callable[[SessionId, float], None] | None
-    ) -> None:
-        """Let ``activity`` tell of what carries a session whether that is its user's activity (None: too early to
-        say), and let ``note_lost`` hear of the claims of active requests that open nothing.
-        """
-        self._saver.activity, self._saver.note_lost = activity, note_lost
-
-    def watch(self, origin: Callable[[], Labels], *, guard: Guard | None = None) -> None:
-        """Note of users' sessions where their requests come from, as ``origin`` tells; let ``guard`` judge each of
-        these requests, and return what its view may see of the session.
-        """
-        self._lifecycle.origin, self._lifecycle.guard = origin, guard
-
-    @property
-    def sender(self) -> object:
-        """What signals name as their sender."""
-        return self._lifecycle.sender
-
-    # Alone: plain data by session id.
 
     def create(self, data: Mapping[str, Any] | None = None, *, user_id: str | None = None) -> SessionId:
         """Start a session that holds ``data``; return its id."""
@@ -142,19 +100,19 @@ class SessionManager:
         info = self.policy.begin(now=self.now(), user_id=user_id)
         if user_id is not None:
             info = replace(info, labels={AUTHENTICATED_AT: info.created_at})
-        return self._lifecycle.create(Record(info=info, secret_digest=Credential.new().holder, values=values)).info.sid
+        return self.lifecycle.create(Record(info=info, secret_digest=Credential.new().holder, values=values)).info.sid
 
     def read(self, sid: SessionId) -> dict[str, Any]:
-        """Return the session's data. Reading is not activity.
+        """Return the session's data. Reading is not activity. A value that cannot be decoded is left out.
 
         Raise :exc:`~flask_idlesession.SessionNotFound` if there is no live session of that id.
         """
-        record = self._find_record(sid)
-        try:
-            return {key: self.codec.decode(data) for key, data in record.values.items() if not key.startswith(RESERVED)}
-        except DecodeError as error:
-            self._lifecycle.give_up(record.info, error)
-            raise SessionNotFound(f"The session {sid} could not be read, and was ended.") from error
+        values = {}
+        for key, data in self._find_record(sid).values.items():
+            if not key.startswith(RESERVED):
+                with suppress(DecodeError):
+                    values[key] = self.codec.decode(data)
+        return values
 
     def replace(self, sid: SessionId, data: Mapping[str, Any]) -> None:
         """Put ``data`` in place of all that the session held; this is activity.
@@ -162,7 +120,7 @@ class SessionManager:
         Raise :exc:`~flask_idlesession.SessionNotFound` if there is no live session of that id.
         """
         values = self._encode_all(data)
-        while True:
+        for _ in range(_TRIES):
             record, now = self._find_record(sid), self.now()
             theirs = [key for key in record.values if not key.startswith(RESERVED)]
             removed: Delta = {key: None for key in theirs if key not in values}
@@ -170,13 +128,14 @@ class SessionManager:
             # GONE may mean that the secret was rotated in between: _find_record tells that from an end.
             if self.store.commit(sid, change, now=now) is Outcome.DONE:
                 return
+        raise ConflictError(f"Others gave session {sid} a new token {_TRIES} times while its data was replaced.")
 
     def remove(self, sid: SessionId, *, reason: EndReason = EndReason.REVOKED) -> None:
         """End the session.
 
         Raise :exc:`~flask_idlesession.SessionNotFound` if there is no live session of that id.
         """
-        if not self._lifecycle.end(self._find_record(sid).info, reason):
+        if not self.lifecycle.end(self._find_record(sid).info, reason):
             raise SessionNotFound(f"There is no live session {sid}.")
 
     def find(self, *, user_id: str | None = None) -> Iterator[SessionInfo]:
@@ -184,14 +143,34 @@ class SessionManager:
         found = self.store.find(now=self.now(), user_id=user_id)
         return (info for info in found if TURN not in info.labels)
 
+    def sessions_of(self, user_id: str) -> list[SessionInfo]:
+        """Return the user's live sessions, the one last seen first. O(that user's)."""
+        return self.revocation.sessions_of(user_id)
+
+    def revoke(self, sid: SessionId, *, by: str | None = None) -> bool:
+        """End the session; return whether there was one and this call ended it. ``by`` is told with the end."""
+        return self.revocation.revoke(sid, by=by)
+
+    def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
+        """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
+        return self.revocation.revoke_user(user_id, keep=keep, by=by)
+
+    def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
+        """End every session but ``keep``, log-ins that are under way included; return how many."""
+        return self.revocation.revoke_all(keep=keep, by=by)
+
+    def revoke_where(self, **criteria: Any) -> int:
+        """End the sessions for which all of this holds; return how many. See :func:`flask_idlesession.revoke_where`."""
+        return self.revocation.revoke_where(**criteria)
+
     def prune(self) -> int:
         """Forget everything that has expired; return how many sessions that was."""
-        return self._pruner.prune_all()
+        return self.lifecycle.pruner.prune_all()
 
     def _find_record(self, sid: SessionId) -> Record:
         if not isinstance(sid, SessionId):
             raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}.")
-        record = self._lifecycle.look_up(sid, now=self.now())
+        record = self.lifecycle.look_up(sid, now=self.now())
         if record is None:
             raise SessionNotFound(f"There is no live session {sid}.")
         return record

@@ -1,4 +1,4 @@
-"""Has the store forget what has expired: the cleaner does, and where that costs nothing each request a few."""
+"""Prunes: each request deletes a few expired sessions of an in-process store, the cleaner deletes the rest."""
 
 import time
 from contextlib import suppress
@@ -46,7 +46,7 @@ class Pruner:
         self._interval = interval
         self._endings = endings
         #: Whether requests forget a few also where the cleaner runs: one that must ask a server has better to do.
-        self._is_near = bool(getattr(store, "in_memory", False))
+        self._is_near = store.traits.in_process
         #: Before this instant there is nothing to do. Only a hint, so no lock guards it.
         self.due = inf
         self._looked = inf
@@ -79,11 +79,11 @@ class Pruner:
         if now < self.due:
             return
         if self._is_near or not cleaner.is_running:
-            self.prune_evicted()
+            self.prune_some()
         else:
             self._wake_cleaner()  # It may have slept through a suspend, for it counts on another clock.
 
-    def prune_evicted(self) -> None:
+    def prune_some(self) -> None:
         """Forget a few, also where none has expired: the store may have evicted some to make room."""
         with suppress(StoreError):  # The request came for something else.
             limit = _BY_REQUEST_BEHIND if self._is_behind() else _BY_REQUEST

@@ -53,13 +53,14 @@ class Revocation:
         self._now = lifecycle.now
         self._store = lifecycle.store
         self._policy = lifecycle.policy
-        # When sessions were last revoked in this process. Its clock may stand still; what comes later is later.
-        self._revoked_at = 0.0
+        #: When sessions were last revoked or logged out by this process: a request that comes later is later, also on
+        #: a clock that stands still.
+        self.revoked_at = 0.0
 
     def arrival(self) -> float:
         """Return the instant of a request that comes now: after every revocation that this process has seen."""
         now = self._now()
-        return now if now > self._revoked_at else self._revoked_at + _TICK
+        return now if now > self.revoked_at else self.revoked_at + _TICK
 
     def sessions_of(self, user_id: str) -> list[SessionInfo]:
         """Return the user's live sessions, the one last seen first. O(that user's)."""
@@ -181,7 +182,7 @@ class Revocation:
         return True
 
     def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
-        self._revoked_at = now = self.arrival()
+        self.revoked_at = now = self.arrival()
         kept = None if keep is None else str(keep)
         ending = Ending(sid=marker, reason=EndReason.REVOKED, ended_at=now, user_id=user_id, by=kept)
         self._store.bury([ending], until=now + _MEMORY)

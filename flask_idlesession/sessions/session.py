@@ -1,27 +1,24 @@
-"""The dict that a view sees: reads lazily, notes what the view asks for, and tells what it changed."""
+"""The session that a view sees: a mapping, and what the view may ask of its session beside the values."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from typing import Protocol
 
 from flask.sessions import SessionMixin
 
-from ..model.codec import ATOMS
-from ..model.errors import DecodeError
-from ..model.errors import EncodeError
 from ..model.errors import IdleSessionError
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
 from ..model.ids import Credential
 from ..model.ids import SessionId
+from ..model.policy import Policy
 from ..model.policy import seconds
 from ..model.record import Delta
 from ..model.record import Ending
@@ -30,21 +27,32 @@ from ..model.record import merged
 from ..model.record import NO_LABELS
 from ..model.record import Record
 from ..model.record import SessionInfo
+from .facts import RequestFacts
+from .locking import Commits
 from .locking import Lease
 from .locking import modify
 from .locking import RESERVED
 from .locking import visible
-from .persistence import Persistence
+from .values import check_key
+from .values import SessionValues
 
 #: Where a session that a form began keeps the id of the one before, which had ended: it can say why still.
 AFTER = RESERVED + "after"
 
 
-class _Unread:
-    """Stands for a value that is stored and was not decoded yet."""
+class Persistence(Commits, Protocol):
+    """What a session needs of the package to be read and written."""
 
+    policy: Policy
 
-_UNREAD = _Unread()
+    def look(self, session: "Session") -> Record | None:
+        """Return the live record that the session's credential opens, or None: its request looks at it."""
+
+    def admit(self, session: "Session") -> None:
+        """Log the session's user in at once, where the number of a user's sessions is limited."""
+
+    def ending(self, sid: SessionId) -> Ending | None:
+        """Return how the session ended, while that is remembered."""
 
 
 @dataclass(slots=True)
@@ -62,195 +70,71 @@ class Intents:
     lifetime: float | None = None
     #: Labels to set, or with None to remove.
     labels: dict[str, str | float | None] | None = None
-    #: What the session's next token will be, where that was needed before the session is saved.
+    #: The session's next credential, where that was needed before the session is saved.
     credential: Credential | None = None
     #: Values of the package's own to set, or with None to remove, by reserved key.
     own: dict[str, bytes | None] | None = None
 
 
-class Session(SessionMixin):
-    """A mutable mapping of str to values, stored under one key each.
+class Session(SessionValues, SessionMixin):
+    """``flask.session``: a mutable mapping of str to values that are stored on the server.
 
-    Nothing is asked of the store before the first look. A value is encoded when it is assigned, so that
-    one which cannot be kept raises there; what was read and can change in place is compared once more at
-    save. ``record`` is the session as it was loaded or last saved, None while nothing is stored;
-    ``credential`` is the right to it.
+    Beside the mapping it has few public names, because a template that says ``session.user`` is to find the
+    application's own key: :attr:`new`, :attr:`modified`, :attr:`permanent`, :attr:`accessed`, :attr:`sid`,
+    :attr:`idle_timeout`, :attr:`seconds_left`, :meth:`modify`, :meth:`exclusive` and :meth:`rotate`.
     """
 
-    # By slots, for Python 3.11 is slow to find what an instance has in place of its class.
-    __slots__ = (
-        "keeper",
-        "shown",
-        "credential",
-        "request",
-        "came_at",
-        "is_loaded",
-        "is_active",
-        "seen_at",
-        "is_touched",
-        "is_unsent",
-        "was_sent",
-        "accessed",
-        "modified",
-        "_is_exclusive",
-        "_record",
-        "_written",
-        "_intents",
-        "_live",
-        "_saved",
-        "_stored",
-        "_encoded",
-        "_suspects",
-    )
-    _stored: Mapping[str, bytes]
-    _encoded: dict[str, bytes]
-    _suspects: dict[str, None]
+    __slots__ = ("_persistence", "_facts", "_intents_made", "_is_exclusive")
 
-    def __init__(self, keeper: Persistence, credential: Credential | None, request: Any, came_at: float) -> None:
-        self.keeper = keeper
-        #: The right that its request came with, and the one that its holder has by now.
-        self.shown = self.credential = credential
-        #: What carries the session, until it is saved.
-        self.request = request
-        #: When the request came. A user's sessions that were revoked since are not logged in to by it.
-        self.came_at = came_at
-        #: Whether the store was asked.
-        self.is_loaded = credential is None
-        #: Whether its request is activity; None until that is known.
-        self.is_active: bool | None = None
-        #: When the request that carries this session counted as activity; None as long as it did not.
-        self.seen_at: float | None = None
-        #: Whether that is noted in the store already.
-        self.is_touched = False
-        #: Whether it has a token that its holder was not told yet.
-        self.is_unsent = False
-        #: Whether a response of this request got the token, which may have been thrown away.
-        self.was_sent = False
-        self.accessed = self.modified = self._is_exclusive = False
-        # The record, and what was saved of its values since it was looked at.
-        self._record: Record | None = None
-        self._written: Delta | None = None
-        self._intents: Intents | None = None
-        # The keys that the view sees, with their values or _UNREAD; None until it looks.
-        self._live: dict[str, Any] | None = None
-        # The same where all of it was saved: whoever looks again gets the same objects.
-        self._saved: dict[str, Any] | None = None
-
-    # The mapping.
-
-    def __getitem__(self, key: str) -> Any:
-        value = self._look()[key]
-        return self._read(key) if value is _UNREAD else value
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = self._look().get(key, default)
-        if value is not _UNREAD:
-            return value
-        try:
-            return self._read(key)
-        except KeyError:
-            return default
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        check_key(key)
-        live = self._look()
-        try:
-            data = self.keeper.codec.encode(value)
-        except EncodeError:  # It is to name the path; to make one for each value would take as long as to encode it.
-            data = self.keeper.codec.encode(value, path=f"session[{key!r}]")
-        if type(value) in ATOMS:
-            self._encoded[key] = data
-        else:
-            self._encoded.pop(key, None)
-        live[key] = value
-        self._suspects[key] = None
-        self.modified = True
-
-    def __delitem__(self, key: str) -> None:
-        del self._look()[key]
-        self._suspects[key] = None
-        self.modified = True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._look())
-
-    def __reversed__(self) -> Iterator[str]:
-        return reversed(self._look())
-
-    def __len__(self) -> int:
-        return len(self._look())
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._look()
-
-    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(self) | dict(other)
-
-    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(other) | dict(self)
-
-    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> "Session":
-        self.update(other)
-        return self
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {dict(self) if self.is_loaded else '(not read yet)'}>"
-
-    def copy(self) -> dict[str, Any]:
-        """Return the keys and values as a plain dict."""
-        return dict(self)
-
-    __copy__ = copy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return deepcopy(dict(self), memo)
-
-    def popitem(self) -> tuple[str, Any]:
-        """Remove the key that came last, and return it with its value, as a dict does."""
-        for key in reversed(self):
-            return key, self.pop(key)
-        raise KeyError("popitem(): the session is empty")
+    def __init__(self, persistence: Persistence, facts: RequestFacts) -> None:
+        super().__init__(persistence.codec, is_loaded=facts.credential is None)
+        self._persistence = persistence
+        self._facts = facts
+        self._intents_made: Intents | None = None
+        self._is_exclusive = False
 
     def clear(self) -> None:
-        """Empty the session **and end it**: the token that the browser holds is dead once this request is
-        saved. What is put in afterwards starts a new session, with an id and a token of its own.
+        """Empty the session **and end it**: the token that the browser holds is dead once this request is saved.
+
+        What is put in afterwards starts a new session, with an id and a token of its own.
         """
-        with suppress(StoreError):  # Whoever logs out does not have to be read first.
+        with suppress(StoreError):  # A user who logs out does not have to be read first.
             self._look()
-        record, is_loaded = self.record, self.is_loaded
-        self.adopt(None)
+        record, is_loaded = self._record, self._is_loaded
+        self._adopt(None)
         self._lay_out()
-        self.record = record
-        self.intents = Intents(end=record is not None or not is_loaded)
-        self.modified = True
+        self._record = record
+        self._intents = Intents(end=record is not None or not is_loaded)
+        self._modified = True
 
     # When others may be writing too.
 
     def modify(self, key: str, fn: Callable[[Any], Any], default: Any = None) -> Any:
-        """Replace the value of ``key`` by ``fn(value)``, at once and in one step, whatever other requests do
-        meanwhile; return the new value. ::
+        """Replace the value of ``key`` by ``fn(value)`` in one step, whatever other requests do; return the new value.
+        ::
 
             session.modify("visits", lambda visits: visits + 1, default=0)
 
-        ``fn`` gets the value that is stored (or what this request assigned and has not saved yet), or
-        ``default``; it may be called several times, and what it returns is kept. Raise
+        ``fn`` gets the value that is stored (or what this request assigned and has not saved yet), or ``default``. It
+        may be called several times; what it returns last is stored. Raise
         :exc:`~flask_idlesession.SessionNotFound` if the session ended meanwhile, and
-        :exc:`~flask_idlesession.ConflictError` if others were faster for good.
+        :exc:`~flask_idlesession.ConflictError` if others were faster 200 times.
         """
-        if self.new or self.credential is None or self.record is None:
+        credential = self._facts.credential
+        if self.new or credential is None or self._record is None:
             self[key] = value = fn(self.get(key, default))
             return value
         check_key(key)
-        unsaved = self.delta()
+        unsaved = self._delta()
         value = default
 
         def change_value(stored: bytes | None) -> bytes:
             nonlocal value
             data = unsaved.get(key, stored)
-            value = fn(default if data is None else self.keeper.codec.decode(data))
-            return self.keeper.codec.encode(value, path=f"session[{key!r}]")
+            value = fn(default if data is None else self._codec.decode(data))
+            return self._codec.encode(value, path=f"session[{key!r}]")
 
-        data = modify(self.keeper, self.credential, key, change_value, stored=self._stored.get(key))
+        data = modify(self._persistence, credential, key, change_value, stored=self._stored.get(key))
         self[key] = value
         self._note_stored({key: data})
         return value
@@ -262,51 +146,35 @@ class Session(SessionMixin):
             with session.exclusive():
                 session["stock"] = reserve(session["stock"])
 
-        What was assigned before is saved on entry, and the session is read anew; what the block did is
-        saved on exit, also after an exception (unless ``IDLESESSION_SAVE_ON_ERROR`` is off). Requests that
-        do not ask go on meanwhile.
+        What was assigned before is saved on entry, and the session is read again. What the block did is saved on exit,
+        also after an exception (unless ``IDLESESSION_SAVE_ON_ERROR`` is off). Requests that do not ask go on meanwhile.
 
-        Wait for ``timeout`` seconds at most, then raise :exc:`~flask_idlesession.LeaseTimeout`. Whoever
-        takes more than ``lease`` seconds, or dies, loses the right: then
-        :exc:`~flask_idlesession.ConflictError` is raised on exit, and nothing of the block is saved.
+        Wait for ``timeout`` seconds at most, then raise :exc:`~flask_idlesession.LeaseTimeout`. A block that takes
+        more than ``lease`` seconds loses the right: then :exc:`~flask_idlesession.ConflictError` is raised on exit,
+        and nothing of the block is saved.
         """
-        if self.new or self.credential is None or self._is_exclusive:
+        credential = self._facts.credential
+        if self.new or credential is None or self._is_exclusive:
             yield self  # Nobody else knows of it; or a block around this one has the right already.
             return
-        right = Lease(self.keeper, self.credential, seconds=lease)
-        self.adopt(right.take(self.delta(), timeout=timeout))
+        right = Lease(self._persistence, credential, seconds=lease)
+        self._adopt(right.take(self._delta(), timeout=timeout))
         self._is_exclusive = True
         try:
             yield self
         except BaseException:
-            if not self.keeper.policy.save_on_error:
-                self.forget_changes()
+            if not self._persistence.policy.save_on_error:
+                self._forget_changes()
             raise
         finally:
             self._is_exclusive = False
             self._leave(right)
 
-    def _leave(self, right: Lease) -> None:
-        """Save what was done in an exclusive block, and give the right back."""
-        delta: Delta = {}
-        try:
-            if not self.intents.end:
-                delta = self.delta()
-        finally:
-            try:
-                right.give_back(delta)
-            except IdleSessionError:
-                self.forget_changes()
-                raise
-        self._note_stored(delta)
-
-    def _note_stored(self, delta: Delta) -> None:
-        """Note that the store holds this by now, and goes on holding the rest."""
-        if self.record is None:
-            return
-        values = merged(self.record.values, delta)
-        self.record = self.record.holding(values)
-        self._stored = {} if self.intents.end else visible(values)
+    def rotate(self) -> None:
+        """Give the session a new token with this response. Its id and its values stay."""
+        self._look()
+        self._intents.rotate = True
+        self._modified = True
 
     # What a session knows of itself.
 
@@ -314,70 +182,124 @@ class Session(SessionMixin):
     def new(self) -> bool:  # type: ignore[override]
         """Whether nothing is stored of this session yet."""
         self._look()
-        return self.record is None or self.intents.end
+        return self._is_new
+
+    @property
+    def modified(self) -> bool:
+        """Whether the view changed something, also in place. Assigning True is allowed, and never needed."""
+        return self._modified or bool(self._delta())
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
 
     @property
     def sid(self) -> SessionId | None:
         """The session's id, which may be logged; None while nothing is stored of it."""
-        return None if self.new or self.record is None else self.record.info.sid
-
-    @property
-    def user_id(self) -> str | None:
-        """The user that logged in, or None."""
-        if self.intents.user_id is not None or self.new or self.record is None:
-            return self.intents.user_id
-        return self.record.info.user_id
+        return None if self.new or self._record is None else self._record.info.sid
 
     @property
     def idle_timeout(self) -> float:
-        """Seconds without activity after which this session ends; assign an int, a float or a timedelta
-        to change it for this session. The lifetime bounds it.
+        """Seconds without activity after which this session ends.
+
+        Assign an int, a float or a timedelta to change it for this session. The lifetime bounds it.
         """
-        if self.intents.idle_timeout is not None:
-            return self.intents.idle_timeout
-        policy = self.keeper.policy
-        if self.new or self.record is None:
-            return policy.idle_timeout_for(self.user_id)
-        return self.record.info.idle_timeout - policy.stored(0.0)
+        self._look()
+        return self._idle_timeout
 
     @idle_timeout.setter
     def idle_timeout(self, value: float | timedelta) -> None:
         duration = seconds(value, name="session.idle_timeout")
         if duration != self.idle_timeout:
-            self.intents.idle_timeout = duration
-            self.modified = True
-
-    @property
-    def info(self) -> SessionInfo | None:
-        """What may be shown of this session, this request included; None while nothing is stored of it."""
-        if self.new or self.record is None:
-            return None
-        info = self.record.info
-        if self.seen_at is not None:
-            info = self.keeper.policy.seen(info, now=self.seen_at)
-        return replace(info, user_id=self.user_id, idle_timeout=self.idle_timeout)
+            self._intents.idle_timeout = duration
+            self._modified = True
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until this session is over, if nothing more happens. A request that counts as activity
-        is counted already; a passive one (a poll) sees the time run down.
+        """Seconds until this session is over, if nothing more happens.
+
+        A request that counts as activity is counted already; a passive one (a poll) sees the time run down.
         """
-        policy, now = self.keeper.policy, self.keeper.now()
-        info = self.info
+        self._look()
+        policy, now = self._persistence.policy, self._persistence.now()
+        info = self._info
         if info is None:
-            new = policy.begin(now=now, permanent=bool(self.peek("_permanent")), lifetime=self.intents.lifetime)
-            info = replace(new, idle_timeout=self.idle_timeout)
-        elif self.seen_at is not None:
+            new = policy.begin(now=now, permanent=bool(self._peek("_permanent")), lifetime=self._intents.lifetime)
+            info = replace(new, idle_timeout=self._idle_timeout)
+        elif self._facts.seen_at is not None:
             info = policy.seen(info, now=now)
         return max(info.expires_at - now, 0.0)
 
-    def rotate(self) -> None:
-        """Give the session a new token with this response. Its id and its values stay."""
-        self._look()
-        self.intents.rotate = True
-        self.modified = True
+    # For the package.
 
-    def log_in(
+    def _fetch(self) -> Record | None:
+        return self._persistence.look(self)
+
+    @property
+    def _intents(self) -> Intents:
+        """What the request asks for beside the values."""
+        if self._intents_made is None:  # Most ask for nothing.
+            self._intents_made = Intents()
+        return self._intents_made
+
+    @_intents.setter
+    def _intents(self, intents: Intents) -> None:
+        self._intents_made = intents
+
+    @property
+    def _intends(self) -> bool:
+        """Whether the request asks for anything beside the values."""
+        return self._intents_made is not None and self._intents_made != Intents()
+
+    @property
+    def _is_new(self) -> bool:
+        self._unfold()
+        return self._record is None or self._intents_made is not None and self._intents_made.end
+
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
+        return not self._may_differ and not self._facts.is_unsent and not self._intends
+
+    @property
+    def _user_id(self) -> str | None:
+        """The user that logged in, or None."""
+        intents = self._intents_made
+        if intents is not None and intents.user_id is not None:
+            return intents.user_id
+        return None if self._is_new or self._record is None else self._record.info.user_id
+
+    @property
+    def _idle_timeout(self) -> float:
+        if self._intents.idle_timeout is not None:
+            return self._intents.idle_timeout
+        policy = self._persistence.policy
+        if self._is_new or self._record is None:
+            return policy.idle_timeout_for(self._user_id)
+        return self._record.info.idle_timeout - policy.stored(0.0)
+
+    @property
+    def _info(self) -> SessionInfo | None:
+        """What may be shown of this session, this request included; None while nothing is stored of it."""
+        if self._is_new or self._record is None:
+            return None
+        info = self._record.info
+        if self._facts.seen_at is not None:
+            info = self._persistence.policy.seen(info, now=self._facts.seen_at)
+        return replace(info, user_id=self._user_id, idle_timeout=self._idle_timeout)
+
+    @property
+    def _ending(self) -> Ending | None:
+        """How the session ended whose token this request shows; None if it did not, or that is forgotten."""
+        facts = self._facts
+        if not self._is_new:
+            after = None if self._user_id is not None else self._get_own(AFTER)
+            return None if after is None else self._persistence.ending(SessionId(bytes=after))
+        if facts.shown is None or self._intents.end:
+            return None
+        return self._persistence.ending(facts.shown.sid)
+
+    def _log_in(
         self,
         user_id: str,
         *,
@@ -387,225 +309,100 @@ class Session(SessionMixin):
         lifetime: float | None = None,
         labels: Mapping[str, str | float | None] = NO_LABELS,
     ) -> None:
-        """Bind the user: the session gets a new token, and both its clocks start anew.
+        """Bind the user: the session gets a new token, and both its clocks start again.
 
-        The token of before opens nothing any more, so one that an attacker planted is worth nothing
-        (session fixation; OWASP ASVS 5.0, 7.2.4). ``keep``: whether what the session holds is kept; of what
-        another user's session holds nothing is: that one ends. ``permanent``: the browser keeps the cookie when it is
-        closed. ``idle_timeout`` and ``lifetime`` in seconds are for this session alone, and ``labels`` are noted of
-        it. Where a user may have so many sessions only, the log-in is done at once; raise
-        :exc:`~flask_idlesession.TooManySessions`, and leave who was logged in, if it is refused.
+        The token of before opens nothing any more, so one that an attacker planted is worth nothing (session fixation;
+        OWASP ASVS 5.0, 7.2.4). ``keep`` keeps the values of an anonymous session. Another user's session is ended, and
+        none of its values are kept. ``permanent``: the browser keeps the cookie when it is closed. ``idle_timeout``
+        and ``lifetime`` in seconds are for this session alone, and ``labels`` are noted of it.
+
+        Where a user may have only so many sessions, the log-in is done at once. Raise
+        :exc:`~flask_idlesession.TooManySessions` if it is refused; the user of before stays logged in then.
         """
         check_user_id(user_id)
-        switches = self.user_id not in (None, user_id)
+        self._look()
+        switches = self._user_id not in (None, user_id)
         if switches:
             self.clear()
         elif not keep:
-            for key in list(self):
+            for key in list(self._unfold()):
                 del self[key]
         if permanent:
             self.permanent = True
-        intents = self.intents
+        intents = self._intents
         intents.user_id, intents.lifetime, intents.labels = user_id, lifetime, dict(labels)
         if idle_timeout is not None:
             intents.idle_timeout = idle_timeout
-        self.modified = True
+        self._modified = True
         try:
-            self.keeper.admit(self)
+            self._persistence.admit(self)
         except TooManySessions:
             if switches:
-                self.adopt(self.record)
-                self.intents = Intents()
+                self._adopt(self._record)
+                self._intents = Intents()
             raise
 
-    @property
-    def ended(self) -> Ending | None:
-        """How the session ended whose token this request shows: for the log-in page, to say why the user is no
-        longer logged in. None where it did not end, or that is no longer known (after an hour).
-        """
-        if not self.new:
-            after = None if self.user_id is not None else self.get_own(AFTER)
-            return None if after is None else self.keeper.ending(SessionId(bytes=after))
-        if self.shown is None or self.intents.end:
-            return None
-        return self.keeper.ending(self.shown.sid)
+    def _next_credential(self) -> Credential:
+        """Return the credential that the session has once this response arrives."""
+        is_new, intents, credential, record = self._is_new, self._intents, self._facts.credential, self._record
+        if is_new or credential is None or record is None:
+            intents.credential = intents.credential or Credential.new()
+            return intents.credential
+        # A request that came with the token from before a rotation cannot rotate, but can log in.
+        is_former = record.is_former(credential.holder, now=self._persistence.now())
+        if intents.user_id is not None or (intents.rotate and not is_former):
+            intents.credential = intents.credential or credential.rotated()
+            return intents.credential
+        return credential
 
-    # For the manager.
-
-    @property
-    def record(self) -> Record | None:
-        """The session as it was loaded or last saved; None while nothing is stored."""
-        if self._written is not None:  # Made when somebody looks: most requests end with what they wrote.
-            assert self._record is not None
-            self._record = self._record.holding(merged(self._record.values, self._written))
-            self._written = None
-        return self._record
-
-    @record.setter
-    def record(self, record: Record | None) -> None:
-        self._record, self._written = record, None
-
-    @property
-    def intents(self) -> Intents:
-        """What the request asks for beside the values."""
-        if self._intents is None:  # Most ask for nothing.
-            self._intents = Intents()
-        return self._intents
-
-    @intents.setter
-    def intents(self, intents: Intents) -> None:
-        self._intents = intents
-
-    @property
-    def intends(self) -> bool:
-        """Whether the request asks for anything beside the values."""
-        return self._intents is not None and self._intents != Intents()
-
-    def load(self) -> Record | None:
-        """Ask the store, once; return the record."""
-        if not self.is_loaded:
-            self.adopt(self.keeper.look(self))
-        return self.record
-
-    def peek(self, key: str) -> Any:
-        """Return a value that the view assigned or read, without this being a look of the view's."""
-        value = self._unfold().get(key)
-        return self._read(key) if value is _UNREAD else value
-
-    def wrote(self, key: str) -> bool:
-        """Return whether the view assigned or removed this key."""
-        if self._live is None and self._saved is None:
-            return False
-        self._unfold()
-        return key in self._suspects
-
-    def get_own(self, key: str) -> bytes | None:
+    def _get_own(self, key: str) -> bytes | None:
         """Return what the package keeps in this session under a reserved key, beside the view's values."""
-        own = self.intents.own
+        self._look()
+        own = self._intents.own
         if own is not None and key in own:
             return own[key]
-        return None if self.new or self.record is None else self.record.values.get(key)
+        return None if self._is_new or self._record is None else self._record.values.get(key)
 
-    def put_own(self, key: str, data: bytes | None) -> None:
+    def _put_own(self, key: str, data: bytes | None) -> None:
         """Keep something under a reserved key, or nothing any more. It is saved with the rest."""
-        if data != self.get_own(key):
-            self.intents.own = {**(self.intents.own or {}), key: data}
+        if data != self._get_own(key):
+            self._intents.own = {**(self._intents.own or {}), key: data}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether no key is left."""
-        return not self._unfold()
+    def _assigned_permanence(self) -> bool | None:
+        """Return whether the view made the session permanent; None if it said nothing of that."""
+        return bool(self._peek("_permanent")) if self._wrote("_permanent") else None
 
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
-        if self.modified or self.is_unsent or self._saved is not None or (self._live is not None and self._suspects):
-            return False
-        return not self.intends
+    def _settle_all(self, record: Record | None) -> None:
+        """Note that all was saved, also what was asked for: ``record`` is what the store holds now."""
+        self._settle(record)
+        self._intents_made = None
 
-    def plain_delta(self) -> dict[str, bytes | None] | None:
-        """Return the delta if what some keys hold is all that there is to save, and some are left; else None."""
-        if not self._live or self.is_unsent or "_permanent" in self._suspects:
-            return None
-        return None if self.intends else self.delta()
+    def _forget_changes(self) -> None:
+        """Take back all that the view did and that was not saved yet, except a log-out: that is final."""
+        self._adopt(self._record)
+        self._intents = Intents(end=self._intents.end)
 
-    def delta(self) -> dict[str, bytes | None]:
-        """Return the new bytes of each key whose bytes changed, and None for each that is gone.
-
-        Raise :exc:`~flask_idlesession.EncodeError` if a value was changed in place into something that
-        cannot be kept.
-        """
-        delta: dict[str, bytes | None] = {}
-        if self._live is None and self._saved is None:
-            return delta
-        live = self._unfold()
-        for key in self._suspects:
-            if key not in live:
-                if key in self._stored:
-                    delta[key] = None
-                continue
-            data = self._encoded.get(key)
-            if data is None:
-                data = self.keeper.codec.encode(live[key], path=f"session[{key!r}]")
-            if data != self._stored.get(key):
-                delta[key] = data
-        return delta
-
-    def adopt(self, record: Record | None) -> None:
-        """Show what ``record`` holds, in place of what there was."""
-        self.is_loaded = True
-        self.record = record
-        self._live = self._saved = None
-
-    def settle(self, record: Record | None, credential: Credential | None) -> None:
-        """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
-        self.record, self.credential = record, credential
-        self._intents = None
-        if self._live is not None:
-            self._saved, self._live = self._live, None
-
-    def settle_values(self, delta: Delta) -> None:
-        """Note that this much was saved, and nothing else was to be. The view's objects stay."""
-        self._written = delta
-        self._saved, self._live = self._live, None
-
-    def forget_changes(self) -> None:
-        """Take back all that the view did and that was not saved yet, but for a log-out: that is final."""
-        self.adopt(self.record)
-        self.intents = Intents(end=self.intents.end)
-
-    def _look(self) -> dict[str, Any]:
-        """Return the live keys for the view, which thereby has accessed the session."""
-        self.accessed = True
-        return self._unfold()
-
-    def _unfold(self) -> dict[str, Any]:
-        """Return the live keys, which are laid out when they are first asked for."""
-        return self._lay_out() if self._live is None else self._live
-
-    def _lay_out(self) -> dict[str, Any]:
-        """Lay out the keys that there are, and return them; ask the store first if that was not done yet."""
-        if self.is_loaded:
-            record = self.record
-        else:
-            self._record = record = self.keeper.look(self)
-            self.is_loaded = True
-        stored = {} if record is None else record.values
-        if RESERVED in " ".join(stored):  # One look at all of them: most sessions have none such.
-            stored = visible(stored)
-        self._stored, self._encoded, self._suspects = stored, {}, {}
-        if self._saved is None:
-            self._live = live = dict.fromkeys(stored, _UNREAD)
-        else:
-            self._live = live = self._saved
-            self._saved = None
-            for key, value in live.items():
-                if value is not _UNREAD and type(value) not in ATOMS:
-                    self._suspects[key] = None
-        return live
-
-    def _read(self, key: str) -> Any:
+    def _leave(self, right: Lease) -> None:
+        """Save what was done in an exclusive block, and give the right back."""
+        delta: Delta = {}
         try:
-            value = self.keeper.codec.decode(self._stored[key])
-        except DecodeError as error:
-            if self.credential is not None:
-                self.keeper.abandon(self.credential, error)
-            self.adopt(None)
-            raise KeyError(key) from error
-        self._unfold()[key] = value
-        if type(value) not in ATOMS:
-            self._suspects[key] = None
-        return value
+            if not self._intents.end:
+                delta = self._delta()
+        finally:
+            try:
+                right.give_back(delta)
+            except IdleSessionError:
+                self._forget_changes()
+                raise
+        self._note_stored(delta)
 
-
-def check_key(key: object) -> None:
-    """Raise TypeError or ValueError for what cannot be a key of a session."""
-    if not isinstance(key, str):
-        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
-    if key.startswith(RESERVED):
-        raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
-    if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it.")
+    def _note_stored(self, delta: Delta) -> None:
+        """Note that the store holds this by now, and goes on holding the rest."""
+        if self._record is None:
+            return
+        values = merged(self._record.values, delta)
+        self._record = self._record.holding(values)
+        self._stored = {} if self._intents.end else visible(values)
 
 
 def check_user_id(user_id: object) -> None:

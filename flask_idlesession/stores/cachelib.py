@@ -26,6 +26,8 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..process.locks import ForkSafeLock
 from . import columns as row
+from .contract import Touch
+from .contract import Traits
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -72,6 +74,8 @@ class CachelibStore:
     own: whoever can write to such a cache can run code in the application.
     """
 
+    traits = Traits()
+
     def __init__(self, cache: Any, *, prefix: str = "idlesession:") -> None:
         warnings.warn(_WARNING.format(kind=type(cache).__qualname__), UserWarning, stacklevel=2)
         self._cache = cache
@@ -95,7 +99,9 @@ class CachelibStore:
             if info.user_id is not None:
                 self._enlist(self._list_of(info.user_id), info)
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if touch is not None:
+            return self._touched(sid, touch, now)
         record = self._record(sid)
         if record is None:
             self._check_that_it_answers()
@@ -120,14 +126,6 @@ class CachelibStore:
             if record is None:
                 self._check_that_it_answers()
             return record is not None and self._forget(record.info)
-
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        with self._lock:
-            infos = self._infos_of(user_id)
-            count = sum(self._forget(info) for info in infos if info.sid != keep)
-            kept = {info.sid.bytes: info.expires_at for info in infos if info.sid == keep}
-            self._set_entries(self._list_of(user_id), kept)  # Without what the cache itself forgot, too.
-            return count
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for info in self._infos() if user_id is None else self._infos_of(user_id):
@@ -165,6 +163,20 @@ class CachelibStore:
         """Do nothing: the cache is the application's."""
 
     # The steps of the above; those that write want the lock held.
+
+    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
+        with self._lock:
+            record = self._record(sid)
+            if record is None:
+                self._check_that_it_answers()
+                return None
+            refresh_by = touch.refresh_by if record.is_permanent else None
+            change = Change(holder=touch.holder, last_seen_at=now, refresh_by=refresh_by)
+            if record.judge(change, now=now) is not Outcome.DONE:
+                return None
+            after = record.apply(change, now=now)
+            self._replace(record, after, now)
+            return after
 
     def _key(self, sid: SessionId) -> str:
         return f"{self._prefix}session:{sid}"
@@ -224,7 +236,15 @@ class CachelibStore:
             yield from self._infos_in(f"{self._prefix}all:{number}")
 
     def _infos_of(self, user_id: str) -> list[SessionInfo]:
-        return [info for info in self._infos_in(self._list_of(user_id)) if info.user_id == user_id]
+        """Return the infos of the user's sessions; the list loses what the cache itself forgot."""
+        name = self._list_of(user_id)
+        with self._lock:
+            infos = [info for info in self._infos_in(name) if info.user_id == user_id]
+            entries = self._entries(name)
+            kept = {info.sid.bytes: entries[info.sid.bytes] for info in infos if info.sid.bytes in entries}
+            if len(kept) < len(entries):
+                self._set_entries(name, kept)
+        return infos
 
     def _infos_in(self, name: str) -> Iterable[SessionInfo]:
         for sid in self._entries(name):

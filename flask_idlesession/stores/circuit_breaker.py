@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import cast
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -16,9 +17,13 @@ from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..process.locks import ForkSafeLock
+from .contract import Chunked
+from .contract import HasClock
+from .contract import InProcess
 from .contract import Store
+from .contract import Touch
+from .contract import Traits
 from .contract import UnreadableRecord
-from .contract import Visited
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -45,16 +50,17 @@ class CircuitBreaker:
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
-        self.bounded = bool(getattr(store, "bounded", False))
-        if isinstance(store, Visited):
-            visit = store.visit
-            self.visit = lambda sid, **how: self._call(visit, sid, **how)
         self._clock = clock
         self._failures = 0
         self._failed_at = 0.0
         self._try_at = 0.0
         self._last_error = ""
         self._lock = ForkSafeLock()
+
+    @property
+    def traits(self) -> Traits:
+        """What the other store can do."""
+        return self.store.traits
 
     @property
     def is_down(self) -> bool:
@@ -69,8 +75,8 @@ class CircuitBreaker:
     def create(self, record: Record) -> None:
         self._call(self.store.create, record)
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
-        return self._call(self.store.load, sid, now=now)
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        return self._call(self.store.load, sid, now=now, touch=touch)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         return self._call(self.store.commit, sid, change, now=now)
@@ -78,8 +84,17 @@ class CircuitBreaker:
     def delete(self, sid: SessionId) -> bool:
         return self._call(self.store.delete, sid)
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        return self._call(self.store.delete_user, user_id, keep=keep)
+    def delete_many(self, sids: Sequence[SessionId]) -> Sequence[SessionInfo]:
+        return self._call(cast(Chunked, self.store).delete_many, sids)
+
+    def fades_at(self, sid: SessionId) -> float:
+        return cast(InProcess, self.store).fades_at(sid)
+
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        return cast(InProcess, self.store).touch(sid, holder, now)
+
+    def clock_skew(self, now: float) -> float:
+        return self._call(cast(HasClock, self.store).clock_skew, now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         if self._failures:

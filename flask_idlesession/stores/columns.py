@@ -12,7 +12,6 @@ from ..model.ids import SessionId
 from ..model.record import Ending
 from ..model.record import EndReason
 from ..model.record import Labels
-from ..model.record import make_info
 from ..model.record import NO_LABELS
 from ..model.record import Record
 from ..model.record import SessionInfo
@@ -95,7 +94,16 @@ def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
 
 def _to_info(sid: SessionId, row: Sequence[Any], labels: Labels) -> SessionInfo:
     _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
-    return make_info(sid, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by, labels)
+    return SessionInfo(
+        sid=sid,
+        user_id=user_id,
+        created_at=created_at,
+        last_seen_at=last_seen_at,
+        idle_timeout=idle_timeout,
+        lifetime_ends_at=lifetime_ends_at,
+        refresh_by=refresh_by,
+        labels=labels,
+    )
 
 
 def to_ending_rows(endings: Sequence[Ending], *, until: float) -> list[dict[str, Any]]:

@@ -1,7 +1,10 @@
-"""The contract between the manager and whatever keeps the records."""
+"""The contract between the sessions and what keeps their records."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import cast
 from typing import Protocol
 from typing import runtime_checkable
 
@@ -14,9 +17,43 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What a store can do besides the contract's methods. A store declares it; nothing finds it out.
+
+    A store that wraps another hands on the traits of the one inside.
+    """
+
+    #: The records are in this process: no method takes a round trip, and the store is :class:`InProcess`.
+    in_process: bool = False
+    #: ``create`` and ``commit`` may evict other sessions to make room. ``prune`` returns those, too.
+    bounded: bool = False
+    #: Everything is lost when the process ends.
+    forgetful: bool = False
+    #: A server keeps the records, and the store is :class:`HasClock`.
+    has_clock: bool = False
+    #: Many sessions end in one step: the store is :class:`Chunked`.
+    chunked: bool = False
+
+
+@dataclass(slots=True)
+class Touch:
+    """The activity of a request that loads its session: noted in the same step, at the ``now`` of the load.
+
+    Mutable, because each request makes one: a frozen dataclass takes twice as long to make.
+    """
+
+    #: The digest of the secret that the request showed.
+    holder: bytes = field(repr=False)
+    #: The new instant by which a permanent session must be refreshed; None leaves it where it is.
+    refresh_by: float | None = None
+
+
 class UnreadableRecord(StoreError):
-    """There is a live session, and what is stored of it cannot be read: it was spoilt, or encrypted with a key that
-    is not there any more. ``info`` is what is known of it.
+    """There is a live session, and its stored bytes cannot be read.
+
+    They were damaged, or encrypted with a key that is no longer there. This is one session's trouble, and no outage.
+    ``info`` is what is known of the session.
     """
 
     def __init__(self, message: str, *, info: SessionInfo) -> None:
@@ -28,21 +65,34 @@ class UnreadableRecord(StoreError):
 class Store(Protocol):
     """Keeps records; knows no policy and reads no clock.
 
-    Every method is one atomic step, from any thread. Time is an argument. A session that is not live at
-    ``now`` does not exist, whether or not it has been pruned. Absence is an answer; a failing driver is
-    a :exc:`~flask_idlesession.StoreError`. Stores do not inherit this class: typing and the contract
-    suite (``tests/support/store_contract.py``) prove them.
+    Every method is one atomic step, from any thread. Time is an argument. A session that is not live at ``now`` does
+    not exist, whether or not it was pruned. Absence is an answer; a driver that fails is a
+    :exc:`~flask_idlesession.StoreError`: :exc:`~flask_idlesession.StoreUnavailable` if it is an outage,
+    :exc:`~flask_idlesession.RecordRejected` or :exc:`UnreadableRecord` if it is about one session's data.
+
+    Stores do not inherit this class. :mod:`flask_idlesession.testing.store_contract` tests them.
     """
 
-    def create(self, record: Record) -> None:
-        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` rather than overwrite one,
-        also one that has expired and was not pruned yet."""
+    @property
+    def traits(self) -> Traits:
+        """What the store can do besides these methods; ``Traits()`` for nothing."""
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
-        """Return a copy of the live record, or None. Raise :exc:`UnreadableRecord` if it is there in vain."""
+    def create(self, record: Record) -> None:
+        """Keep a new record.
+
+        Raise :exc:`~flask_idlesession.SessionExists` if the store holds one of this id, also one that has expired and
+        was not pruned. Nothing is overwritten.
+        """
+
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return a copy of the live record, or None.
+
+        With ``touch``, return None too if ``touch.holder`` does not open the session; else note activity at ``now`` in
+        the same step, and return the record after it. Raise :exc:`UnreadableRecord` if the record cannot be read.
+        """
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
-        """Apply ``change`` as :meth:`Record.judge` and :meth:`Record.apply` say, in one step.
+        """Apply ``change`` in one step, as :meth:`Record.judge` and :meth:`Record.apply` say.
 
         It never creates. Only the delta's keys are written. EMPTIED means that the record was forgotten.
         """
@@ -50,65 +100,72 @@ class Store(Protocol):
     def delete(self, sid: SessionId) -> bool:
         """Forget the session; return whether there was one."""
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        """Forget every session of the user but ``keep``; return how many there were."""
-
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
-        """Yield the live sessions, in no order; with ``user_id``, that user's, in O(that user's)."""
+        """Yield the live sessions, in no order; with ``user_id``, only that user's, in O(that user's)."""
 
     def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
         """Forget up to ``limit`` sessions that have expired, and return them.
 
-        Over all threads and workers each is returned once. A bounded store also hands over what it
-        evicted since; such a session is recognised by being live still.
+        Each is returned once over all threads and workers. A bounded store also returns what it evicted since; such a
+        session is still live at ``now``.
         """
 
     def next_expiry(self) -> float | None:
-        """Return an instant before which :meth:`prune` has nothing to do, as late a one as is cheap to
-        tell; None while there is nothing to wait for, 0.0 if it is to be called again at once."""
+        """Return an instant before which :meth:`prune` has nothing to do, as late as is cheap to tell.
+
+        None: there is nothing to wait for. 0.0: call :meth:`prune` again at once.
+        """
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        """Remember until then how these sessions ended, or until room is needed: of a flood of them only
-        the newest. What was remembered of the same session before is replaced."""
+        """Remember until then how these sessions ended.
+
+        Of a flood of endings only the newest are remembered. An ending replaces an earlier one of the same session.
+        """
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        """Return how the session ended, if that is remembered still."""
+        """Return how the session ended, if that is still remembered."""
 
     def close(self) -> None:
-        """Let go of files, connections and threads. Idempotent."""
+        """Let go of files, connections and threads. Calling it again does nothing."""
 
 
-@runtime_checkable
-class Visited(Protocol):
-    """What a store may do besides, if that saves it a way to a server and back."""
-
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
-        """Touch the session, and return its record as it is then; None, and no touch, if it is not live or
-        ``holder`` does not open it. A permanent session's ``refresh_by`` becomes the one given, if any."""
-
-
-@runtime_checkable
-class Near(Protocol):
-    """What a store may do besides where it takes no way to a server."""
+class InProcess(Store, Protocol):
+    """A store with the trait ``in_process``."""
 
     def fades_at(self, sid: SessionId) -> float:
-        """Return the instant from which less than half of its idle timeout is left to the session, should nothing
-        happen before; infinite if there is none.
-        """
+        """Return when less than half of the session's idle timeout will be left; ``inf`` if there is no session."""
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
-        """Touch the session if that is all there is to note of its activity: it is live and nobody's, ``holder`` is
-        the digest of its secret, and it is not permanent. Return whether that was done.
+        """Touch the session, if nothing but the instant has to be noted; return whether that was done.
+
+        It is not done if the session is not live, is a user's, is permanent, or ``holder`` is not its secret's digest.
         """
 
 
-def is_in_place_of(store: Store, shortcut: str, *steps: str) -> bool:
-    """Return whether a store that has a shortcut means it to be taken in the place of these methods: one that changes
-    what a method does, and leaves the shortcut as it inherited it, does not.
-    """
-    places = [getattr(store, "__dict__", {}), *map(vars, type(store).__mro__)]
+class Chunked(Store, Protocol):
+    """A store with the trait ``chunked``."""
 
-    def depth_of(name: str) -> int:
-        return next((depth for depth, names in enumerate(places) if name in names), len(places))
+    def delete_many(self, sids: Sequence[SessionId]) -> Sequence[SessionInfo]:
+        """Forget these sessions in one step; return the infos of those that were there, in any order."""
 
-    return depth_of(shortcut) <= min(map(depth_of, steps))
+
+class HasClock(Store, Protocol):
+    """A store with the trait ``has_clock``."""
+
+    def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock."""
+
+
+def in_process(store: Store) -> InProcess | None:
+    """Return the store if it has the trait ``in_process``."""
+    return cast(InProcess, store) if store.traits.in_process else None
+
+
+def chunked(store: Store) -> Chunked | None:
+    """Return the store if it has the trait ``chunked``."""
+    return cast(Chunked, store) if store.traits.chunked else None
+
+
+def has_clock(store: Store) -> HasClock | None:
+    """Return the store if it has the trait ``has_clock``."""
+    return cast(HasClock, store) if store.traits.has_clock else None

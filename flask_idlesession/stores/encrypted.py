@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import cast
 
 from ..model.encryption import Cipher
 from ..model.errors import DecodeError
@@ -20,9 +21,13 @@ from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.record import Values
+from .contract import Chunked
+from .contract import HasClock
+from .contract import InProcess
 from .contract import Store
+from .contract import Touch
+from .contract import Traits
 from .contract import UnreadableRecord
-from .contract import Visited
 
 #: How often a commit is tried again that found its key's value sealed with another key than before.
 _TRIES = 100
@@ -44,13 +49,13 @@ class EncryptedStore:
 
     def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
         self.store = store
-        self.bounded = bool(getattr(store, "bounded", False))
-        self.in_memory = bool(getattr(store, "in_memory", False))
-        if isinstance(store, Visited):
-            visit = store.visit
-            self.visit = lambda sid, **how: self._open_record(visit(sid, **how))
         self._values = Cipher(keys, purpose="values")
         self._labels = Cipher(keys, purpose="labels")
+
+    @property
+    def traits(self) -> Traits:
+        """What the other store can do."""
+        return self.store.traits
 
     def __len__(self) -> int:
         """Return how many records there are, if the other store can tell."""
@@ -65,8 +70,8 @@ class EncryptedStore:
         values = {key: self._seal(sid, key, data) for key, data in record.values.items()}
         self.store.create(_with(record, replace(record.info, labels=labels), values))
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
-        return self._open_record(self.store.load(sid, now=now))
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        return self._open_record(self.store.load(sid, now=now, touch=touch))
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         if not (change.delta or change.expect or change.labels):
@@ -85,8 +90,18 @@ class EncryptedStore:
     def delete(self, sid: SessionId) -> bool:
         return self.store.delete(sid)
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        return self.store.delete_user(user_id, keep=keep)
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        gone = cast(Chunked, self.store).delete_many(sids)
+        return [self._open_labels(info, self._open_label_or_none) for info in gone]
+
+    def fades_at(self, sid: SessionId) -> float:
+        return cast(InProcess, self.store).fades_at(sid)
+
+    def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        return cast(InProcess, self.store).touch(sid, holder, now)
+
+    def clock_skew(self, now: float) -> float:
+        return cast(HasClock, self.store).clock_skew(now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for info in self.store.find(now=now, user_id=user_id):

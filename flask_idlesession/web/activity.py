@@ -7,7 +7,9 @@ from typing import Any
 from typing import TypeVar
 
 from flask import Blueprint
+from flask import Flask
 from flask import Request
+from werkzeug.exceptions import HTTPException
 
 from ..settings.checks import Activity
 
@@ -89,6 +91,24 @@ class ActivityRule:
                 "IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session.", request.path
             )
             return False
+
+    def counts_early(self, app: Flask, request: Request) -> bool:
+        """Return whether the request is activity, before Flask has looked for its route: the route is looked for now.
+
+        False where that fails: Flask is about to meet the same, or a converter of the application needs the session.
+        """
+        try:
+            try:
+                adapter = app.create_url_adapter(request)
+                if adapter is not None:
+                    request.url_rule, request.view_args = adapter.match(return_rule=True)  # type: ignore[assignment]
+            except HTTPException as error:
+                request.routing_exception = error
+            return self.counts(request) is not False
+        except Exception:  # It is the application's own code that raised.
+            return False
+        finally:
+            request.url_rule = request.view_args = request.routing_exception = None
 
     def _look_at(self, request: Request, endpoint: str) -> bool:
         """Return whether a request for the endpoint is passive, and remember that."""

@@ -3,23 +3,20 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from typing import cast
 from typing import ParamSpec
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from flask import current_app
 from flask import request
-from flask import session
 
 from ..model.errors import CsrfError
-from ..model.ids import Credential
 from ..sessions.csrf_tokens import FORMER
 from ..sessions.csrf_tokens import is_right
 from ..sessions.csrf_tokens import no_former
 from ..sessions.csrf_tokens import token_of
-from ..sessions.session import Session
-from .interface import Runtime
+from .current import current_runtime
+from .current import current_session
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -40,19 +37,20 @@ def csrf_token() -> str:
     It is right until somebody logs in or the application rotates the session, so one that was there before a
     log-in is worth nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
     """
-    ours = cast(Session, session)
-    credential = coming_claim(ours)
-    if ours.get_own(FORMER) is None:
-        ours.put_own(FORMER, no_former(_runtime().manager.codec))
+    ours = current_session()
+    credential = ours._next_credential()
+    if ours._get_own(FORMER) is None:
+        ours._put_own(FORMER, no_former(ours._codec))
     return token_of(credential.secret)
 
 
 def check_csrf(token: str | None) -> bool:
     """Return whether this is the session's CSRF token. Without a session none is."""
-    ours = cast(Session, session)
-    if not token or ours.new or ours.credential is None:
+    ours = current_session()
+    credential = ours._facts.credential
+    if not token or ours.new or credential is None:
         return False
-    return is_right(token, ours.credential.secret, ours.get_own(FORMER), _runtime().manager.codec)
+    return is_right(token, credential.secret, ours._get_own(FORMER), ours._codec)
 
 
 def csrf_protect(view: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -84,7 +82,7 @@ def offer_csrf_token() -> dict[str, Any]:
 
 
 def _refuse_what_is_not_ours() -> None:
-    header = _runtime().header
+    header = current_runtime().header
     if header is not None and header.is_used(request):
         return
     if is_cross_site():
@@ -113,21 +111,3 @@ def is_cross_site() -> bool:
     default = {"http": 80, "https": 443}.get(parts.scheme)
     ours = urlsplit(f"//{request.host}")
     return host != ours.hostname or (port or default) != (ours.port or default)
-
-
-def coming_claim(ours: Session) -> Credential:
-    """Return the credential that the session has once this response arrives."""
-    intents = ours.intents
-    if ours.new or ours.credential is None or ours.record is None:
-        intents.credential = intents.credential or Credential.new()
-        return intents.credential
-    # Who came with the token from before a rotation cannot rotate, but can log in.
-    is_former = ours.record.is_former(ours.credential.holder, now=_runtime().manager.now())
-    if intents.user_id is not None or (intents.rotate and not is_former):
-        intents.credential = intents.credential or ours.credential.rotated()
-        return intents.credential
-    return ours.credential
-
-
-def _runtime() -> Runtime:
-    return cast(Runtime, current_app.extensions["idlesession"].runtime())

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from typing import cast
 from typing import overload
 
 from flask import current_app
-from flask import session
 
-from ..sessions.session import Session
+from .current import current_session
 
 _View = Callable[..., Any]
 
@@ -34,7 +32,7 @@ def exclusive(
     def decorate(view: _View) -> _View:
         @wraps(view)
         def alone(*args: Any, **kwargs: Any) -> Any:
-            with cast(Session, session).exclusive(timeout=timeout, lease=lease):
+            with current_session().exclusive(timeout=timeout, lease=lease):
                 return current_app.ensure_sync(view)(*args, **kwargs)
 
         return alone

@@ -67,7 +67,7 @@ class ClaimsCookie:
         self, session: Session, response: Response, saved: Saved, *, active: bool, attributes: Mapping[str, Any]
     ) -> None:
         """Give the browser a JWT if it needs one, and take it away when its user logged out."""
-        info = session.info if session.is_loaded else None
+        info = session._info if session._is_loaded else None
         if saved is Saved.ENDED or saved is Saved.ISSUED and (info is None or info.user_id is None):
             if saved is Saved.ENDED or self._shown() is not None:
                 response.delete_cookie(self._name, **{**attributes, "httponly": True})
@@ -82,8 +82,9 @@ class ClaimsCookie:
 
     def _is_live(self, session: Session) -> bool:
         """Whether the session lives at this moment, and has not been revoked while the view ran."""
+        credential = session._facts.credential
         with suppress(StoreError):
-            return session.credential is not None and self._manager.reload(session.credential) is not None
+            return credential is not None and session._persistence.reload(credential) is not None
         return False
 
     def _set(self, info: SessionInfo, response: Response, *, now: float, attributes: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from flask_idlesession import login_required
 from flask_idlesession import MemoryStore
 from flask_idlesession import passive
 from flask_idlesession import reauthenticate
+from flask_idlesession import session_ending
 from flask_idlesession import session_mismatched
 from flask_idlesession import StoreError
 from flask_idlesession.settings.keys import read_settings
@@ -83,7 +84,7 @@ def make_app(store: Any = None, *, x_for: int = 0, **config: Any) -> Flask:
 
     @app.get("/why")
     def why() -> list[Any]:
-        ended = session.ended  # type: ignore[attr-defined]
+        ended = session_ending()  # type: ignore[attr-defined]
         return [] if ended is None else [ended.reason.value, ended.by]
 
     return app
@@ -363,9 +364,9 @@ def test_a_request_that_does_not_look_at_its_session_costs_no_look() -> None:
     loads: list[Any] = []
 
     class Counted(MemoryStore):
-        def load(self, sid: Any, *, now: float) -> Any:
+        def load(self, sid: Any, *, now: float, touch: Any = None) -> Any:
             loads.append(sid)
-            return super().load(sid, now=now)
+            return super().load(sid, now=now, touch=touch)
 
     app = make_app(Counted(), bind_address="end")
     app.add_url_rule("/plain", view_func=passive(lambda: "plain"), endpoint="plain")
@@ -406,7 +407,7 @@ def test_a_session_that_ends_while_it_is_suspected_is_no_longer_seen() -> None:
 def test_a_test_may_open_a_session_outside_of_a_request() -> None:
     browser = logged_in(make_app(bind_address="end"), address="127.0.0.1", agent="")
     with browser.client.session_transaction() as opened:
-        assert opened.user_id == "ada"  # type: ignore[attr-defined]
+        assert opened._user_id == "ada"  # type: ignore[attr-defined]
 
 
 # What cannot be.

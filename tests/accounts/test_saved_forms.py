@@ -30,6 +30,7 @@ from flask_idlesession import Outcome
 from flask_idlesession import remember_form
 from flask_idlesession import remembered_form
 from flask_idlesession import revoke_user
+from flask_idlesession import session_ending
 from flask_idlesession import SessionId
 from flask_idlesession.accounts.saved_forms import _is_secret
 from flask_idlesession.stores.sqlite import SQLiteStore
@@ -76,7 +77,7 @@ def make_app(clock: FakeClock, *, store: Any = None, **config: Any) -> Flask:
         "/out": lambda: log_out() or "out",
         "/who": lambda: str(current_user_id()),
         "/all": lambda: dict(session),
-        "/login": lambda: f"{session.ended and session.ended.reason.value} {is_form_kept()}",
+        "/login": lambda: f"{session_ending() and session_ending().reason.value} {is_form_kept()}",
         "/save": login_required(save),
         "/broken": login_required(lambda: 1 / 0),
         "/fresh": fresh_login_required(max_age=20)(save),
@@ -212,7 +213,7 @@ def test_another_user_never_sees_it_and_it_is_gone_when_they_log_in(app: Flask, 
 
 
 def test_another_user_who_logged_in_past_the_functions_here_does_not_see_it(app: Flask, clock: FakeClock) -> None:
-    app.add_url_rule("/past/<user>", "past", lambda user: session.log_in(user) or "in")  # type: ignore[attr-defined]
+    app.add_url_rule("/past/<user>", "past", lambda user: session._log_in(user) or "in")  # type: ignore[attr-defined]
     client = late_post(app, clock)
     client.get("/past/eve")
     assert client.get("/kept").json == {} and client.get("/login").text == "None False"

@@ -26,6 +26,7 @@ from flask_idlesession import revoke_others
 from flask_idlesession import revoke_own
 from flask_idlesession import revoke_user
 from flask_idlesession import revoke_where
+from flask_idlesession import session_ending
 from flask_idlesession import SessionId
 from flask_idlesession import sessions_of
 from flask_idlesession.stores.contract import Store
@@ -173,7 +174,7 @@ def _add_accounts(app: Flask) -> None:
 
     @app.get("/ended")
     def ended() -> str:
-        ending = session.ended  # type: ignore[attr-defined]
+        ending = session_ending()  # type: ignore[attr-defined]
         return "no" if ending is None else f"{ending.reason.value} by {ending.by}"
 
 

@@ -11,14 +11,17 @@ from flask import session
 from flask_idlesession import IdleSession
 from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
-from flask_idlesession.operations import clock_skew as clock_check
+from flask_idlesession import Traits
 from flask_idlesession.operations.clock_skew import ClockSkew
 from flask_idlesession.process.background import cleaner
+from flask_idlesession.stores.contract import has_clock
 from flask_idlesession.testing import FakeClock
 
 
 class ServedStore(MemoryStore):
     """A store whose server has a clock of its own, may be away, and may take its time."""
+
+    traits = Traits(has_clock=True)
 
     def __init__(self, clock):
         super().__init__()
@@ -132,5 +135,5 @@ def test_an_application_compares_clocks_in_the_background_after_its_first_reques
 def test_a_store_without_a_server_has_no_clock_to_compare():
     app = make_app(MemoryStore(), FakeClock())
     assert app.test_client().get("/").text == "1"
-    assert app.extensions["idlesession"]._clock_check is None
-    assert not isinstance(MemoryStore(), clock_check.HasClock)
+    assert app.extensions["idlesession"]._clock_skew is None
+    assert has_clock(MemoryStore()) is None

@@ -21,10 +21,10 @@ from flask_idlesession.testing import FakeClock
 class FailingStore(MemoryStore):
     is_off = False
 
-    def load(self, sid, *, now):
+    def load(self, sid, *, now, touch=None):
         if self.is_off:
             raise StoreError("nobody answers on port 6379")
-        return super().load(sid, now=now)
+        return super().load(sid, now=now, touch=touch)
 
 
 def make_app(**config):

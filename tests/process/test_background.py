@@ -230,7 +230,7 @@ class TestSleep:
     def test_sessions_that_end_later_or_not_at_all_wake_nobody(self):
         clock = FakeClock()
         with SessionManager(clock=clock, idle_timeout=3600) as manager:
-            pruner = manager._pruner
+            pruner = manager.lifecycle.pruner
             sid = manager.create({})
             passes = count_passes(pruner)
             time.sleep(0.1)
@@ -245,7 +245,7 @@ class TestSleep:
         with SessionManager(idle_timeout=3600) as manager:
             manager.create({})
             time.sleep(0.1)
-            passes = count_passes(manager._pruner)
+            passes = count_passes(manager.lifecycle.pruner)
             time.sleep(1.0)
             assert len(passes) <= 2
 
@@ -338,7 +338,7 @@ class TestAPass:
     @pytest.fixture
     def manager(self, clock):
         manager = SessionManager(clock=clock, idle_timeout=10)
-        manager._pruner.close()
+        manager.lifecycle.pruner.close()
         return manager
 
     def test_it_forgets_what_has_expired_and_nothing_else(self, manager, clock):
@@ -346,7 +346,7 @@ class TestAPass:
         clock.advance(5)
         second = manager.create({})
         clock.advance(5)
-        manager._pruner.run()
+        manager.lifecycle.pruner.run()
         assert [info.sid for info in manager.find()] == [second] and len(manager.store) == 1
         with pytest.raises(SessionNotFound):
             manager.read(first)
@@ -355,16 +355,16 @@ class TestAPass:
         manager.create({})
         clock.advance(4)
         manager.create({})
-        assert manager._pruner.run() == pytest.approx(6)
+        assert manager.lifecycle.pruner.run() == pytest.approx(6)
         clock.advance(6)
-        assert manager._pruner.run() == pytest.approx(4)
+        assert manager.lifecycle.pruner.run() == pytest.approx(4)
 
     def test_it_comes_again_soon_after_a_slice_when_there_is_more(self, manager, clock):
         for _ in range(5000):
             manager.create({})
         clock.advance(10)
         passes = 1
-        while manager._pruner.run() <= 0.01:
+        while manager.lifecycle.pruner.run() <= 0.01:
             passes += 1
         assert passes > 2 and len(manager.store) == 0
 
@@ -400,14 +400,14 @@ class TestAPass:
             manager.create({})
             time.sleep(0.05)
             manager.store.create(Record(info=Policy(idle_timeout=5).begin(now=clock()), secret_digest=b"", values={}))
-            passes = count_passes(manager._pruner)
-            manager._pruner.prune_evicted()
+            passes = count_passes(manager.lifecycle.pruner)
+            manager.lifecycle.pruner.prune_some()
             wait_until(lambda: passes)
 
     def test_what_a_request_found_before_an_earlier_end_was_noted_is_not_slept_for(self, manager, clock):
         """The request asks the store, another creates a session that ends sooner, and the first notes what it found."""
         manager.create({})
-        pruner = manager._pruner
+        pruner = manager.lifecycle.pruner
 
         def overtaken():
             pruner._due = clock() + 1000
@@ -418,14 +418,14 @@ class TestAPass:
 
     def test_a_store_that_is_stuck_in_the_past_is_not_asked_without_a_rest(self, manager, clock):
         manager.store.next_expiry = lambda: clock() - 1
-        assert manager._pruner.run() <= 1.0
-        assert manager._pruner.run() > 0.01
+        assert manager.lifecycle.pruner.run() <= 1.0
+        assert manager.lifecycle.pruner.run() > 0.01
         assert manager.prune() == 0
 
     def test_a_clock_that_steps_back_forgets_nobody(self, manager, clock):
         sid = manager.create({})
         clock.advance(-3600)
-        manager._pruner.run()
+        manager.lifecycle.pruner.run()
         assert manager.read(sid) == {}
 
     def test_each_end_is_told_once_whoever_prunes(self):
@@ -696,7 +696,7 @@ def test_the_pruner_names_the_reason_of_an_end_by_time():
         reasons.append(reason)
 
     manager = SessionManager(clock=clock, idle_timeout=10, lifetime=15)
-    manager._pruner.close()
+    manager.lifecycle.pruner.close()
     with session_ended.connected_to(note, manager):
         sid = manager.create({})
         clock.advance(9)

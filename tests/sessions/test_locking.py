@@ -13,6 +13,7 @@ import pytest
 from flask import Flask
 from flask import session
 from flask.testing import FlaskClient
+from support.requests import requests_of
 
 from flask_idlesession import Change
 from flask_idlesession import ConflictError
@@ -46,11 +47,11 @@ def manager(clock: FakeClock):
 
 def begin(manager: SessionManager, **data: Any) -> Credential:
     """Start a session as a request would; return the credential to it."""
-    fresh = manager.open(None)
+    fresh = requests_of(manager).open(None)
     fresh.update(data or {"kept": 1})
-    assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert fresh.credential is not None
-    return fresh.credential
+    assert requests_of(manager).save(fresh, active=True) is Saved.ISSUED
+    assert fresh._facts.credential is not None
+    return fresh._facts.credential
 
 
 def held(manager: SessionManager, credential: Credential) -> dict[str, Any]:
@@ -74,30 +75,30 @@ def in_threads(count: int, fn: Callable[[int], Any]) -> list[Any]:
 
 def test_two_requests_that_write_different_keys_both_win(manager):
     credential = begin(manager)
-    one, other = manager.open(credential), manager.open(credential)
+    one, other = requests_of(manager).open(credential), requests_of(manager).open(credential)
     one["a"], other["b"] = 1, 2
-    manager.save(one, active=True)
-    manager.save(other, active=True)
+    requests_of(manager).save(one, active=True)
+    requests_of(manager).save(other, active=True)
     assert held(manager, credential) == {"kept": 1, "a": 1, "b": 2}
 
 
 def test_of_two_writes_of_one_key_the_later_commit_stands_whole(manager):
     credential = begin(manager, cart={"a": 1})
-    one, other = manager.open(credential), manager.open(credential)
+    one, other = requests_of(manager).open(credential), requests_of(manager).open(credential)
     one["cart"]["b"] = 2
     other["cart"]["c"] = 3
-    manager.save(one, active=True)
-    manager.save(other, active=True)
+    requests_of(manager).save(one, active=True)
+    requests_of(manager).save(other, active=True)
     assert held(manager, credential) == {"cart": {"a": 1, "c": 3}}
 
 
 def test_a_key_that_is_only_read_is_not_written_back(manager):
     credential = begin(manager, cart=[1])
-    slow, quick = manager.open(credential), manager.open(credential)
+    slow, quick = requests_of(manager).open(credential), requests_of(manager).open(credential)
     assert slow["cart"] == [1]
     quick["cart"].append(2)
-    manager.save(quick, active=True)
-    manager.save(slow, active=True)
+    requests_of(manager).save(quick, active=True)
+    requests_of(manager).save(slow, active=True)
     assert held(manager, credential) == {"cart": [1, 2]}
 
 
@@ -106,53 +107,55 @@ def test_a_key_that_is_only_read_is_not_written_back(manager):
 
 def test_modify_counts_what_fifty_threads_count(manager):
     credential = begin(manager)
-    counts = in_threads(50, lambda _: manager.open(credential).modify("visits", lambda n: n + 1, default=0))
+    counts = in_threads(
+        50, lambda _: requests_of(manager).open(credential).modify("visits", lambda n: n + 1, default=0)
+    )
     assert sorted(counts) == list(range(1, 51))
     assert held(manager, credential)["visits"] == 50
 
 
 def test_modify_returns_the_new_value_and_the_dict_shows_it(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     assert view.modify("visits", lambda n: n + 1, default=0) == 1
     assert view["visits"] == 1 and "visits" in view
     assert held(manager, credential)["visits"] == 1, "it is stored at once"
-    assert manager.save(view, active=True) is Saved.KEPT
+    assert requests_of(manager).save(view, active=True) is Saved.KEPT
     assert held(manager, credential)["visits"] == 1
 
 
 def test_modify_takes_what_others_wrote_since_the_session_was_read(manager):
     credential = begin(manager, visits=1)
-    slow = manager.open(credential)
+    slow = requests_of(manager).open(credential)
     assert slow["visits"] == 1
-    manager.open(credential).modify("visits", lambda n: n + 10)
+    requests_of(manager).open(credential).modify("visits", lambda n: n + 10)
     assert slow.modify("visits", lambda n: n + 1) == 12
 
 
 def test_modify_of_a_mutable_value_may_change_it_in_place(manager):
     credential = begin(manager, cart=["tea"])
-    views = [manager.open(credential) for _ in range(3)]
+    views = [requests_of(manager).open(credential) for _ in range(3)]
     assert all(view["cart"] == ["tea"] for view in views)
     for number, view in enumerate(views):
         view.modify("cart", lambda cart, number=number: cart.append(number) or cart)
     assert held(manager, credential)["cart"] == ["tea", 0, 1, 2]
     views[0]["cart"].append("late")
-    manager.save(views[0], active=True)
+    requests_of(manager).save(views[0], active=True)
     assert held(manager, credential)["cart"] == ["tea", 0, "late"], "a later change in place is a plain assignment"
 
 
 def test_what_modify_gave_is_not_written_again_by_the_save(manager):
     credential = begin(manager, cart=[])
-    slow = manager.open(credential)
+    slow = requests_of(manager).open(credential)
     slow.modify("cart", lambda cart: [*cart, "slow"])
-    manager.open(credential).modify("cart", lambda cart: [*cart, "quick"])
-    manager.save(slow, active=True)
+    requests_of(manager).open(credential).modify("cart", lambda cart: [*cart, "quick"])
+    requests_of(manager).save(slow, active=True)
     assert held(manager, credential)["cart"] == ["slow", "quick"]
 
 
 def test_modify_goes_on_from_what_the_request_assigned_before(manager):
     credential = begin(manager, visits=1)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     view["visits"] = 100
     assert view.modify("visits", lambda n: n + 1) == 101
     del view["visits"]
@@ -160,27 +163,27 @@ def test_modify_goes_on_from_what_the_request_assigned_before(manager):
 
 
 def test_modify_in_a_new_session_is_an_assignment(manager):
-    fresh = manager.open(None)
+    fresh = requests_of(manager).open(None)
     assert fresh.modify("visits", lambda n: n + 1, default=0) == 1
     assert fresh.modify("visits", lambda n: n + 1, default=0) == 2
-    assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert held(manager, fresh.credential) == {"visits": 2}
+    assert requests_of(manager).save(fresh, active=True) is Saved.ISSUED
+    assert held(manager, fresh._facts.credential) == {"visits": 2}
 
 
 def test_modify_of_a_session_that_ended_says_so_and_brings_nothing_back(manager):
     credential = begin(manager, visits=1)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     assert view["visits"] == 1
     manager.remove(credential.sid)
     with pytest.raises(SessionNotFound, match=str(credential.sid)):
         view.modify("visits", lambda n: n + 1)
-    assert manager.save(view, active=True) is Saved.GONE
+    assert requests_of(manager).save(view, active=True) is Saved.GONE
     assert list(manager.find()) == []
 
 
 def test_an_exception_in_modifys_function_writes_nothing(manager):
     credential = begin(manager, visits=1)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with pytest.raises(ZeroDivisionError):
         view.modify("visits", lambda n: n / 0)
     assert view["visits"] == 1 and held(manager, credential) == {"visits": 1}
@@ -191,11 +194,11 @@ def test_modify_gives_up_when_others_are_faster_for_good(manager, monkeypatch):
     credential = begin(manager, visits=0)
 
     def overtaken(n):
-        manager.open(credential).modify("visits", lambda m: m + 1)
+        requests_of(manager).open(credential).modify("visits", lambda m: m + 1)
         return n + 1
 
     with pytest.raises(ConflictError, match=r"modify\('visits'\) was overtaken 200 times"):
-        manager.open(credential).modify("visits", overtaken)
+        requests_of(manager).open(credential).modify("visits", overtaken)
 
 
 # exclusive()
@@ -205,10 +208,10 @@ def test_exclusive_blocks_count_what_fifty_waiters_count(manager):
     credential = begin(manager, visits=0)
 
     def count(_: int) -> None:
-        view = manager.open(credential)
+        view = requests_of(manager).open(credential)
         with view.exclusive(timeout=60):
             view["visits"] = view["visits"] + 1
-        manager.save(view, active=True)
+        requests_of(manager).save(view, active=True)
 
     in_threads(50, count)
     assert held(manager, credential)["visits"] == 50
@@ -216,10 +219,10 @@ def test_exclusive_blocks_count_what_fifty_waiters_count(manager):
 
 def test_an_exclusive_block_reads_anew_and_saves_what_was_assigned_before(manager):
     credential = begin(manager, a=1)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     assert view["a"] == 1
     view["b"] = 2
-    manager.open(credential).modify("a", lambda a: a + 10)
+    requests_of(manager).open(credential).modify("a", lambda a: a + 10)
     with view.exclusive():
         assert view["a"] == 11 and view["b"] == 2
         assert held(manager, credential) == {"a": 11, "b": 2}
@@ -229,20 +232,20 @@ def test_an_exclusive_block_reads_anew_and_saves_what_was_assigned_before(manage
 
 def test_a_block_within_a_block_is_the_same_block(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with view.exclusive():
         with view.exclusive(timeout=0.01):
             view["a"] = 1
-        with pytest.raises(LeaseTimeout), manager.open(credential).exclusive(timeout=0.01):
+        with pytest.raises(LeaseTimeout), requests_of(manager).open(credential).exclusive(timeout=0.01):
             pass
-    with manager.open(credential).exclusive(timeout=0.01):
+    with requests_of(manager).open(credential).exclusive(timeout=0.01):
         assert held(manager, credential)["a"] == 1
 
 
 def test_whoever_waits_too_long_is_told_for_how_long_and_what_to_do(manager):
     credential = begin(manager)
-    with manager.open(credential).exclusive():
-        waiting = manager.open(credential)
+    with requests_of(manager).open(credential).exclusive():
+        waiting = requests_of(manager).open(credential)
         began = time.monotonic()
         with pytest.raises(LeaseTimeout) as caught, waiting.exclusive(timeout=0.1):
             pytest.fail("two were alone")
@@ -254,22 +257,22 @@ def test_whoever_waits_too_long_is_told_for_how_long_and_what_to_do(manager):
 
 def test_requests_that_do_not_ask_go_on_meanwhile(manager):
     credential = begin(manager)
-    with manager.open(credential).exclusive() as alone:
-        other = manager.open(credential)
+    with requests_of(manager).open(credential).exclusive() as alone:
+        other = requests_of(manager).open(credential)
         other["b"] = 2
-        assert manager.save(other, active=True) is Saved.KEPT
+        assert requests_of(manager).save(other, active=True) is Saved.KEPT
         alone["a"] = 1
     assert held(manager, credential) == {"kept": 1, "a": 1, "b": 2}
 
 
 def test_a_holder_that_died_loses_the_right_when_its_lease_ends(manager, clock):
     credential = begin(manager)
-    dead = manager.open(credential).exclusive(lease=30)
+    dead = requests_of(manager).open(credential).exclusive(lease=30)
     dead.__enter__()
-    with pytest.raises(LeaseTimeout), manager.open(credential).exclusive(timeout=0.01):
+    with pytest.raises(LeaseTimeout), requests_of(manager).open(credential).exclusive(timeout=0.01):
         pass
     clock.advance(30)
-    with manager.open(credential).exclusive(timeout=0.01) as heir:
+    with requests_of(manager).open(credential).exclusive(timeout=0.01) as heir:
         heir["a"] = 1
     with pytest.raises(ConflictError, match="alone with session .* for 30 seconds only"):
         dead.__exit__(None, None, None)
@@ -278,105 +281,105 @@ def test_a_holder_that_died_loses_the_right_when_its_lease_ends(manager, clock):
 
 def test_a_lease_that_cannot_be_read_any_more_is_nobodys(manager):
     credential = begin(manager)
-    manager.commit(credential, Change(holder=credential.holder, delta={RESERVED + "lease": b"\xc1"}))
-    with manager.open(credential).exclusive(timeout=1) as alone:
+    requests_of(manager).commit(credential, Change(holder=credential.holder, delta={RESERVED + "lease": b"\xc1"}))
+    with requests_of(manager).open(credential).exclusive(timeout=1) as alone:
         alone["a"] = 1
     assert held(manager, credential) == {"kept": 1, "a": 1}
 
 
 def test_nothing_is_saved_of_a_block_that_took_longer_than_its_lease(manager, clock):
     credential = begin(manager)
-    slow = manager.open(credential)
+    slow = requests_of(manager).open(credential)
     with pytest.raises(ConflictError, match="longer lease"), slow.exclusive(lease=5):
         slow["slow"] = 1
         clock.advance(6)
-        with manager.open(credential).exclusive(timeout=0.01) as quick:
+        with requests_of(manager).open(credential).exclusive(timeout=0.01) as quick:
             quick["quick"] = 1
-    manager.save(slow, active=True)
+    requests_of(manager).save(slow, active=True)
     assert held(manager, credential) == {"kept": 1, "quick": 1}
 
 
 def test_an_exception_in_a_block_gives_the_right_back_and_keeps_what_was_done(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with pytest.raises(ZeroDivisionError), view.exclusive():
         view["a"] = 1
         raise ZeroDivisionError
     assert held(manager, credential) == {"kept": 1, "a": 1}
-    with manager.open(credential).exclusive(timeout=0.01):
+    with requests_of(manager).open(credential).exclusive(timeout=0.01):
         pass
 
 
 def test_an_exception_in_a_block_takes_it_back_where_that_is_the_rule(clock):
     with SessionManager(clock=clock, policy=Policy(save_on_error=False)) as manager:
         credential = begin(manager)
-        view = manager.open(credential)
+        view = requests_of(manager).open(credential)
         with pytest.raises(ZeroDivisionError), view.exclusive():
             view["a"] = 1
             raise ZeroDivisionError
         assert held(manager, credential) == {"kept": 1}
-        with manager.open(credential).exclusive(timeout=0.01):
+        with requests_of(manager).open(credential).exclusive(timeout=0.01):
             pass
 
 
 def test_a_value_that_cannot_be_kept_gives_the_right_back_all_the_same(manager):
     credential = begin(manager, cart=[])
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with pytest.raises(TypeError, match="cart"), view.exclusive():
         view["cart"].append(object())
-    with manager.open(credential).exclusive(timeout=0.01):
+    with requests_of(manager).open(credential).exclusive(timeout=0.01):
         pass
     assert held(manager, credential) == {"cart": []}
 
 
 def test_a_new_session_is_alone_anyway(manager):
-    fresh = manager.open(None)
+    fresh = requests_of(manager).open(None)
     with fresh.exclusive() as same:
         assert same is fresh
         fresh["a"] = 1
-    assert manager.save(fresh, active=True) is Saved.ISSUED
-    assert held(manager, fresh.credential) == {"a": 1}
+    assert requests_of(manager).save(fresh, active=True) is Saved.ISSUED
+    assert held(manager, fresh._facts.credential) == {"a": 1}
 
 
 def test_a_log_in_within_a_block_rotates_as_ever(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with view.exclusive():
         view["a"] = 1
-        view.log_in("ada")
-    assert manager.save(view, active=True) is Saved.ISSUED
-    assert manager.reload(credential) is None
-    record = manager.reload(view.credential)
-    assert record.info.user_id == "ada" and held(manager, view.credential) == {"kept": 1, "a": 1}
-    with manager.open(view.credential).exclusive(timeout=0.01):
+        view._log_in("ada")
+    assert requests_of(manager).save(view, active=True) is Saved.ISSUED
+    assert requests_of(manager).reload(credential) is None
+    record = requests_of(manager).reload(view._facts.credential)
+    assert record.info.user_id == "ada" and held(manager, view._facts.credential) == {"kept": 1, "a": 1}
+    with requests_of(manager).open(view._facts.credential).exclusive(timeout=0.01):
         pass
 
 
 def test_a_log_out_within_a_block_ends_the_session(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with view.exclusive():
         view["a"] = 1
         view.clear()
         view["flash"] = "bye"
-    assert manager.save(view, active=True) is Saved.ISSUED
-    assert manager.reload(credential) is None
-    assert view.credential.sid != credential.sid and held(manager, view.credential) == {"flash": "bye"}
+    assert requests_of(manager).save(view, active=True) is Saved.ISSUED
+    assert requests_of(manager).reload(credential) is None
+    assert view._facts.credential.sid != credential.sid and held(manager, view._facts.credential) == {"flash": "bye"}
 
 
 def test_a_log_out_beats_the_block_that_holds_the_session(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with pytest.raises(SessionNotFound), view.exclusive():
         view["a"] = 1
         manager.remove(credential.sid)
-    assert manager.save(view, active=True) is Saved.GONE
+    assert requests_of(manager).save(view, active=True) is Saved.GONE
     assert list(manager.find()) == []
 
 
 def test_modify_within_a_block_works(manager):
     credential = begin(manager, visits=1)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with view.exclusive():
         assert view.modify("visits", lambda n: n + 1) == 2
         view["visits"] += 1
@@ -385,9 +388,9 @@ def test_modify_within_a_block_works(manager):
 
 def test_a_reserved_key_is_never_seen_and_never_written(manager):
     credential = begin(manager)
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     with view.exclusive():
-        other = manager.open(credential)
+        other = requests_of(manager).open(credential)
         for seen in (view, other, held(manager, credential)):
             assert list(seen) == ["kept"] and len(seen) == 1
             assert not any(key.startswith(RESERVED) for key in dict(seen))
@@ -409,11 +412,13 @@ def test_the_lease_works_where_values_are_packed_by_plain_msgpack():
         import sys
         sys.modules["ormsgpack"] = None
         from flask_idlesession import SessionManager
+        from flask_idlesession.sessions.requests import Requests
         with SessionManager() as manager:
-            fresh = manager.open(None)
+            requests = Requests(manager.lifecycle, manager.revocation)
+            fresh = requests.open(None)
             fresh["a"] = (1, 2)
-            manager.save(fresh, active=True)
-            view = manager.open(fresh.credential)
+            requests.save(fresh, active=True)
+            view = requests.open(fresh._facts.credential)
             with view.exclusive():
                 view["a"] = (*view["a"], 3)
             assert manager.read(fresh.sid) == {"a": (1, 2, 3)}
@@ -431,66 +436,66 @@ def rotating(clock: FakeClock):
 
 
 def rotate(manager: SessionManager, credential: Credential) -> Credential:
-    view = manager.open(credential)
+    view = requests_of(manager).open(credential)
     view.rotate()
-    assert manager.save(view, active=True) is Saved.ISSUED
-    assert view.credential is not None and view.credential.sid == credential.sid
-    return view.credential
+    assert requests_of(manager).save(view, active=True) is Saved.ISSUED
+    assert view._facts.credential is not None and view._facts.credential.sid == credential.sid
+    return view._facts.credential
 
 
 def test_the_token_before_a_rotation_opens_for_the_grace_and_no_longer(manager, clock):
     credential = begin(manager)
     after = rotate(manager, credential)
     clock.advance(9.9)
-    late = manager.open(credential)
+    late = requests_of(manager).open(credential)
     late["late"] = 1
-    assert manager.save(late, active=True) is Saved.KEPT
+    assert requests_of(manager).save(late, active=True) is Saved.KEPT
     assert held(manager, credential) == {"kept": 1, "late": 1}
     clock.advance(0.1)
-    assert manager.reload(credential) is None
-    assert manager.reload(after) is not None
+    assert requests_of(manager).reload(credential) is None
+    assert requests_of(manager).reload(after) is not None
 
 
 def test_the_token_before_a_rotation_cannot_rotate(manager):
     credential = begin(manager)
     after = rotate(manager, credential)
-    late = manager.open(credential)
+    late = requests_of(manager).open(credential)
     late.rotate()
-    assert manager.save(late, active=True) is Saved.KEPT
-    assert manager.reload(after).secret_digest == after.holder
+    assert requests_of(manager).save(late, active=True) is Saved.KEPT
+    assert requests_of(manager).reload(after).secret_digest == after.holder
 
 
 def test_of_twenty_simultaneous_rotations_one_wins(manager):
     credential = begin(manager)
-    views = [manager.open(credential) for _ in range(20)]
+    views = [requests_of(manager).open(credential) for _ in range(20)]
     for number, view in enumerate(views):
         view[f"key {number}"] = number
         view.rotate()
-    answers = in_threads(20, lambda number: manager.save(views[number], active=True))
+    answers = in_threads(20, lambda number: requests_of(manager).save(views[number], active=True))
     assert answers.count(Saved.ISSUED) == 1 and answers.count(Saved.KEPT) == 19
     assert len(held(manager, credential)) == 21
-    assert manager.reload(credential) is not None, "the grace"
-    assert manager.reload(views[answers.index(Saved.ISSUED)].credential) is not None
+    assert requests_of(manager).reload(credential) is not None, "the grace"
+    assert requests_of(manager).reload(views[answers.index(Saved.ISSUED)]._facts.credential) is not None
 
 
 def test_a_log_in_ends_the_grace_of_a_rotation_before_it(manager):
     credential = begin(manager)
     after = rotate(manager, credential)
-    view = manager.open(after)
-    view.log_in("ada")
-    manager.save(view, active=True)
-    assert manager.reload(credential) is None and manager.reload(after) is None
-    assert manager.reload(view.credential) is not None
+    view = requests_of(manager).open(after)
+    view._log_in("ada")
+    requests_of(manager).save(view, active=True)
+    assert requests_of(manager).reload(credential) is None and requests_of(manager).reload(after) is None
+    assert requests_of(manager).reload(view._facts.credential) is not None
 
 
 def test_what_was_written_under_the_token_before_a_log_in_is_dropped_and_logged(manager, caplog):
     credential = begin(manager)
-    slow, quick = manager.open(credential), manager.open(credential)
+    slow, quick = requests_of(manager).open(credential), requests_of(manager).open(credential)
     slow["draft"] = "secret words"
-    quick.log_in("ada")
-    manager.save(quick, active=True)
-    assert manager.save(slow, active=True) is Saved.GONE
-    assert "draft" not in held(manager, quick.credential)
+    quick._log_in("ada")
+    requests_of(manager).save(quick, active=True)
+    assert requests_of(manager).save(slow, active=True) is Saved.GONE
+    assert "draft" not in held(manager, quick._facts.credential)
     (line,) = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
     assert str(credential.sid) in line and "'draft'" in line and "secret words" not in line
 
@@ -500,32 +505,32 @@ def test_a_session_gets_a_new_token_after_each_interval(rotating, clock):
     tokens = [credential]
     for _ in range(3):
         clock.advance(59.9)
-        view = rotating.open(tokens[-1])
-        assert rotating.save(view, active=True) is Saved.KEPT
+        view = requests_of(rotating).open(tokens[-1])
+        assert requests_of(rotating).save(view, active=True) is Saved.KEPT
         clock.advance(0.1)
-        view = rotating.open(tokens[-1])
-        assert rotating.save(view, active=True) is Saved.ISSUED
-        tokens.append(view.credential)
+        view = requests_of(rotating).open(tokens[-1])
+        assert requests_of(rotating).save(view, active=True) is Saved.ISSUED
+        tokens.append(view._facts.credential)
     assert held(rotating, credential) == {"kept": 1}
-    assert [rotating.reload(token) is not None for token in tokens] == [False, False, True, True]
+    assert [requests_of(rotating).reload(token) is not None for token in tokens] == [False, False, True, True]
 
 
 def test_a_passive_request_does_not_rotate_by_the_interval(rotating, clock):
     credential = begin(rotating)
     clock.advance(100)
-    poll = rotating.open(credential)
+    poll = requests_of(rotating).open(credential)
     assert poll["kept"] == 1
-    assert rotating.save(poll, active=False) is Saved.KEPT
-    assert rotating.save(rotating.open(credential), active=True) is Saved.ISSUED
+    assert requests_of(rotating).save(poll, active=False) is Saved.KEPT
+    assert requests_of(rotating).save(requests_of(rotating).open(credential), active=True) is Saved.ISSUED
 
 
 def test_of_twenty_requests_that_come_when_the_interval_is_over_one_rotates(rotating, clock):
     credential = begin(rotating)
     clock.advance(61)
-    views = [rotating.open(credential) for _ in range(20)]
+    views = [requests_of(rotating).open(credential) for _ in range(20)]
     for view in views:
-        view.load()
-    answers = in_threads(20, lambda number: rotating.save(views[number], active=True))
+        view._load()
+    answers = in_threads(20, lambda number: requests_of(rotating).save(views[number], active=True))
     assert answers.count(Saved.ISSUED) == 1 and answers.count(Saved.KEPT) == 19
 
 
@@ -538,7 +543,7 @@ def test_a_session_whose_id_is_taken_gets_another(manager, monkeypatch):
     other = begin(manager, owner="second")
     assert other.sid != taken.sid
     assert held(manager, taken) == {"owner": "first"} and held(manager, other) == {"owner": "second"}
-    assert manager.reload(other) is not None and manager.reload(taken) is not None
+    assert requests_of(manager).reload(other) is not None and requests_of(manager).reload(taken) is not None
 
 
 def test_two_creations_with_one_id_at_once_are_two_sessions(manager, monkeypatch):

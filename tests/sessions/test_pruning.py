@@ -3,10 +3,12 @@
 import threading
 
 import pytest
+from support.requests import requests_of
 
 from flask_idlesession import MemoryStore
 from flask_idlesession import SessionManager
 from flask_idlesession import StoreError
+from flask_idlesession import Traits
 from flask_idlesession.model.ids import Credential
 from flask_idlesession.process.background import Cleaner
 from flask_idlesession.testing import FakeClock
@@ -15,7 +17,7 @@ from flask_idlesession.testing import FakeClock
 class FarStore(MemoryStore):
     """A memory store that says that it is none, and notes which threads prune it."""
 
-    in_memory = False
+    traits = Traits()
 
     def __init__(self):
         super().__init__()
@@ -49,7 +51,7 @@ def open_manager(store, clock):
 
 
 def arrive(manager):
-    assert manager.load(Credential.new()) is None
+    assert requests_of(manager)._load(Credential.new()) is None
 
 
 def test_a_request_forgets_four_where_that_is_memory_work(clock, wakes):
@@ -76,7 +78,7 @@ def test_where_a_server_must_be_asked_a_request_wakes_the_cleaner_instead(clock,
     clock.advance(10)
     arrive(manager)
     assert len(wakes) == 1 and store.pruned_by == []
-    manager._pruner.run()
+    manager.lifecycle.pruner.run()
     assert len(store) == 0
     arrive(manager)
     assert len(wakes) == 1, "There is nothing left to wake it for."
@@ -98,7 +100,7 @@ def test_while_the_server_is_away_requests_let_the_cleaner_sleep_until_it_tries_
     manager.create({})
     clock.advance(10)
     store.is_off = True
-    assert manager._pruner.run() == 1.0
+    assert manager.lifecycle.pruner.run() == 1.0
     wakes.clear()
     for _ in range(10):
         arrive(manager)
@@ -107,5 +109,5 @@ def test_while_the_server_is_away_requests_let_the_cleaner_sleep_until_it_tries_
     arrive(manager)
     assert len(wakes) == 1
     store.is_off = False
-    manager._pruner.run()
+    manager.lifecycle.pruner.run()
     assert len(store) == 0

@@ -14,6 +14,7 @@ from flask import session
 from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
+from support.requests import requests_of
 
 from flask_idlesession import current_user_id
 from flask_idlesession import EndReason
@@ -29,6 +30,7 @@ from flask_idlesession import revoke_own
 from flask_idlesession import revoke_user
 from flask_idlesession import revoke_where
 from flask_idlesession import session_ended
+from flask_idlesession import session_ending
 from flask_idlesession import SessionManager
 from flask_idlesession import sessions_of
 from flask_idlesession import TooManySessions
@@ -82,7 +84,7 @@ def make_app(clock: Callable[[], float] | None = None, store: Any = None, **conf
 
     @app.get("/why")
     def why() -> dict[str, Any]:
-        ended = session.ended  # type: ignore[attr-defined]
+        ended = session_ending()  # type: ignore[attr-defined]
         return {} if ended is None else {"reason": ended.reason.value, "by": ended.by, "user": ended.user_id}
 
     @app.get("/todo")
@@ -593,10 +595,10 @@ def test_a_session_never_ends_early_and_ends_an_interval_late_at_most(
             return commit(sid, change, now=now)
 
         manager.store.commit = counted  # type: ignore[method-assign]
-        opened = manager.open(None)
+        opened = requests_of(manager).open(None)
         opened["a"] = 1
-        assert manager.save(opened, active=True) is Saved.ISSUED
-        credential, seen, ends_at = opened.credential, NOW, NOW + 10 * idle
+        assert requests_of(manager).save(opened, active=True) is Saved.ISSUED
+        credential, seen, ends_at = opened._facts.credential, NOW, NOW + 10 * idle
         for step, what in schedule:
             now = clock.advance(step * idle)
             is_live = ask(manager, credential, what)
@@ -614,13 +616,13 @@ def test_a_session_never_ends_early_and_ends_an_interval_late_at_most(
 
 def ask(manager: SessionManager, credential: Credential | None, what: str) -> bool:
     """Make a request; return whether its session was live."""
-    opened = manager.open(credential)
+    opened = requests_of(manager).open(credential)
     if what != "passive":
-        manager.note_arrival(opened)
+        requests_of(manager).note_arrival(opened)
     is_live = not opened.new
     if is_live and what == "write":
         opened["a"] = opened["a"] + 1
-    manager.save(opened, active=what != "passive")
+    requests_of(manager).save(opened, active=what != "passive")
     return is_live
 
 

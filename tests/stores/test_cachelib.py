@@ -19,13 +19,6 @@ from cachelib import NullCache
 from cachelib import SimpleCache
 from support import servers
 from support.servers import free_port
-from support.store_contract import a_record
-from support.store_contract import drain
-from support.store_contract import HOLDER
-from support.store_contract import IDLE
-from support.store_contract import NOW
-from support.store_contract import sids
-from support.store_contract import StoreContract
 
 from flask_idlesession.model.errors import StoreError
 from flask_idlesession.model.record import Change
@@ -35,6 +28,14 @@ from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.cachelib import CachelibStore
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import delete_all
+from flask_idlesession.testing.store_contract import drain
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import IDLE
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import sids
+from flask_idlesession.testing.store_contract import StoreContract
 
 
 def a_store(cache: Any, **options: Any) -> CachelibStore:
@@ -98,7 +99,7 @@ class TestWhatACacheCannotPromise:
         record = a_record(user_id="bob")
         store.create(record)
         cache.set(store._list_of("ada"), cache.get(store._list_of("bob")))
-        assert list(store.find(now=NOW, user_id="ada")) == [] and store.delete_user("ada") == 0
+        assert list(store.find(now=NOW, user_id="ada")) == [] and delete_all(store, "ada") == 0
         assert cache.get(store._list_of("ada")) is None
         rotation = Rotation(secret_digest=HOLDER, user_id="ada")
         assert store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW) is Outcome.DONE
@@ -111,7 +112,7 @@ class TestWhatACacheCannotPromise:
         record = a_record(user_id="ada")
         store.create(record)
         cache.delete(store._key(record.info.sid))
-        assert list(store.find(now=NOW)) == [] and store.delete_user("ada") == 0
+        assert list(store.find(now=NOW)) == [] and delete_all(store, "ada") == 0
         assert cache.get(store._list_of("ada")) is None
         assert drain(store, now=NOW + IDLE) == []
         assert store.next_expiry() is None
@@ -245,7 +246,7 @@ class TestTheCache:
             store.create(record)
             assert a_store(FileSystemCache(str(tmp_path))).load(record.info.sid, now=NOW) == record
         assert store.delete(records[0].info.sid) is True and store.delete(records[0].info.sid) is False
-        assert store.delete_user("ada", keep=records[1].info.sid) == 1
+        assert delete_all(store, "ada", keep=records[1].info.sid) == 1
         assert drain(store, now=NOW + IDLE) == [records[1].info]
 
     def test_two_prefixes_are_two_stores(self) -> None:
@@ -253,7 +254,7 @@ class TestTheCache:
         one, two = a_store(cache, prefix="one:"), a_store(cache, prefix="two:")
         record = a_record(user_id="ada")
         one.create(record)
-        assert two.load(record.info.sid, now=NOW) is None and two.delete_user("ada") == 0
+        assert two.load(record.info.sid, now=NOW) is None and delete_all(two, "ada") == 0
         assert one.commit(record.info.sid, Change(holder=HOLDER), now=NOW) is Outcome.DONE
 
 
@@ -269,4 +270,4 @@ def test_flask_caching_s_cache_is_one() -> None:
         store, record = a_store(cache), a_record(user_id="ada")
         store.create(record)
         assert store.load(record.info.sid, now=NOW) == record
-        assert store.delete_user("ada") == 1
+        assert delete_all(store, "ada") == 1

@@ -21,12 +21,12 @@ class FailingStore(MemoryStore):
         self.asked = 0
         self.wait = lambda: None
 
-    def load(self, sid, *, now):
+    def load(self, sid, *, now, touch=None):
         self.asked += 1
         if self.is_off:
             self.wait()
             raise StoreError("nobody answers on port 6379") from ConnectionError("refused")
-        return super().load(sid, now=now)
+        return super().load(sid, now=now, touch=touch)
 
     def find(self, *, now, user_id=None):
         if self.is_off:

@@ -13,23 +13,20 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask import session
-from support.store_contract import a_record
-from support.store_contract import at_once
-from support.store_contract import HOLDER
-from support.store_contract import NOW
-from support.store_contract import StoreContract
 from test_circuit_breaker import FailingStore
 
 from flask_idlesession import ConfigError
+from flask_idlesession import current_user_id
 from flask_idlesession import DecodeError
 from flask_idlesession import EndReason
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
+from flask_idlesession import session_ending
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession import StoreError
+from flask_idlesession import Touch
 from flask_idlesession.model.encryption import Cipher
-from flask_idlesession.model.ids import SessionId
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
@@ -43,6 +40,11 @@ from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.redis import RedisStore
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import at_once
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import StoreContract
 
 OLD, NEW, OTHER = (bytes([number]) * 32 for number in (1, 2, 3))
 PLAIN = "the-plain-text-that-nobody-may-read"
@@ -51,7 +53,6 @@ PLAIN = "the-plain-text-that-nobody-may-read"
 class TestContractInMemory(StoreContract):
     crowd = 50
     rounds = 5
-    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -61,7 +62,6 @@ class TestContractInMemory(StoreContract):
 class TestContractInMemoryWithTwoKeys(StoreContract):
     crowd = 50
     rounds = 5
-    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -79,7 +79,6 @@ class TestContractInSQLite(StoreContract):
 
 @pytest.mark.soak  # It shows of Redis what memory shows too: that what is compared there are bytes.
 class TestContractInRedis(StoreContract):
-    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -339,9 +338,9 @@ class Workers:
         views: dict[str, Any] = {
             "/in/<user>": lambda user: log_in(user) or "in",
             "/put/<value>": lambda value: session.__setitem__("v", value) or "put",
-            "/": lambda: str((session.user_id, session.get("v"))),
+            "/": lambda: str((current_user_id(), session.get("v"))),
             "/count": lambda: str(session.modify("n", lambda n: n + 1, default=0)),
-            "/ended": lambda: str(session.ended and session.ended.reason.value),
+            "/ended": lambda: str(session_ending() and session_ending().reason.value),
         }
         for path, view in views.items():
             app.add_url_rule(path, path.replace(".", ""), view)
@@ -440,15 +439,8 @@ def test_a_journal_holds_no_plain_text_and_gives_sessions_back(tmp_path: Path) -
     app.extensions["idlesession"].manager.close()
 
 
-class SilentStore(FailingStore):
-    def visit(self, sid: SessionId, **how: Any) -> Record | None:
-        if self.is_off:
-            raise StoreError("nobody answers on port 6379")
-        return super().visit(sid, **how)
-
-
 def test_an_outage_is_one_with_encryption_too() -> None:
-    store = SilentStore()
+    store = FailingStore()
     app = Workers(store, FakeClock()).start([NEW])
     client = app.test_client()
     client.get("/put/x")
@@ -461,27 +453,22 @@ def test_an_outage_is_one_with_encryption_too() -> None:
 def test_what_others_ask_of_a_store_is_handed_on() -> None:
     inner = MemoryStore(max_sessions=1)
     store = EncryptedStore(inner, [NEW])
-    assert store and store.bounded and store.in_memory and len(store) == 0
+    assert store and store.traits == inner.traits and len(store) == 0
     store.create(a_record())
     store.create(a_record())
     assert len(store) == 1 and examine(store, now=NOW).kind == "MemoryStore"
-    assert not EncryptedStore(MemoryStore(max_sessions=None, max_bytes=None), [NEW]).bounded
-    assert not EncryptedStore(NoStore(), [NEW]).in_memory
+    assert not EncryptedStore(MemoryStore(max_sessions=None, max_bytes=None), [NEW]).traits.bounded
 
 
-def test_a_visit_opens_what_it_returns_where_the_other_store_can_be_visited() -> None:
+def test_a_load_with_a_touch_decrypts_what_it_returns() -> None:
     inner = MemoryStore()
     record = a_sealed_record(inner, NEW, labels={"agent": "x"})
-    how = {"holder": HOLDER, "now": NOW + 1, "refresh_by": NOW}
-    visited = CircuitBreaker(EncryptedStore(inner, [NEW])).visit(record.info.sid, **how)
+    touch = Touch(HOLDER, NOW)
+    visited = CircuitBreaker(EncryptedStore(inner, [NEW])).load(record.info.sid, now=NOW + 1, touch=touch)
+    assert visited is not None
     assert visited.values == record.values and visited.info == replace(record.info, last_seen_at=NOW + 1)
     with pytest.raises(UnreadableRecord):
-        EncryptedStore(inner, [OLD]).visit(record.info.sid, **how)
-    assert not hasattr(EncryptedStore(NoStore(), [NEW]), "visit")
-
-
-class NoStore:
-    """Has nothing that a store may have besides."""
+        EncryptedStore(inner, [OLD]).load(record.info.sid, now=NOW + 1, touch=touch)
 
 
 def test_a_failing_store_is_a_store_error_still() -> None:

@@ -17,15 +17,6 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask import session
-from support.store_contract import a_record
-from support.store_contract import at_once
-from support.store_contract import HOLDER
-from support.store_contract import IDLE
-from support.store_contract import LIFETIME
-from support.store_contract import NOW
-from support.store_contract import SECOND
-from support.store_contract import sids
-from support.store_contract import StoreContract
 
 from flask_idlesession import IdleSession
 from flask_idlesession.model.errors import ConfigError
@@ -38,6 +29,16 @@ from flask_idlesession.stores.journal import writer as journal_writer
 from flask_idlesession.stores.journal.frames import PREAMBLE
 from flask_idlesession.stores.journal.frames import ROW_OVERHEAD
 from flask_idlesession.testing import FakeClock
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import at_once
+from flask_idlesession.testing.store_contract import delete_all
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import IDLE
+from flask_idlesession.testing.store_contract import LIFETIME
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import SECOND
+from flask_idlesession.testing.store_contract import sids
+from flask_idlesession.testing.store_contract import StoreContract
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and flock")
 
@@ -65,7 +66,6 @@ def touch(at: float) -> Change:
 
 class TestContract(StoreContract):
     crowd = 50
-    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -121,7 +121,7 @@ class TestWhatComesBack:
         records = [a_record(user_id=user) for user in ("ada", "ada", "bob", None, None)]
         for record in records:
             store.create(record)
-        store.delete_user("ada", keep=records[1].info.sid)
+        delete_all(store, "ada", keep=records[1].info.sid)
         store.delete(records[3].info.sid)
         change = Change(holder=HOLDER, delta={"kept": None}, end_if_emptied=True)
         assert store.commit(records[4].info.sid, change, now=NOW) is Outcome.EMPTIED
@@ -203,7 +203,7 @@ class TestDurability:
         rotation = Rotation(secret_digest=SECOND, user_id="ada")
         store.commit(records[1].info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW)
         assert copy_of(path, tmp_path).load(records[1].info.sid, now=NOW).secret_digest == SECOND
-        store.delete_user("ada")
+        delete_all(store, "ada")
         assert len(copy_of(path, tmp_path)) == 0
         store.close()
 
@@ -407,7 +407,7 @@ class TestCompaction:
         records = self.fill(store)
         mark = mark_of(path)
         for record in records[:2900]:
-            store.delete_user(record.info.user_id) if record.info.user_id else None
+            delete_all(store, record.info.user_id) if record.info.user_id else None
         for n in range(30):
             for record in records[::2]:
                 store.commit(record.info.sid, Change(holder=HOLDER, delta={"v": b"%d" % n}), now=NOW)
@@ -540,7 +540,7 @@ class TestNothingIsLeftBehind:
     def test_what_an_exiting_process_wrote_last_is_kept(self, path: Path, open_journal: Any) -> None:
         code = """
 import sys; sys.path[:0] = sys.argv[2:]
-from support.store_contract import a_record, NOW
+from flask_idlesession.testing.store_contract import a_record, NOW
 from flask_idlesession.stores.journal import JournalStore
 store = JournalStore(sys.argv[1], now=NOW)
 store.create(a_record())

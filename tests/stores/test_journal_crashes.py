@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from support.programs import find_program
 from support.programs import skip_unless_ci
-from support.store_contract import NOW
 
 from flask_idlesession.stores.journal import file as journal_file
 from flask_idlesession.stores.journal import JournalStore
+from flask_idlesession.testing.store_contract import NOW
 
 pytest.importorskip("fcntl")
 
@@ -34,7 +34,7 @@ WORKER = """
 import os, random, sys, threading
 path, durability, seed = sys.argv[1:4]; sys.path[:0] = sys.argv[4:]
 from uuid import uuid4
-from support.store_contract import a_record, NOW
+from flask_idlesession.testing.store_contract import a_record, NOW
 from flask_idlesession.model.ids import digest
 from flask_idlesession.model.record import Change, Rotation
 from flask_idlesession.stores.journal import writer as journal_writer
@@ -68,11 +68,11 @@ def work(chance):
             tell("done", "create", sid, 0, 0)
             continue
         turn, n, user = mine[sid]
-        what = chance.choice(["write", "write", "touch", "turn", "delete", "delete_user"])
-        if what in ("delete", "delete_user"):
+        what = chance.choice(["write", "write", "touch", "turn", "delete", "delete_all"])
+        if what in ("delete", "delete_all"):
             tell("begin", "end", sid, 0, 0)
             del mine[sid]
-            store.delete(sid) if what == "delete" else store.delete_user(user)
+            store.delete(sid) if what == "delete" else delete_all(store, user)
             tell("done", "end", sid, 0, 0)
         elif what == "touch":
             store.commit(sid, Change(holder=secret(turn), last_seen_at=NOW), now=NOW)
@@ -376,10 +376,9 @@ def end(store: JournalStore, disk: RecordingDisk, record: Any) -> None:
 
 def a_life(path: Path, disk: RecordingDisk) -> None:
     """Live through creations, writes, ends and two compactions, all on that disk."""
-    from support.store_contract import a_record
-    from support.store_contract import HOLDER
-
     from flask_idlesession.model.record import Change
+    from flask_idlesession.testing.store_contract import a_record
+    from flask_idlesession.testing.store_contract import HOLDER
 
     store = JournalStore(path, now=NOW, durability="always", disk=disk)
     for n in range(12):

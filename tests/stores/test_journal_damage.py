@@ -7,10 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support.store_contract import a_record
-from support.store_contract import HOLDER
-from support.store_contract import NOW
-from support.store_contract import SECOND
 
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Record
@@ -19,6 +15,10 @@ from flask_idlesession.stores.journal import file as journal_file
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal.frames import GUARD_AT
 from flask_idlesession.stores.journal.frames import PREAMBLE
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import SECOND
 
 pytest.importorskip("fcntl")
 

@@ -20,10 +20,6 @@ from flask import Flask
 from flask import session
 from support.programs import find_program
 from support.programs import skip_unless_ci
-from support.store_contract import a_record
-from support.store_contract import HOLDER
-from support.store_contract import NOW
-from support.store_contract import SECOND
 
 from flask_idlesession import IdleSession
 from flask_idlesession import log_out
@@ -35,6 +31,11 @@ from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal import writer as journal_writer
 from flask_idlesession.testing import FakeClock
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import delete_all
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import SECOND
 
 pytest.importorskip("fcntl")
 
@@ -134,7 +135,7 @@ class TestWhileTheDiskIsBad:
             store.delete(records[2].info.sid)
         assert store.load(records[2].info.sid, now=NOW) is None, "It stays dead in memory."
         with pytest.raises(StoreError):
-            store.delete_user("ada")
+            delete_all(store, "ada")
         assert not list(store.find(now=NOW, user_id="ada"))
         store.create(a_record())
         store.commit(records[4].info.sid, Change(holder=HOLDER, delta={"kept": b"2"}), now=NOW)
@@ -159,7 +160,7 @@ class TestWhileTheDiskIsBad:
         store.create(record)
         disk.fail("pwrite", error=errno.ENOSPC)
         with pytest.raises(StoreError):
-            store.delete_user(store_user(store))
+            delete_all(store, store_user(store))
         rotation = Rotation(secret_digest=SECOND, user_id="ada")
         with pytest.raises(StoreError):
             store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW)
@@ -223,7 +224,7 @@ class TestWhileTheDiskIsBad:
         store, record = JournalStore(path, now=NOW, disk=disk), a_record()
         store.create(record)
         with pytest.raises(StoreError):
-            store.delete_user(store_user(store))
+            delete_all(store, store_user(store))
         disk.heal()
         wait_for(lambda: store._journal.trouble is None)
         store.close()
@@ -347,7 +348,7 @@ SCRIPT = """
 import sys; sys.path[:0] = sys.argv[2:]
 import logging
 from uuid import uuid4
-from support.store_contract import a_record, NOW
+from flask_idlesession.testing.store_contract import a_record, NOW
 from flask_idlesession.model.errors import StoreError
 from flask_idlesession.stores.journal import JournalStore
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

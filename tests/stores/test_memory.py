@@ -13,14 +13,6 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.store_contract import a_record
-from support.store_contract import at_once
-from support.store_contract import drain
-from support.store_contract import HOLDER
-from support.store_contract import IDLE
-from support.store_contract import NOW
-from support.store_contract import sids
-from support.store_contract import StoreContract
 
 from flask_idlesession.model.ids import digest
 from flask_idlesession.model.policy import Policy
@@ -30,12 +22,22 @@ from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.model.record import SessionInfo
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.memory.packed import expiry
 from flask_idlesession.stores.memory.packed import pack
 from flask_idlesession.stores.memory.packed import pack_touch
 from flask_idlesession.stores.memory.packed import packed_record
 from flask_idlesession.stores.memory.packed import with_touch
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import at_once
+from flask_idlesession.testing.store_contract import delete_all
+from flask_idlesession.testing.store_contract import drain
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import IDLE
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import sids
+from flask_idlesession.testing.store_contract import StoreContract
 
 SECOND = digest(b"the second secret")
 
@@ -43,7 +45,6 @@ SECOND = digest(b"the second secret")
 class TestContract(StoreContract):
     # The wheel looks at the first 64 of those that end in one sixteenth of a second.
     crowd = 50
-    visits = True
 
     @pytest.fixture
     def make_store(self) -> Callable[[], Store]:
@@ -52,7 +53,6 @@ class TestContract(StoreContract):
 
 class TestContractUnbounded(StoreContract):
     crowd = 50
-    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -233,7 +233,7 @@ def test_an_evicted_session_is_gone() -> None:
     store.create(seen_at(1, user_id="bob"))
     change = Change(holder=HOLDER, last_seen_at=NOW + 2, delta={"a": b"1"})
     assert store.commit(record.info.sid, change, now=NOW + 2) is Outcome.GONE
-    assert list(store.find(now=NOW, user_id="ada")) == [] and store.delete_user("ada") == 0
+    assert list(store.find(now=NOW, user_id="ada")) == [] and delete_all(store, "ada") == 0
 
 
 def test_the_bound_holds_while_many_threads_create() -> None:
@@ -315,11 +315,11 @@ def test_users_with_the_same_hash_have_each_their_own_sessions(monkeypatch: pyte
     for user_id, of_user in records.items():
         assert {info.sid for info in store.find(now=NOW + 20, user_id=user_id)} == {each.info.sid for each in of_user}
     kept = records["ada"][0].info.sid
-    assert store.delete_user("ada", keep=kept) == 19
-    assert store.delete(records["bob"][0].info.sid) and store.delete_user("bob") == 19
+    assert delete_all(store, "ada", keep=kept) == 19
+    assert store.delete(records["bob"][0].info.sid) and delete_all(store, "bob") == 19
     assert [info.sid for info in store.find(now=NOW + 20, user_id="ada")] == [kept]
     assert len(list(store.find(now=NOW + 20, user_id="eve"))) == 20 and len(store) == 21
-    assert store.delete_user("ada") == 1 and store.delete_user("eve") == 20 and not any(store._users)
+    assert delete_all(store, "ada") == 1 and delete_all(store, "eve") == 20 and not any(store._users)
 
 
 def test_a_user_with_many_sessions_is_logged_out_of_all_in_no_time() -> None:
@@ -328,7 +328,7 @@ def test_a_user_with_many_sessions_is_logged_out_of_all_in_no_time() -> None:
     for number in range(5000):
         store.create(seen_at(number / 100, user_id="ada"))
     began = time.thread_time()
-    assert store.delete_user("ada") == 5000
+    assert delete_all(store, "ada") == 5000
     assert time.thread_time() - began < 0.5
 
 
@@ -454,7 +454,7 @@ def test_a_visit_answers_as_a_touch_and_a_load() -> None:
             record = replace(a_record(idle_timeout=10.0), former_digest=b"f" * 32, former_ends_at=NOW + 5)
             one.create(record)
             other.create(record)
-            visited = one.visit(record.info.sid, holder=holder, now=moment, refresh_by=None)
+            visited = one.load(record.info.sid, now=moment, touch=Touch(holder, None))
             outcome = other.commit(record.info.sid, Change(holder=holder, last_seen_at=moment), now=moment)
             assert (visited is not None) is (outcome is Outcome.DONE)
             assert visited is None or visited == other.load(record.info.sid, now=moment)

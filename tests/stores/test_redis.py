@@ -37,16 +37,6 @@ from support.redis_servers import redis_program
 from support.redis_servers import RedisServer
 from support.redis_servers import valkey_program
 from support.redis_servers import wait_until
-from support.store_contract import a_record
-from support.store_contract import at_once
-from support.store_contract import drain
-from support.store_contract import HOLDER
-from support.store_contract import IDLE
-from support.store_contract import NOW
-from support.store_contract import SECOND
-from support.store_contract import sids
-from support.store_contract import StoreContract
-from support.store_contract import THIRD
 from support.store_races import StoreRaces
 
 from flask_idlesession.model.errors import ConfigError
@@ -59,11 +49,23 @@ from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.redis import format as redis_form
 from flask_idlesession.stores.redis import RedisStore
 from flask_idlesession.stores.redis import scripts as redis_scripts
 from flask_idlesession.stores.redis import store as redis_store
 from flask_idlesession.stores.redis.scripts import Script
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import at_once
+from flask_idlesession.testing.store_contract import delete_all
+from flask_idlesession.testing.store_contract import drain
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import IDLE
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import SECOND
+from flask_idlesession.testing.store_contract import sids
+from flask_idlesession.testing.store_contract import StoreContract
+from flask_idlesession.testing.store_contract import THIRD
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,6 @@ def sizes(*clients: redis.Redis) -> dict[str, int]:
 
 
 class TestRedis(StoreContract):
-    visits = True
     rounds = 15
 
     @pytest.fixture
@@ -136,7 +137,6 @@ class TestRedis(StoreContract):
 
 @pytest.mark.soak  # But for the client's answers it is the same as Redis above.
 class TestRedisByRESP3(StoreContract):
-    visits = True
     rounds = 3
 
     @pytest.fixture
@@ -147,7 +147,6 @@ class TestRedisByRESP3(StoreContract):
 
 
 class TestValkey(StoreContract):
-    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -159,7 +158,6 @@ class TestValkey(StoreContract):
 
 
 class TestCluster(StoreContract):
-    visits = True
     rounds = 5
 
     @pytest.fixture
@@ -209,7 +207,7 @@ def test_every_call_about_one_session_is_one_atomic_step_in_a_cluster(cluster: l
     emptied(cluster)
     seed = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
     opened = partial(open_url, f"many+{cluster[0].url}")
-    check_store(opened, histories=50, threads=4, seed=seed, avoid=frozenset({"delete_user", "next_expiry"}))
+    check_store(opened, histories=50, threads=4, seed=seed, avoid=frozenset({"delete_many", "next_expiry"}))
 
 
 def assert_no_ghosts(*clients: redis.Redis) -> None:
@@ -301,7 +299,7 @@ class TestIndexes:
             emptying = Change(holder=HOLDER, delta={"kept": None}, end_if_emptied=True)
             assert store.commit(record.info.sid, emptying, now=NOW) is Outcome.EMPTIED
         assert sizes(client) == {"session": 70, "due": 70, "user": 20 + 25}
-        assert store.delete_user("ada") == 20
+        assert delete_all(store, "ada") == 20
         assert len(drain(store, now=NOW + 2 * IDLE)) == 50
         assert client.dbsize() == 0
 
@@ -365,7 +363,7 @@ class TestIndexes:
     def test_an_entry_that_says_too_much_ends_nobody_s_session(self, store: RedisStore, client: redis.Redis) -> None:
         bobs = a_record(user_id="bob")
         store.create(bobs)
-        for act in (lambda: list(store.find(now=NOW, user_id="ada")), lambda: store.delete_user("ada")):
+        for act in (lambda: list(store.find(now=NOW, user_id="ada")), lambda: delete_all(store, "ada")):
             client.sadd("idlesession:user:ada", str(bobs.info.sid))
             assert not act()
             assert not client.exists("idlesession:user:ada")
@@ -562,7 +560,7 @@ class TestAnswersThatAreLost:
 def test_a_visit_returns_every_byte_that_is_stored(store: RedisStore, values: dict[str, bytes]) -> None:
     record = a_record(values=values, user_id="ada", labels={"a": "b"})
     store.create(record)
-    assert store.visit(record.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == record
+    assert store.load(record.info.sid, now=NOW, touch=Touch(HOLDER, None)) == record
 
 
 def test_a_field_of_no_bytes_may_be_the_last_of_an_answer() -> None:
@@ -596,8 +594,8 @@ class TestAnswersThatCross:
             client.connection.send_command("EVAL", redis_scripts.VISIT.text, 2, *keys, told)
             wait_until(client.connection.can_read, "the answer is here")
             with pytest.raises(StoreError, match="another session"):
-                store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
-            assert store.visit(mine.info.sid, holder=HOLDER, now=NOW, refresh_by=None) == mine
+                store.load(mine.info.sid, now=NOW, touch=Touch(HOLDER, None))
+            assert store.load(mine.info.sid, now=NOW, touch=Touch(HOLDER, None)) == mine
 
     @pytest.mark.parametrize(
         "answer",
@@ -620,7 +618,7 @@ class TestAnswersThatCross:
     ) -> None:
         monkeypatch.setattr(redis_scripts, "VISIT", Script(f"return {answer}"))
         with pytest.raises(StoreError, match="another session"):
-            store.visit(uuid4(), holder=HOLDER, now=NOW, refresh_by=None)
+            store.load(uuid4(), now=NOW, touch=Touch(HOLDER, None))
 
     def test_a_visit_to_what_another_version_wrote_is_a_store_error(
         self, store: RedisStore, client: redis.Redis
@@ -632,7 +630,7 @@ class TestAnswersThatCross:
         assert isinstance(head, bytes)
         client.hset(key, b"\xff", b"\x02" + head[1:])  # type: ignore[arg-type]
         with pytest.raises(StoreError, match="nothing that this version knows"):
-            store.visit(record.info.sid, holder=HOLDER, now=NOW, refresh_by=None)
+            store.load(record.info.sid, now=NOW, touch=Touch(HOLDER, None))
 
     def test_an_answer_that_is_no_session_is_a_store_error(self, store: RedisStore, client: redis.Redis) -> None:
         client.hset(f"idlesession:session:{uuid4()}", "a", "b")
@@ -658,7 +656,7 @@ class TestRoundTrips:
         store.commit(warm.info.sid, Change(holder=HOLDER), now=NOW)
         store.delete(warm.info.sid)
         list(store.find(now=NOW, user_id="ada"))
-        store.delete_user("ada")
+        delete_all(store, "ada")
         store.prune(now=NOW, limit=1)
         store.next_expiry()
         store.bury([an_ending()], until=NOW + 60)
@@ -675,7 +673,7 @@ class TestRoundTrips:
             "delete": lambda: store.delete(record.info.sid),
             "bury": lambda: store.bury([an_ending() for _ in range(9)], until=NOW + 60),
             "ending": lambda: store.ending(record.info.sid, now=NOW),
-            "delete all": lambda: store.delete_user("ada"),
+            "delete all": lambda: delete_all(store, "ada"),
         }
         with closing(server.client()) as watcher, watcher.monitor() as monitor:
             for name, verb in verbs.items():
@@ -706,7 +704,7 @@ class TestFaults:
             lambda: store.create(record),
             lambda: store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"1"}), now=NOW),
             lambda: list(store.find(now=NOW)),
-            lambda: store.delete_user("ada"),
+            lambda: delete_all(store, "ada"),
         ):
             client.script_flush()
             act()
@@ -775,7 +773,7 @@ class TestFaults:
             assert hasty.delete(records[1].info.sid) is True
             client.config_set("maxmemory", "0")
             assert sizes(client) == {"session": 2, "due": 2, "user": 2}
-        assert hasty.delete_user("ada") == 2
+        assert delete_all(hasty, "ada") == 2
 
     def test_a_server_that_wants_a_password_is_a_store_error(self, hasty: RedisStore, own_server: RedisServer) -> None:
         with closing(own_server.client()) as client:
@@ -863,7 +861,7 @@ def everything(store: Store, record: Record) -> list[Callable[[], Any]]:
         lambda: store.load(sid, now=NOW),
         lambda: store.commit(sid, Change(holder=HOLDER), now=NOW),
         lambda: store.delete(sid),
-        lambda: store.delete_user("ada"),
+        lambda: delete_all(store, "ada"),
         lambda: list(store.find(now=NOW)),
         lambda: list(store.find(now=NOW, user_id="ada")),
         lambda: store.prune(now=NOW, limit=1),
@@ -885,7 +883,7 @@ class TestAClusterThatChanges:
                 with closing(server.client()) as one:
                     counts.append(sizes(one)["session"])
             assert sum(counts) == 160 and min(counts) > 20
-            assert store.delete_user("ada") == 160
+            assert delete_all(store, "ada") == 160
             assert abs(store.clock_skew(time.time())) < 5
 
     def test_slots_that_move_to_another_node_take_their_sessions_along(self, cluster: list[RedisServer]) -> None:
@@ -901,7 +899,7 @@ class TestAClusterThatChanges:
                 change = Change(holder=HOLDER, delta={"a": b"1"})
                 assert store.commit(record.info.sid, change, now=NOW) is Outcome.DONE
             assert sids(store.find(now=NOW, user_id="ada")) == {record.info.sid for record in records}
-            assert store.delete_user("ada") == 100
+            assert delete_all(store, "ada") == 100
             assert store.next_expiry() is None
             move_slot(cluster, slot, source=2, target=0)
 
@@ -931,7 +929,7 @@ class TestAClusterThatChanges:
                 found = store.load(record.info.sid, now=NOW)
                 assert found is not None and found.info.user_id in ("ada", "bob")
                 assert (found.info.user_id == "bob") == (found.info.sid in bobs)
-            assert store.delete_user("ada") + store.delete_user("bob") == len(records)
+            assert delete_all(store, "ada") + delete_all(store, "bob") == len(records)
             move_slot(cluster, slot, source=2, target=0)
 
     def test_while_one_node_is_away_the_sessions_of_the_others_are_served(self) -> None:
@@ -950,7 +948,7 @@ class TestAClusterThatChanges:
                     assert error.__cause__ is not None
             assert all(answers) and 5 < len(answers) < 40
             with pytest.raises(StoreError):
-                store.delete_user("ada")
+                delete_all(store, "ada")
 
 
 def move_slot(servers: list[RedisServer], slot: int, *, source: int, target: int) -> None:
@@ -991,7 +989,7 @@ class TestSentinel:
                 primary.stop()
                 wait_until(lambda: _can_write(store, records[0]), "the replica took over")
                 assert sids(store.find(now=NOW)) == {record.info.sid for record in records}
-                assert store.delete_user("ada") == 20
+                assert delete_all(store, "ada") == 20
             for each in watch.sentinels:
                 each.close()
 
@@ -1043,7 +1041,7 @@ class TestTheClient:
         one, two = RedisStore(client, prefix="one:"), RedisStore(client, prefix="two:")
         record = a_record(user_id="ada")
         one.create(record)
-        assert two.load(record.info.sid, now=NOW) is None and two.delete_user("ada") == 0
+        assert two.load(record.info.sid, now=NOW) is None and delete_all(two, "ada") == 0
         two.create(record)
         assert one.delete(record.info.sid) and two.load(record.info.sid, now=NOW) == record
 

@@ -22,7 +22,6 @@ from uuid import uuid4
 
 import pytest
 from support.linearizability import check_store
-from support.store_contract import StoreContract
 from support.store_races import a_record
 from support.store_races import add_up
 from support.store_races import HOLDER
@@ -49,6 +48,7 @@ from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.stores.sqlite import store as sqlite_module
 from flask_idlesession.stores.sqlite.file import file_system_of
 from flask_idlesession.stores.sqlite.file import has_wal_reset_fault
+from flask_idlesession.testing.store_contract import StoreContract
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ class TestWriteAheadLog:
             "emptied": lambda: store.commit(
                 record.info.sid, Change(holder=HOLDER, delta={"x": None}, end_if_emptied=True), now=NOW
             ),
-            "delete_user": lambda: store.delete_user("anna"),
+            "delete_many": lambda: store.delete_many([record.info.sid]),
             "delete": lambda: store.delete(record.info.sid),
         }
         for name, act in synced.items():

@@ -48,7 +48,7 @@ def ask(cookie: str) -> tuple[str, float]:
 
 
 manager = app.extensions["idlesession"].manager
-pruner, store = manager._pruner, manager.store
+pruner, store = manager.lifecycle.pruner, manager.store
 clean = pruner.run
 
 

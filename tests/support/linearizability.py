@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from itertools import combinations
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -37,6 +36,7 @@ from flask_idlesession import Record
 from flask_idlesession import Rotation
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionInfo
+from flask_idlesession.stores.contract import chunked
 from flask_idlesession.stores.contract import Store
 
 #: In every history there are so many sessions, users, secrets and keys: few, so that the calls meet.
@@ -131,11 +131,8 @@ def in_steps(event: Event) -> list[list[Event]]:
         numbers = dict(answer)
         is_right = len(numbers) == len(answer) <= call.given
         return [parts("forget", numbers) if is_right else [replace(event, answer=ValueError(answer))]]
-    if call.name == "delete_user":
-        user, keep = call.given
-        meant = [number for number in range(_SESSIONS) if number != keep]
-        call = replace(call, given=user)
-        return [parts("revoke", {number: number in ended for number in meant}) for ended in combinations(meant, answer)]
+    if call.name == "delete_many":
+        return [parts("take", {number: answer.get(number) for number in call.given})]
     return [[event]]
 
 
@@ -199,13 +196,12 @@ def _delete(state: State, call: Call, answer: Any) -> State | None:
     return _put(state, call.number, None) if answer is (state[call.number] is not None) else None
 
 
-def _revoke(state: State, call: Call, answer: Any) -> State | None:
-    """One session's part in a delete_user()."""
+def _take(state: State, call: Call, answer: Any) -> State | None:
+    """One session's part in a delete_many()."""
     held = state[call.number]
-    is_meant = held is not None and held.user == call.given
-    if answer is not is_meant:
+    if answer != (None if held is None else _shown(held)):
         return None
-    return _put(state, call.number, None) if is_meant else state
+    return state if held is None else _put(state, call.number, None)
 
 
 def _forget(state: State, call: Call, answer: Any) -> State | None:
@@ -232,7 +228,7 @@ _STEPS: dict[str, Callable[[State, Call, Any], State | None]] = {
     "see": _see,
     "commit": _commit,
     "delete": _delete,
-    "revoke": _revoke,
+    "take": _take,
     "forget": _forget,
     "next_expiry": _next_expiry,
     "emptied": _emptied,
@@ -330,9 +326,11 @@ class Recorder:
                 return store.commit(sid, self._named(given), now=now)
             case "delete":
                 return store.delete(sid)
-            case "delete_user":
-                user, keep = given
-                return store.delete_user(self._users + user, keep=None if keep is None else self._sids[keep])
+            case "delete_many":
+                many = chunked(store)
+                assert many is not None, 'avoid=frozenset({"delete_many"}) is for a store without the trait'
+                found = many.delete_many([self._sids[number] for number in given])
+                return {self._number(info): self._shown(info) for info in found}
             case "find":
                 user = None if given is None else self._users + given
                 found = store.find(now=now, user_id=user)
@@ -431,8 +429,8 @@ def _some_delete(rng: random.Random) -> Call:
     return Call("delete", rng.randrange(_SESSIONS))
 
 
-def _some_delete_user(rng: random.Random) -> Call:
-    return Call("delete_user", given=(rng.choice("uv"), rng.choice((None, 0, 1))))
+def _some_delete_many(rng: random.Random) -> Call:
+    return Call("delete_many", given=tuple(rng.sample(range(_SESSIONS), rng.randrange(1, _SESSIONS + 1))))
 
 
 def _some_find(rng: random.Random) -> Call:
@@ -471,7 +469,7 @@ def _some_commit(rng: random.Random) -> Call:
     return Call("commit", rng.randrange(_SESSIONS), now, change)
 
 
-_MAKERS = (*[_some_commit] * 8, *[_some_load] * 3, _some_create, _some_delete, _some_delete, _some_delete_user)
+_MAKERS = (*[_some_commit] * 8, *[_some_load] * 3, _some_create, _some_delete, _some_delete, _some_delete_many)
 _MAKERS += (_some_find, _some_prune, _some_prune, _some_next_expiry)
 
 

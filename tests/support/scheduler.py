@@ -17,7 +17,7 @@ import pytest
 
 from flask_idlesession.stores.contract import Store
 
-_METHODS = ("create", "load", "commit", "delete", "delete_user", "prune", "next_expiry")
+_METHODS = ("create", "load", "commit", "delete", "delete_many", "prune", "next_expiry")
 
 #: So many switches are no run any more, but one that goes round in circles.
 _TOO_MANY = 20_000

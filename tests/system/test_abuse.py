@@ -247,8 +247,8 @@ def plant(app: Flask, cookie: str, key: str, data: bytes) -> None:
 
 def claim_of(app: Flask, cookie: str) -> Credential:
     with app.test_request_context("/who", headers={"Cookie": cookie}):
-        assert request and session.credential is not None  # type: ignore[attr-defined]
-        return session.credential  # type: ignore[attr-defined, no-any-return]
+        assert request and session._facts.credential is not None  # type: ignore[attr-defined]
+        return session._facts.credential  # type: ignore[attr-defined, no-any-return]
 
 
 def test_no_column_of_the_sqlite_file_is_ever_run(tmp_path: Path, clock: FakeClock) -> None:

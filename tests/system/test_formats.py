@@ -23,6 +23,8 @@ from flask_idlesession import ConfigError
 from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_out
+from flask_idlesession import session_ending
+from flask_idlesession import session_info
 from flask_idlesession.testing import FakeClock
 
 #: A folder for each version that changed a format, each with one folder of plain values and one of encrypted ones.
@@ -99,9 +101,9 @@ def upgraded(settings: dict[str, Any], folder: Path, tmp_path: Path) -> Iterator
 
     @app.post("/show")
     def show() -> str:
-        seen["ending"], seen["user"] = session.ended, current_user_id()
+        seen["ending"], seen["user"] = session_ending(), current_user_id()
         if seen["ending"] is None:
-            seen.update(info=session.info, values={**session}, permanent=session.permanent)
+            seen.update(info=session_info(), values={**session}, permanent=session.permanent)
         return ""
 
     @app.post("/write")

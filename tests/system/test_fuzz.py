@@ -39,10 +39,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.control import note
 from markupsafe import Markup
-from support.store_contract import a_record
-from support.store_contract import HOLDER
-from support.store_contract import NOW
-from support.store_contract import SECOND
 from werkzeug.test import create_environ
 
 from flask_idlesession import Change
@@ -70,6 +66,10 @@ from flask_idlesession.stores.journal.frames import GUARD_AT
 from flask_idlesession.stores.journal.frames import PREAMBLE
 from flask_idlesession.stores.redis import format as redis_form
 from flask_idlesession.testing import FakeClock
+from flask_idlesession.testing.store_contract import a_record
+from flask_idlesession.testing.store_contract import HOLDER
+from flask_idlesession.testing.store_contract import NOW
+from flask_idlesession.testing.store_contract import SECOND
 from flask_idlesession.web.tokens import Tokens
 
 pytest.importorskip("fcntl")
@@ -278,9 +278,9 @@ def test_the_cookie_that_is_found_is_the_one_that_werkzeug_finds(header: str) ->
     expected = reference == [TOKEN]
     for _ in range(2):  # The second time it may be one that is known.
         ours: Any = interface.open_session(app, app.request_class({**environ}))
-        assert (ours.credential is not None) == expected
+        assert (ours._facts.credential is not None) == expected
         if expected:
-            assert ours.credential.secret == CLAIM.secret
+            assert ours._facts.credential.secret == CLAIM.secret
 
 
 @tried_with(
@@ -293,7 +293,7 @@ def test_no_header_but_the_one_with_the_token_opens_anything(value: str, scheme:
         environ = create_environ("/") | {key: scheme + value}
         ours: Any = app.session_interface.open_session(app, app.request_class(environ))
         if TOKEN not in value:
-            assert ours.credential is None
+            assert ours._facts.credential is None
 
 
 @tried_with(header=headers, cookie=st.sampled_from(["", f"{NAME}={TOKEN}"]))

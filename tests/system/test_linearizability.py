@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.linearizability import Call
@@ -23,6 +25,7 @@ from flask_idlesession import SessionExists
 from flask_idlesession import SessionId
 from flask_idlesession import SessionInfo
 from flask_idlesession import Store
+from flask_idlesession import Traits
 
 #: Another one each time, and told by the failure; to see a history's plan again, give it.
 SEED = os.environ.get("LINEARIZABILITY_SEED", os.urandom(4).hex())
@@ -41,7 +44,9 @@ class SimpleStore:
                 raise SessionExists
             self.records[record.info.sid] = record
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    traits = Traits(chunked=True)
+
+    def load(self, sid: SessionId, *, now: float, touch: Any = None) -> Record | None:
         with self.lock:
             record = self.records.get(sid)
             return record if record is not None and record.info.is_live(now) else None
@@ -65,12 +70,10 @@ class SimpleStore:
         with self.lock:
             return self.records.pop(sid, None) is not None
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
         with self.lock:
-            sids = [sid for sid, record in self.records.items() if record.info.user_id == user_id and sid != keep]
-            for sid in sids:
-                del self.records[sid]
-            return len(sids)
+            gone = [self.records.pop(sid, None) for sid in sids]
+        return [record.info for record in gone if record is not None]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         with self.lock:
@@ -226,27 +229,28 @@ class CreateOverwrites(SimpleStore):
 
 
 class RevokedOneByOne(SimpleStore):
-    """Ends a user's sessions, and counts those that it found at first."""
+    """Ends sessions one by one, and returns those that it found at first."""
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        sids = [info.sid for info in self.find(now=0.0, user_id=user_id) if info.sid != keep]
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        found = [self.records[sid].info for sid in sids if sid in self.records]
+        time.sleep(0.0002)
         for sid in sids:
             self.delete(sid)
-        return len(sids)
+        return found
 
 
 class ExpiredButThere(SimpleStore):
     """Gives out a session at the instant of its end."""
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Any = None) -> Record | None:
         return super().load(sid, now=now - 0.001)
 
 
 class TornLoad(SimpleStore):
     """Reads the info and the values one after the other."""
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
-        record = super().load(sid, now=now)
+    def load(self, sid: SessionId, *, now: float, touch: Any = None) -> Record | None:
+        record = super().load(sid, now=now, touch=touch)
         time.sleep(0.0002)
         again = self.records.get(sid)
         return record if record is None or again is None else replace(record, values=again.values)

@@ -19,6 +19,7 @@ from hypothesis.stateful import invariant
 from hypothesis.stateful import rule
 from hypothesis.stateful import RuleBasedStateMachine
 
+from flask_idlesession import current_user_id
 from flask_idlesession import EndReason
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
@@ -202,7 +203,7 @@ class SessionMachine(RuleBasedStateMachine):
         )
         IdleSession(app, clock=self.clock)
         self.manager: SessionManager = app.extensions["idlesession"].manager
-        self.manager._pruner.close()
+        self.manager.lifecycle.pruner.close()
         self.created: list[UUID] = []
         self.ended: list[UUID] = []
         session_created.connect(self.hear_creation, app)
@@ -359,7 +360,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert [type(session[key]) for key in sorted(session)] == [
                 type(self.expected.data[key]) for key in sorted(self.expected.data)
             ]
-            assert cast(Session, session).user_id == self.expected.user_id
+            assert current_user_id() == self.expected.user_id
             assert session.new is not self.expected.exists
 
         self.request(view, "/passive")
@@ -407,7 +408,7 @@ class ManagerMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.clock = FakeClock()
         self.manager = SessionManager(idle_timeout=IDLE, lifetime=LIFETIME, clock=self.clock)
-        self.manager._pruner.close()
+        self.manager.lifecycle.pruner.close()
         self.kept: dict[UUID, Kept] = {}
         self.created: list[UUID] = []
         self.ended: dict[UUID, EndReason] = {}

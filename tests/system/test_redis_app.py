@@ -92,8 +92,8 @@ def site(server: RedisServer, clock: FakeClock, hold_cleaner: Callable[[], None]
     hold_cleaner()
     state = app.extensions["idlesession"]
     state.manager.close()
-    if state._clock_check is not None:  # It would connect again.
-        cleaner.unregister(state._clock_check)
+    if state._clock_skew is not None:  # It would connect again.
+        cleaner.unregister(state._clock_skew)
 
 
 def calls(watcher: redis.Redis) -> dict[str, int]:

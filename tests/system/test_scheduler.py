@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from support.requests import requests_of
 from support.scheduler import ScheduledLock
 from support.scheduler import Scheduler
 from support.scheduler import Stuck
@@ -29,6 +30,8 @@ from flask_idlesession import session_rotated
 from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
+from flask_idlesession import Touch
+from flask_idlesession import Traits
 from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions import locking as concurrency
 from flask_idlesession.sessions import manager as manager_module
@@ -86,15 +89,15 @@ class Scene:
 
     def serve(self, name: str, credential: Credential | None, view: View, *, active: bool = True) -> None:
         """Do what the interface does for a request."""
-        session = self.manager.open(credential)
+        session = requests_of(self.manager).open(credential)
         if active and credential is not None:
-            self.manager.note_arrival(session)
+            requests_of(self.manager).note_arrival(session)
         try:
             view(session)
         except SessionNotFound:
             self.scheduler.trace.append(f"{name}: the session had ended")
-        self.saved[name] = self.manager.save(session, active=active)
-        self.claims[name] = session.credential
+        self.saved[name] = requests_of(self.manager).save(session, active=active)
+        self.claims[name] = session._facts.credential
 
     def request(self, name: str, view: View, *, active: bool = True, credential: Credential | None = None) -> None:
         self.scheduler.spawn(name, lambda: self.serve(name, credential or self.credential, view, active=active))
@@ -109,7 +112,7 @@ class Scene:
 
         def clean() -> None:
             for _ in range(count):
-                self.manager._pruner.run()
+                self.manager.lifecycle.pruner.run()
 
         self.scheduler.spawn("cleaner", clean)
 
@@ -172,7 +175,11 @@ def log_out_is_final(seed: int, spoil: Spoil = None) -> Scene:
         scene.run()
         scene.check(scene.memory.load(scene.sid, now=scene.scheduler.now) is None, "the session is over")
         for name, credential in scene.claims.items():
-            is_dead = credential is None or credential.sid != scene.sid or scene.manager.reload(credential) is None
+            is_dead = (
+                credential is None
+                or credential.sid != scene.sid
+                or requests_of(scene.manager).reload(credential) is None
+            )
             scene.check(is_dead, f"the token of {name} is dead")
             is_own = name == "log-out" or scene.saved[name] is not Saved.ENDED
             scene.check(is_own, f"{name} takes no cookie away")
@@ -267,9 +274,11 @@ def one_rotation_wins(seed: int, spoil: Spoil = None) -> Scene:
         scene.check(others == {Saved.KEPT}, "the others say nothing of a cookie")
         scene.check(scene.values() == dict.fromkeys((*names, "kept", "a"), 1) | {"count": 0}, "every write is kept")
         winner = scene.claims[winners[0]]
-        scene.check(winner is not None and scene.manager.reload(winner) is not None, "its token opens")
+        scene.check(winner is not None and requests_of(scene.manager).reload(winner) is not None, "its token opens")
         scene.scheduler.now += 5.0
-        scene.check(scene.manager.reload(scene.credential) is None, "the old token is dead after the grace")
+        scene.check(
+            requests_of(scene.manager).reload(scene.credential) is None, "the old token is dead after the grace"
+        )
         scene.check_ends()
     return scene
 
@@ -277,7 +286,7 @@ def one_rotation_wins(seed: int, spoil: Spoil = None) -> Scene:
 def log_in_is_final(seed: int, spoil: Spoil = None) -> Scene:
     scene = Scene(seed, spoil=spoil)
     for name in ("log-in", "another"):
-        scene.request(name, lambda session, name=name: session.log_in(name))
+        scene.request(name, lambda session, name=name: session._log_in(name))
     scene.request("writer", lambda session: session.__setitem__("a", 1))
     scene.request("rotation", lambda session: session.rotate())
     with stage(scene.scheduler):
@@ -285,9 +294,12 @@ def log_in_is_final(seed: int, spoil: Spoil = None) -> Scene:
         live = {
             name
             for name, credential in scene.claims.items()
-            if name != "first" and credential is not None and scene.manager.reload(credential) is not None
+            if name != "first" and credential is not None and requests_of(scene.manager).reload(credential) is not None
         }
-        scene.check(scene.manager.reload(scene.credential) is None, "the token from before the log-in is dead")
+        scene.check(
+            requests_of(scene.manager).reload(scene.credential) is None,
+            "the token from before the log-in is dead",
+        )
         bound = [info.user_id for info in scene.manager.find() if info.sid == scene.sid]
         scene.check(len(bound) == 1 and bound[0] in live, f"who is bound ({bound}) has the token that opens ({live})")
         # One that came with the dead token (and not only finished with it) wrote to a session of its own.
@@ -356,7 +368,7 @@ def test_of_two_creations_with_one_id_the_second_takes_another() -> None:
         scene.check(len(sids) == 2 and same.sid in sids, "two sessions, one of them under the id")
         for name in ("one", "two"):
             credential = scene.claims[name]
-            record = None if credential is None else scene.manager.reload(credential)
+            record = None if credential is None else requests_of(scene.manager).reload(credential)
             scene.check(record and record.values["name"] == scene.manager.codec.encode(name), "each has its own")
 
 
@@ -492,9 +504,13 @@ class TouchesLate(Spoiled):
     def commit(self, sid: UUID, change: Any, *, now: float) -> Outcome:
         return Outcome.DONE if change.is_touch else self.store.commit(sid, change, now=now)
 
-    def visit(self, sid: UUID, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
+    def load(self, sid: UUID, *, now: float, touch: Touch | None = None) -> Record | None:
         record = self.store.load(sid, now=now)
-        return record if record is not None and record.opens_to(holder, now=now) else None
+        return record if record is not None and (touch is None or record.opens_to(touch.holder, now=now)) else None
+
+    @property
+    def traits(self) -> Traits:
+        return replace(self.store.traits, in_process=False)
 
 
 FAULTS = {

@@ -27,6 +27,7 @@ from flask import session
 from flask_idlesession import Change
 from flask_idlesession import ConfigError
 from flask_idlesession import csrf_token
+from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import kept_form
 from flask_idlesession import log_in
@@ -34,6 +35,8 @@ from flask_idlesession import log_out
 from flask_idlesession import login_required
 from flask_idlesession import reauthenticate
 from flask_idlesession import revoke_others
+from flask_idlesession import session_ending
+from flask_idlesession import session_info
 from flask_idlesession import session_loaded
 from flask_idlesession import sessions_of
 from flask_idlesession import StoreError
@@ -136,8 +139,8 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
         return repr(session)
 
     def fail() -> str:
-        ours, credential = session._get_current_object(), session.credential  # type: ignore[attr-defined]
-        raise RuntimeError(f"{ours!r} {credential!r} {session.info!r}")  # type: ignore[attr-defined]
+        ours, credential = session._get_current_object(), session._facts.credential  # type: ignore[attr-defined]
+        raise RuntimeError(f"{ours!r} {credential!r} {session_info()!r}")  # type: ignore[attr-defined]
 
     def spoil() -> str:
         session["spoilt"] = object()
@@ -145,7 +148,7 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
 
     def again() -> str:
         reauthenticate()
-        return repr(session.info)  # type: ignore[attr-defined]
+        return repr(session_info())  # type: ignore[attr-defined]
 
     def rotate() -> str:
         session.rotate()  # type: ignore[attr-defined]
@@ -159,11 +162,11 @@ def open_site(scan: Scan, clock: FakeClock, store: Store) -> Flask:
         ("/spoil", spoil),
         ("/again", again),
         ("/rotate", rotate),
-        ("/read", lambda: f"{dict(session)} {session.ended!r}"),  # type: ignore[attr-defined]
+        ("/read", lambda: f"{dict(session)} {session_ending()!r}"),  # type: ignore[attr-defined]
         ("/write", lambda: session.update(a=[1]) or "written"),
         ("/others", lambda: str(revoke_others())),
         ("/form", csrf_token),
-        ("/mine", lambda: repr(sessions_of(session.user_id))),  # type: ignore[attr-defined]
+        ("/mine", lambda: repr(sessions_of(current_user_id()))),  # type: ignore[attr-defined]
     ):
         app.add_url_rule(rule, rule, view)
 
@@ -362,8 +365,8 @@ MAY_HOLD = {
     "TokenHeader.find",
     "TokenHeader.is_used",
     "TokenHeader.tell",
-    "IdleSessionInterface._find_claim",
-    "IdleSessionInterface._find_token",
+    "IdleSessionInterface._find_credential",
+    "find_token",
     "IdleSessionInterface._shown_token",
     "IdleSessionInterface._tokens_of",
     "IdleSessionInterface.open_session",

@@ -28,9 +28,9 @@ class FailingStore(MemoryStore):
         self._check("create")
         super().create(record)
 
-    def load(self, sid, *, now):
+    def load(self, sid, *, now, touch=None):
         self._check("load")
-        return super().load(sid, now=now)
+        return super().load(sid, now=now, touch=touch)
 
     def commit(self, sid, change, *, now):
         self._check("commit")
@@ -161,7 +161,7 @@ def test_a_log_out_is_one_for_the_browser_whatever_the_store_does(client, store,
 def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_once(client, store, app):
     told = []
     receiver = session_ended.connect(lambda sender, **what: told.append(what["reason"].value), app, weak=False)
-    pruner = app.extensions["idlesession"].manager._pruner
+    pruner = app.extensions["idlesession"].manager.lifecycle.pruner
     pruner.close()  # Or the cleaner's thread may be amid a pass of its own.
     store.failing = ("load", "commit", "delete")
     client.get("/log-out")
@@ -175,14 +175,14 @@ def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_onc
 
 
 def test_of_two_passes_at_once_each_may_forget_a_logged_out_session(client, store, app, monkeypatch):
-    pruner = app.extensions["idlesession"].manager._pruner
+    pruner = app.extensions["idlesession"].manager.lifecycle.pruner
     pruner.close()
     store.failing = ("load", "commit", "delete")
     client.get("/log-out")
     store.failing = ()
     load = store.load
 
-    def load_slowly(sid, *, now):
+    def load_slowly(sid, *, now, touch=None):
         monkeypatch.undo()
         pruner.run()
         return load(sid, now=now)

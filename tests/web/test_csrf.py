@@ -18,6 +18,7 @@ from flask_idlesession import check_csrf
 from flask_idlesession import csrf_protect
 from flask_idlesession import csrf_token
 from flask_idlesession import CsrfError
+from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
@@ -58,7 +59,7 @@ def make_app(clock: FakeClock, **config: Any) -> Flask:
         "/rotate": lambda: session.rotate() or csrf_token(),
         "/put/<value>": lambda value: session.__setitem__("v", value) or "put",
         "/pop": lambda: session.pop("v"),
-        "/": lambda: str((session.user_id, dict(session), session.new)),
+        "/": lambda: str((current_user_id(), dict(session), session.new)),
     }
     for path, view in views.items():
         app.add_url_rule(path, path, view)

@@ -22,13 +22,10 @@ from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
 from flask_idlesession import passive
-from flask_idlesession.model.ids import SessionId
-from flask_idlesession.model.record import Change
-from flask_idlesession.model.record import Outcome
-from flask_idlesession.model.record import Record
+from flask_idlesession import Traits
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.testing import FakeClock
-from flask_idlesession.web import interface
+from flask_idlesession.web import cookies as cookies_module
 
 
 @pytest.fixture
@@ -528,7 +525,7 @@ def test_a_cookie_that_is_plain_to_see_is_the_one_that_werkzeug_finds() -> None:
     pieces = ["session", "sessions", "xsession", "=", "=", "; ", ";", " ", '"', "\\073", "a", "Ã©", ",", "\t", "b=c"]
     for _ in range(20_000):
         header = "".join(chance.choices(pieces, k=chance.randrange(1, 9)))
-        plain = interface._plain_cookie(header, "session") if "session" in header else None
+        plain = cookies_module._plain_cookie(header, "session") if "session" in header else None
         if plain is not None and re.fullmatch(r"[A-Za-z0-9_.-]*", plain):
             found += 1
             assert parse_cookie(header).getlist("session") == [plain], header
@@ -577,25 +574,14 @@ def test_a_slow_view_is_activity_once_more_when_it_ends(app: Flask, clock: FakeC
 class FarStore(MemoryStore):
     """Says nothing of what its sessions are but when it is asked for one, as a server does."""
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
-        return super().load(sid, now=now)
-
-    def visit(self, sid: SessionId, **how: Any) -> Record | None:
-        return super().visit(sid, **how)
+    traits = Traits()  # type: ignore[assignment]
 
 
-class PlainStore(FarStore):
-    """Has no other way to read and to touch than the contract's."""
-
-    def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
-        return super().commit(sid, change, now=now)
-
-
-@pytest.fixture(params=[MemoryStore, FarStore, PlainStore])
+@pytest.fixture(params=[MemoryStore, FarStore])
 def slow_app(request: pytest.FixtureRequest, clock: FakeClock) -> Flask:
     """An application whose views take a while, also where its store cannot tell in passing how much life is left."""
     app = make_app(clock, IDLESESSION_STORE=request.param())
-    assert app.extensions["idlesession"].manager.is_near is (request.param is MemoryStore)
+    assert app.extensions["idlesession"].manager.store.traits.in_process is (request.param is MemoryStore)
 
     @app.get("/slow/<what>")
     def slow(what: str) -> str:
@@ -700,4 +686,4 @@ def test_a_request_leaves_no_circle_for_the_garbage_collector(app: Flask) -> Non
     open_session = app.session_interface.open_session
     app.session_interface.open_session = lambda *args: opened.append(open_session(*args)) or opened[-1]  # type: ignore
     client.get("/get/a")
-    assert [each.request for each in opened] == [None]
+    assert [each._facts.carrier for each in opened] == [None]

@@ -303,10 +303,10 @@ class SwitchedStore(MemoryStore):
             raise StoreError("nobody answers")
         super().create(record)
 
-    def load(self, sid: Any, *, now: float) -> Any:
+    def load(self, sid: Any, *, now: float, touch: Any = None) -> Any:
         if self.is_off:
             raise StoreError("nobody answers")
-        return super().load(sid, now=now)
+        return super().load(sid, now=now, touch=touch)
 
 
 def test_a_log_in_that_was_not_stored_brings_none(clock: FakeClock) -> None:

@@ -10,6 +10,7 @@ from flask import session
 from werkzeug.test import TestResponse
 
 from flask_idlesession import ConfigError
+from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
@@ -30,7 +31,7 @@ def make_app(clock: FakeClock, *, store: Any = None, **config: Any) -> Flask:
         "/out": lambda: log_out() or "out",
         "/put/<value>": lambda value: session.__setitem__("v", value) or "put",
         "/pop": lambda: session.pop("v"),
-        "/": lambda: str((session.user_id, session.get("v"))),
+        "/": lambda: str((current_user_id(), session.get("v"))),
         "/rotate": lambda: session.rotate() or "rotated",
         "/plain": lambda: "plain",
         "/permanent": lambda: setattr(session, "permanent", True) or "permanent",

@@ -4,7 +4,9 @@ import logging
 import os
 import sys
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from ...model.record import Change
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from ..contract import Touch
+from ..contract import Traits
 from ..memory.store import MemoryStore
 from .file import Disk
 from .file import JournalFile
@@ -83,6 +87,11 @@ class JournalStore(MemoryStore):
             raise
         self._close = weakref.finalize(self, self._journal.close)
 
+    @property
+    def traits(self) -> Traits:
+        """What the memory store can do, and that it remembers."""
+        return replace(super().traits, forgetful=False)
+
     def create(self, record: Record) -> None:
         super().create(record)
         self._journal.note_change(record.info.sid.int)
@@ -100,9 +109,9 @@ class JournalStore(MemoryStore):
             self._note(sid.int, change)
         return outcome
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
-        record = super().visit(sid, holder=holder, now=now, refresh_by=refresh_by)
-        if record is not None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        record = super().load(sid, now=now, touch=touch)
+        if touch is not None and record is not None:
             self._journal.note_touch(sid.int)
         return record
 
@@ -132,11 +141,11 @@ class JournalStore(MemoryStore):
             self._journal.settle()
         return found
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        count = super().delete_user(user_id, keep=keep)
-        if count or self._journal.trouble is None:
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        infos = super().delete_many(sids)
+        if infos or self._journal.trouble is None:
             self._journal.settle()
-        return count
+        return infos
 
     def close(self) -> None:
         super().close()

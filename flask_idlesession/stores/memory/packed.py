@@ -11,7 +11,6 @@ from ...model import msgpack as engine
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Labels
-from ...model.record import make_info
 from ...model.record import merged
 from ...model.record import Outcome
 from ...model.record import Record
@@ -371,7 +370,16 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
         seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = _times_of(packed)
     user_id = user_of(packed) if marks & HAS_USER else None
     labels = _labels(packed) if marks & _HAS_LABELS else {}
-    return make_info(sid, user_id, created_at, seen, idle_timeout, lifetime_ends_at, refresh_by, labels)
+    return SessionInfo(
+        sid=sid,
+        user_id=user_id,
+        created_at=created_at,
+        last_seen_at=seen,
+        idle_timeout=idle_timeout,
+        lifetime_ends_at=lifetime_ends_at,
+        refresh_by=refresh_by,
+        labels=labels,
+    )
 
 
 def _pack_head(record: Record) -> bytes:

@@ -20,6 +20,8 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from ...process.locks import ForkSafeLock
 from ...process.locks import Lock
+from ..contract import Touch
+from ..contract import Traits
 from .packed import expiry
 from .packed import fades_at
 from .packed import HAS_USER
@@ -95,9 +97,6 @@ class MemoryStore:
     Reading takes no lock: a record is one immutable object in a dict.
     """
 
-    #: A request may prune in passing: no server is asked for it.
-    in_memory = True
-
     def __init__(
         self,
         *,
@@ -130,6 +129,11 @@ class MemoryStore:
         self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
+    @property
+    def traits(self) -> Traits:
+        """What the store can do: it is in this process, and ends many sessions in one step."""
+        return Traits(in_process=True, bounded=self.bounded, forgetful=True, chunked=True)
+
     def __len__(self) -> int:
         """Return how many records there are, live or not yet pruned."""
         return self._count
@@ -155,7 +159,9 @@ class MemoryStore:
             self._enter(key, record.info)
             self._make_room(record.info.last_seen_at)
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if touch is not None:
+            return self._touched(sid, touch, now)
         if self._raw:
             self._ready(sid.int % _SHARDS)
         packed = self._shards[sid.int % _SHARDS].get(sid.int)
@@ -185,8 +191,9 @@ class MemoryStore:
         finally:
             self._give()
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
-        key = sid.int
+    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
+        """Return the record after the touch; None if it is not live, or the holder does not open it."""
+        key, holder = sid.int, touch.holder
         shard = self._shards[key % _SHARDS]
         if self._raw:
             self._ready(key % _SHARDS)
@@ -196,8 +203,8 @@ class MemoryStore:
             if packed is None:
                 return None
             if is_permanent(packed):
-                touch = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
-                return self._commit(key, packed_record(sid, packed), touch, now)[1]
+                change = Change(holder=holder, last_seen_at=now, refresh_by=touch.refresh_by)
+                return self._commit(key, packed_record(sid, packed), change, now)[1]
             after = touched(packed, holder, now, now)
             if after is None:
                 return None
@@ -234,14 +241,10 @@ class MemoryStore:
         with self._lock:
             return self._forget(sid.int) is not None
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        self._ready(*self._raw)
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        self._ready(*{sid.int % _SHARDS for sid in sids})
         with self._lock:
-            keys = [key for key in self._keys_of(user_id) if keep is None or key != keep.int]
-            keys = [key for key in keys if user_of(self._shards[key % _SHARDS][key]) == user_id]
-            for key in keys:
-                self._forget(key)
-            return len(keys)
+            return [info for info in (self._forget(sid.int) for sid in sids) if info is not None]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         self._ready(*self._raw)

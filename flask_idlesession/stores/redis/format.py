@@ -19,7 +19,6 @@ from ...model.record import Ending
 from ...model.record import EndReason
 from ...model.record import LabelDelta
 from ...model.record import Labels
-from ...model.record import make_info
 from ...model.record import NO_LABELS
 from ...model.record import Record
 from ...model.record import SessionInfo
@@ -138,7 +137,16 @@ def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionI
     except (IndexError, ValueError) as error:
         raise StoreError("What is stored as the head of a session is nothing that this store wrote.") from error
     sid = SessionId(bytes=stored) if sid is None else sid
-    info = make_info(sid, user_id, created, seen, idle, lifetime, refresh, labels)
+    info = SessionInfo(
+        sid=sid,
+        user_id=user_id,
+        created_at=created,
+        last_seen_at=seen,
+        idle_timeout=idle,
+        lifetime_ends_at=lifetime,
+        refresh_by=refresh,
+        labels=labels,
+    )
     return info, head[start:end], head[end + 1 : former_end], former_ends_at
 
 

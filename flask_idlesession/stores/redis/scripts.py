@@ -248,27 +248,6 @@ return head and 1 or 0
 """
 )
 
-# ARGV: owner, the id to keep.
-DELETE_USER = Script(
-    _COMMON
-    + _FORGET
-    + r"""
-local count = 0
-for _, sid in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  if sid ~= ARGV[2] then
-    local head = redis.call('HGET', key_of(sid), HEAD)
-    if head and read(head).owner == ARGV[1] then
-      forget(sid, ARGV[1])
-      count = count + 1
-    else
-      redis.call('SREM', KEYS[2], sid)
-    end
-  end
-end
-return count
-"""
-)
-
 # What is listed is told by two: a head, and the labels or nothing.
 _TELL = r"""
 local function tell(reply, head, key)
@@ -276,6 +255,24 @@ local function tell(reply, head, key)
   reply[#reply + 1] = redis.call('HGET', key, LABELS) or ''
 end
 """
+
+# ARGV: ids. Returns heads and labels of those that were there.
+DELETE_MANY = Script(
+    _COMMON
+    + _FORGET
+    + _TELL
+    + r"""
+local reply = {}
+for _, sid in ipairs(ARGV) do
+  local head = redis.call('HGET', key_of(sid), HEAD)
+  if head then
+    tell(reply, head, key_of(sid))
+    forget(sid, read(head).owner)
+  end
+end
+return reply
+"""
+)
 
 # ARGV: owner. Returns heads and labels.
 FIND_USER = Script(

@@ -20,6 +20,8 @@ from ...model.record import Ending
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from ..contract import Touch
+from ..contract import Traits
 from . import format as form
 from . import scripts
 from .connections import connections_like
@@ -44,6 +46,8 @@ class RedisStore:
     cluster one for each of 16 slots where it is about more than one session.
     """
 
+    traits = Traits(has_clock=True, chunked=True)
+
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
         _check(client, prefix)
         self._client = client
@@ -67,16 +71,15 @@ class RedisStore:
         if not self._run(scripts.CREATE, self._keys(record.info.sid), *arguments):
             raise SessionExists(f"There is a session {record.info.sid} already.")
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if touch is not None:
+            return self._touched(sid, touch, now)
         record = self._to_record(sid, self._fields(sid))
         return record if record is not None and record.info.is_live(now) else None
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
-        """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not
-        open it. A permanent session is refreshed until ``refresh_by``, if that is given. All of it is one round trip.
-        """
+    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         keys = self._keys(sid)
-        told = self._run(scripts.VISIT, keys, form.to_visit(holder, now=now, refresh_by=refresh_by))
+        told = self._run(scripts.VISIT, keys, form.to_visit(touch.holder, now=now, refresh_by=touch.refresh_by))
         if type(told) is not bytes or not told.startswith(keys[1]):
             raise self._crossed()
         try:
@@ -94,9 +97,15 @@ class RedisStore:
     def delete(self, sid: SessionId) -> bool:
         return bool(self._run(scripts.DELETE, self._keys(sid)))
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        owner, kept = form.to_owner(user_id), b"" if keep is None else str(keep).encode()
-        return sum(self._run(scripts.DELETE_USER, keys, owner, kept) for keys in self._keys_of_user(owner))
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        shares: dict[bytes, list[SessionId]] = {}
+        for sid in sids:
+            shares.setdefault(self._base(sid), []).append(sid)
+        gone: list[SessionInfo] = []
+        for base, share in shares.items():
+            told = self._run(scripts.DELETE_MANY, (base + b"due",), *(str(sid).encode() for sid in share))
+            gone += form.to_infos(told)
+        return gone
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for info in self._infos() if user_id is None else self._infos_of(user_id):

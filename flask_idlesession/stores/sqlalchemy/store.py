@@ -48,6 +48,8 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from ...process.socket_timeout import Watchdog
 from .. import columns as row
+from ..contract import Touch
+from ..contract import Traits
 from .tables import ENDLESS
 from .tables import Instant
 from .tables import make_endings
@@ -94,6 +96,8 @@ class SQLAlchemyStore:
 
     A change is one UPDATE that names the version it read; only what meets others again and again takes a lock.
     """
+
+    traits = Traits(chunked=True)
 
     def __init__(
         self, engine: Engine, *, table_prefix: str = "idlesession_", create_table: bool = True, timeout: float = 2.0
@@ -151,7 +155,9 @@ class SQLAlchemyStore:
             if len(tries) == 1 or self._fetch(record.info.sid) != record:
                 raise SessionExists(f"There is a session {record.info.sid} already.") from None
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if touch is not None:
+            return self._touched(sid, touch, now=now)
         record = self._fetch(sid)
         return record if record is not None and record.info.is_live(now) else None
 
@@ -170,11 +176,8 @@ class SQLAlchemyStore:
         statement = delete(self.table).where(self.table.c.sid == sid)
         return self._call(lambda connection: connection.execute(statement).rowcount) > 0
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        statement = delete(self.table).where(self.table.c.user_id == user_id)
-        if keep is not None:
-            statement = statement.where(self.table.c.sid != keep)
-        return self._call(lambda connection: connection.execute(statement).rowcount)
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        return self._transact(lambda connection: self._delete_many(connection, sorted(sids))) if sids else []
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for found in self._rows() if user_id is None else self._rows_of(user_id):
@@ -224,6 +227,25 @@ class SQLAlchemyStore:
         if found[0] != sid:
             raise StoreError(f"The server was asked for session {sid} and answered with another one.")
         return row.to_record(sid, found)
+
+    def _delete_many(self, connection: Connection, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        statement = select(*self._info).where(self.table.c.sid.in_(sids)).order_by(self.table.c.sid)
+        if self._origin.dialect.name != "sqlite":
+            statement = statement.with_for_update()
+        infos = [row.to_info(found[0], found) for found in connection.execute(statement)]
+        if infos:
+            connection.execute(delete(self.table).where(self.table.c.sid.in_([info.sid for info in infos])))
+        return infos
+
+    def _touched(self, sid: SessionId, touch: Touch, *, now: float) -> Record | None:
+        record = self._fetch(sid)
+        if record is None:
+            return None
+        refresh_by = touch.refresh_by if record.is_permanent else None
+        change = Change(holder=touch.holder, last_seen_at=now, refresh_by=refresh_by)
+        if record.judge(change, now=now) is not Outcome.DONE or self._touch(sid, change, now=now) is not Outcome.DONE:
+            return None
+        return record.apply(change, now=now)
 
     def _touch(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Change the info alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's."""

@@ -21,6 +21,8 @@ from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
 from .. import columns as row
+from ..contract import Touch
+from ..contract import Traits
 from .file import SQLiteFile
 
 #: "Idle", as the file's application id: what says that a database is one of ours.
@@ -109,6 +111,8 @@ class SQLiteStore:
     the call returns; other writes survive the end of any process, and may be lost with the power.
     """
 
+    traits = Traits(chunked=True)
+
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout)
         self._writes = 0  # Since the last checkpoint; about right is enough, so no lock guards it.
@@ -125,15 +129,15 @@ class SQLiteStore:
                 return
         raise SessionExists(f"There is a session {record.info.sid} already.")
 
-    def load(self, sid: SessionId, *, now: float) -> Record | None:
+    def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if touch is not None:
+            return self._touched(sid, touch, now)
         with self._connection() as connection:
             record = self._load(connection, sid)
         return record if record is not None and record.info.is_live(now) else None
 
-    def visit(self, sid: SessionId, *, holder: bytes, now: float, refresh_by: float | None) -> Record | None:
-        """Touch the session, and return its record as it is then; None if it is not live or ``holder`` does not open
-        it. A permanent session is refreshed until ``refresh_by``, if that is given.
-        """
+    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
+        holder = touch.holder
         if _HAS_RETURNING:
             with self._writing() as connection:
                 found = connection.execute(_VISIT, (sid.bytes, now, holder, now)).fetchall()
@@ -141,8 +145,7 @@ class SQLiteStore:
                 return row.to_record(sid, found[0])
         with self._writing() as connection, _transaction(connection):
             record = self._load(connection, sid)
-            if record is None or not record.is_permanent:
-                refresh_by = None
+            refresh_by = touch.refresh_by if record is not None and record.is_permanent else None
             change = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
             if record is None or record.judge(change, now=now) is not Outcome.DONE:
                 return None
@@ -162,10 +165,15 @@ class SQLiteStore:
         with self._writing_through() as connection:
             return connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,)).rowcount > 0
 
-    def delete_user(self, user_id: str, *, keep: SessionId | None = None) -> int:
-        kept = b"" if keep is None else keep.bytes
-        with self._writing_through() as connection:
-            return connection.execute("DELETE FROM session WHERE user_id = ? AND sid <> ?", (user_id, kept)).rowcount
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        gone: list[SessionInfo] = []
+        with self._writing_through() as connection, _transaction(connection):
+            for sid in sids:
+                found = connection.execute(f"SELECT {_INFO} FROM session WHERE sid = ?", (sid.bytes,)).fetchone()
+                if found is not None:
+                    connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,))
+                    gone.append(row.to_info(sid, found))
+        return gone
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         for found in self._rows() if user_id is None else self._rows_of(user_id):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,21 @@ from uuid import uuid4
 
 import pytest
 
-from flask_idlesession.model.errors import SessionExists
-from flask_idlesession.model.ids import digest
-from flask_idlesession.model.ids import SessionId
-from flask_idlesession.model.record import Change
-from flask_idlesession.model.record import Delta
-from flask_idlesession.model.record import Ending
-from flask_idlesession.model.record import EndReason
-from flask_idlesession.model.record import Outcome
-from flask_idlesession.model.record import Record
-from flask_idlesession.model.record import Rotation
-from flask_idlesession.model.record import SessionInfo
-from flask_idlesession.stores import open_store
-from flask_idlesession.stores.contract import Store
+from ..model.errors import SessionExists
+from ..model.ids import digest
+from ..model.ids import SessionId
+from ..model.record import Change
+from ..model.record import Delta
+from ..model.record import Ending
+from ..model.record import EndReason
+from ..model.record import Outcome
+from ..model.record import Record
+from ..model.record import Rotation
+from ..model.record import SessionInfo
+from ..stores import open_store
+from ..stores.contract import chunked
+from ..stores.contract import Store
+from ..stores.contract import Touch
 
 NOW = 1_700_000_000.0
 IDLE = 60.0
@@ -121,6 +124,13 @@ def drain(store: Store, *, now: float, limit: int = 100) -> list[SessionInfo]:
     raise AssertionError(f"next_expiry() says {due} at {now}, however often prune() is called.")
 
 
+def delete_all(store: Store, user_id: str, *, keep: SessionId | None = None, now: float = NOW) -> int:
+    """End a user's live sessions but ``keep``, as a revocation does; return how many this call ended."""
+    found = [info.sid for info in store.find(now=now, user_id=user_id) if info.sid != keep]
+    many = chunked(store)
+    return sum(map(store.delete, found)) if many is None else len(many.delete_many(found))
+
+
 def sids(infos: Any) -> set[SessionId]:
     """Return the ids of some infos, each of which must be there once."""
     listed = [info.sid for info in infos]
@@ -135,14 +145,12 @@ class StoreContract:
 
     #: Several threads can write to one session without losing anything.
     is_atomic = True
-    #: ``find`` and ``delete_user`` see every session.
+    #: ``find`` sees every session.
     finds = True
     #: ``prune`` hands over what has expired, once.
     prunes = True
     #: ``next_expiry`` tells to the instant; else it may say too early, or nothing.
     next_expiry_is_exact = False
-    #: It can touch a session and return it in one step.
-    visits = False
     #: Among so many sessions that end in one moment ``next_expiry`` and ``prune`` still find the first.
     crowd = 300
     #: How often each race is run: fewer times for a store behind a network.
@@ -175,7 +183,7 @@ class StoreContract:
         assert store.load(sid, now=NOW) is None
         assert store.commit(sid, Change(holder=HOLDER, last_seen_at=NOW), now=NOW) is GONE
         assert store.delete(sid) is False
-        assert store.delete_user("ada") == 0
+        assert delete_all(store, "ada") == 0
         assert list(store.find(now=NOW)) == []
         assert list(store.find(now=NOW, user_id="ada")) == []
         assert list(store.prune(now=NOW, limit=10)) == []
@@ -204,7 +212,8 @@ class StoreContract:
 
     def test_infinite_instants_come_back(self, store: Store) -> None:
         for name in ("idle_timeout", "lifetime_ends_at", "refresh_by"):
-            record = a_record(**{name: inf})
+            info: dict[str, Any] = {name: inf}
+            record = a_record(**info)
             store.create(record)
             assert store.load(record.info.sid, now=NOW) == record
 
@@ -346,7 +355,7 @@ class StoreContract:
             store.create(a_record(sid=record.info.sid, user_id="eve", idle_timeout=1.0))
         if self.finds:
             assert list(store.find(now=NOW, user_id="eve")) == []
-            assert store.delete_user("eve") == 0
+            assert delete_all(store, "eve") == 0
         assert store.load(record.info.sid, now=NOW + 2.0) == record
 
     def test_an_id_is_free_again_once_its_session_was_deleted(self, store: Store) -> None:
@@ -364,7 +373,7 @@ class StoreContract:
     # Time.
 
     def test_a_session_lives_until_its_end_and_not_at_it(self, store: Store) -> None:
-        ends: list[dict[str, float]] = [
+        ends: list[dict[str, Any]] = [
             {"idle_timeout": 2.5},
             {"lifetime_ends_at": NOW + 2.5},
             {"refresh_by": NOW + 2.5},
@@ -763,39 +772,36 @@ class StoreContract:
 
     # Visits.
 
-    @pytest.mark.needs("visits")
     def test_a_visit_touches_and_returns_what_is_there_then(self, store: Any) -> None:
         record = a_record(user_id="ada", labels={"a": "1"}, values={"v": b"1", "w": b""})
         store.create(record)
         sid, later = record.info.sid, NOW + IDLE - 1
         seen = replace(record, info=replace(record.info, last_seen_at=later))
-        assert store.visit(sid, holder=HOLDER, now=later, refresh_by=NOW + 7) == seen
+        assert store.load(sid, now=later, touch=Touch(HOLDER, NOW + 7)) == seen
         assert store.load(sid, now=later) == seen
-        assert store.visit(sid, holder=HOLDER, now=NOW, refresh_by=NOW + 7) == seen, "The clock stepped back."
+        assert store.load(sid, now=NOW, touch=Touch(HOLDER, NOW + 7)) == seen, "The clock stepped back."
         assert store.load(sid, now=later + IDLE) is None
-        assert store.visit(sid, holder=HOLDER, now=later + IDLE, refresh_by=NOW + 7) is None
-        assert store.visit(uuid4(), holder=HOLDER, now=NOW, refresh_by=NOW + 7) is None
+        assert store.load(sid, now=later + IDLE, touch=Touch(HOLDER, NOW + 7)) is None
+        assert store.load(uuid4(), now=NOW, touch=Touch(HOLDER, NOW + 7)) is None
 
-    @pytest.mark.needs("visits")
     def test_a_visit_refreshes_a_permanent_session_and_makes_none_so(self, store: Any) -> None:
         record = a_record(refresh_by=NOW + 30)
         store.create(record)
-        visited = store.visit(record.info.sid, holder=HOLDER, now=NOW + 1, refresh_by=NOW + 40)
+        visited = store.load(record.info.sid, now=NOW + 1, touch=Touch(HOLDER, NOW + 40))
         assert visited.info.refresh_by == NOW + 40
         assert store.load(record.info.sid, now=NOW + 1) == visited
 
-    @pytest.mark.needs("visits")
     def test_only_who_holds_the_secret_visits(self, store: Any) -> None:
         record = a_record()
         store.create(record)
         sid = record.info.sid
-        assert store.visit(sid, holder=STRANGER, now=NOW + 1, refresh_by=inf) is None
+        assert store.load(sid, now=NOW + 1, touch=Touch(STRANGER, inf)) is None
         assert store.load(sid, now=NOW + 1) == record
         rotation = Rotation(secret_digest=SECOND, user_id=None, grace_ends_at=NOW + 10)
         assert store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW) is DONE
-        assert store.visit(sid, holder=HOLDER, now=NOW + 9, refresh_by=inf) is not None
-        assert store.visit(sid, holder=HOLDER, now=NOW + 10, refresh_by=inf) is None
-        assert store.visit(sid, holder=SECOND, now=NOW + 10, refresh_by=inf) is not None
+        assert store.load(sid, now=NOW + 9, touch=Touch(HOLDER, inf)) is not None
+        assert store.load(sid, now=NOW + 10, touch=Touch(HOLDER, inf)) is None
+        assert store.load(sid, now=NOW + 10, touch=Touch(SECOND, inf)) is not None
 
     # Labels.
 
@@ -894,26 +900,26 @@ class StoreContract:
         assert list(store.prune(now=NOW + IDLE + 1, limit=10)) == []
 
     @pytest.mark.needs("finds")
-    def test_delete_user_ends_all_sessions_of_that_user_alone(self, store: Store) -> None:
+    def test_a_log_out_everywhere_ends_all_sessions_of_that_user_alone(self, store: Store) -> None:
         hers = [a_record(user_id="ada") for _ in range(5)]
         others = [a_record(user_id=name) for name in (None, "", "Ada", "ad", "adaa", "ada ", "a*", "%", "ad_")]
         for record in hers + others:
             store.create(record)
-        assert store.delete_user("ada") == 5
-        assert store.delete_user("ada") == 0
+        assert delete_all(store, "ada") == 5
+        assert delete_all(store, "ada") == 0
         assert [store.load(record.info.sid, now=NOW) for record in hers] == [None] * 5
         assert [store.load(record.info.sid, now=NOW) for record in others] == others
         assert list(store.find(now=NOW, user_id="ada")) == []
 
     @pytest.mark.needs("finds")
-    def test_delete_user_ends_all_but_the_one_to_keep(self, store: Store) -> None:
+    def test_a_log_out_everywhere_ends_all_but_the_one_to_keep(self, store: Store) -> None:
         hers = [a_record(user_id="ada") for _ in range(4)]
         for record in hers:
             store.create(record)
         kept = hers[2]
-        assert store.delete_user("ada", keep=kept.info.sid) == 3
+        assert delete_all(store, "ada", keep=kept.info.sid) == 3
         assert list(store.find(now=NOW, user_id="ada")) == [kept.info]
-        assert store.delete_user("ada", keep=kept.info.sid) == 0
+        assert delete_all(store, "ada", keep=kept.info.sid) == 0
         assert store.load(kept.info.sid, now=NOW) == kept
 
     @pytest.mark.needs("finds")
@@ -921,8 +927,8 @@ class StoreContract:
         hers, his = a_record(user_id="ada"), a_record(user_id="bob")
         store.create(hers)
         store.create(his)
-        assert store.delete_user("ada", keep=his.info.sid) == 1
-        assert store.delete_user("bob", keep=uuid4()) == 1
+        assert delete_all(store, "ada", keep=his.info.sid) == 1
+        assert delete_all(store, "bob", keep=uuid4()) == 1
         assert list(store.find(now=NOW)) == []
 
     @pytest.mark.needs("finds")
@@ -933,11 +939,11 @@ class StoreContract:
         for user_id, record in records.items():
             assert list(store.find(now=NOW, user_id=user_id)) == [record.info]
         for user_id in AWKWARD_TEXTS:
-            assert store.delete_user(user_id) == 1, user_id
+            assert delete_all(store, user_id) == 1, user_id
         assert list(store.find(now=NOW)) == []
 
     @pytest.mark.needs("finds")
-    def test_delete_user_takes_what_logged_in_and_not_what_logged_in_as_another(self, store: Store) -> None:
+    def test_a_log_out_everywhere_ends_what_logged_in_and_not_what_logged_in_as_another(self, store: Store) -> None:
         record, other = a_record(user_id=None), a_record(user_id="ada")
         store.create(record)
         store.create(other)
@@ -945,11 +951,40 @@ class StoreContract:
         assert store.commit(record.info.sid, to_ada, now=NOW) is DONE
         assert store.commit(other.info.sid, to_bob, now=NOW) is DONE
         assert sids(store.find(now=NOW, user_id="ada")) == {record.info.sid}
-        assert store.delete_user("ada") == 1
+        assert delete_all(store, "ada") == 1
         assert sids(store.find(now=NOW)) == {other.info.sid}
         assert store.commit(other.info.sid, Change(holder=SECOND, rotation=_rotation(THIRD)), now=NOW) is DONE
-        assert store.delete_user("bob") == 0
+        assert delete_all(store, "bob") == 0
         assert sids(store.find(now=NOW)) == {other.info.sid}
+
+    # Many at once.
+
+    def test_many_end_in_one_step_and_are_returned(self, store: Store) -> None:
+        many = chunked(store)
+        if many is None:
+            pytest.skip("The store does not declare the trait chunked.")
+        records = [a_record(user_id=user, labels={"place": 1.5}) for user in (None, "ada", "ada", "bob")]
+        other = a_record(user_id="ada")
+        for record in (*records, other):
+            store.create(record)
+        meant = [record.info.sid for record in records]
+        gone = many.delete_many([*meant, uuid4()])
+        assert Counter(map(repr, gone)) == Counter(repr(record.info) for record in records)
+        assert [store.load(sid, now=NOW) for sid in meant] == [None] * 4
+        assert store.load(other.info.sid, now=NOW) == other
+        assert list(many.delete_many(meant)) == [] == list(many.delete_many([]))
+
+    def test_many_that_race_are_returned_once(self, store: Store) -> None:
+        many = chunked(store)
+        if many is None:
+            pytest.skip("The store does not declare the trait chunked.")
+        for _ in range(self.rounds):
+            records = [a_record(user_id="ada") for _ in range(6)]
+            for record in records:
+                store.create(record)
+            meant = [record.info.sid for record in records]
+            told = at_once(*[lambda part=meant[start:]: many.delete_many(part) for start in (0, 1, 2, 3)])
+            assert sids(info for gone in told for info in gone) == set(meant)
 
     # Find.
 
@@ -1188,7 +1223,7 @@ class StoreContract:
             assert loaded.values == {"who": bytes([winner])} and loaded.info.user_id == f"user {winner}"
             if self.finds:
                 assert sids(store.find(now=NOW)) == {sid}
-                assert store.delete_user(f"user {winner}") == 1
+                assert delete_all(store, f"user {winner}") == 1
             else:
                 store.delete(sid)
 
@@ -1237,7 +1272,7 @@ class StoreContract:
                 changes = [Change(holder=HOLDER, last_seen_at=NOW + 1, delta={f"{n}": b"x"}) for n in range(10)]
                 return [store.commit(sid, change, now=NOW + 1) for change in changes]
 
-            *outcomes, deleted = at_once(write, write, write, lambda sid=record.info.sid: store.delete(sid))
+            *outcomes, deleted = at_once(write, write, write, partial(store.delete, record.info.sid))
             assert deleted is True
             assert store.load(record.info.sid, now=NOW + 1) is None
             assert store.delete(record.info.sid) is False
@@ -1251,7 +1286,7 @@ class StoreContract:
         for _ in range(self.rounds):
             record = a_record()
             store.create(record)
-            assert at_once(*[lambda sid=record.info.sid: store.delete(sid)] * 8).count(True) == 1
+            assert at_once(*[partial(store.delete, record.info.sid)] * 8).count(True) == 1
 
     @pytest.mark.needs("is_atomic", "finds")
     def test_a_log_out_everywhere_that_races_touches_is_final(self, store: Store) -> None:
@@ -1266,7 +1301,7 @@ class StoreContract:
                     store.commit(record.info.sid, change, now=NOW + step)
 
             *_, count = at_once(
-                *[lambda record=record: touch(record) for record in records], lambda: store.delete_user("ada")
+                *[lambda record=record: touch(record) for record in records], lambda: delete_all(store, "ada")
             )
             assert count == 4
             assert [store.load(record.info.sid, now=NOW + 10) for record in records] == [None] * 4
@@ -1279,8 +1314,8 @@ class StoreContract:
             store.create(record)
             log_in = Change(holder=HOLDER, rotation=_rotation(SECOND, to="ada"))
             outcome, count = at_once(
-                lambda sid=record.info.sid, change=log_in: store.commit(sid, change, now=NOW),
-                lambda: store.delete_user("ada"),
+                partial(store.commit, record.info.sid, log_in, now=NOW),
+                lambda: delete_all(store, "ada"),
             )
             assert outcome is DONE
             left = sids(store.find(now=NOW, user_id="ada"))
@@ -1331,7 +1366,7 @@ class StoreContract:
             record = a_record(idle_timeout=1.0)
             store.create(record)
             outcome, forgotten = at_once(
-                lambda sid=record.info.sid: store.commit(sid, touch, now=last),
+                partial(store.commit, record.info.sid, touch, now=last),
                 lambda: list(store.prune(now=NOW + 1.0, limit=10)),
             )
             if forgotten:

@@ -1,0 +1,167 @@
+"""Decides what one request does to its session, as one change: pure decisions, which ask no store and no clock."""
+
+from dataclasses import replace
+from math import inf
+from math import isfinite
+
+from ..model.labels import AUTHENTICATED_AT
+from ..model.policy import Policy
+from ..model.record import Change
+from ..model.record import Delta
+from ..model.record import LabelDelta
+from ..model.record import Labels
+from ..model.record import NO_LABELS
+from ..model.record import Record
+from ..model.record import Rotation
+from ..model.record import SessionInfo
+from .locking import RESERVED
+from .session import Intents
+
+#: When the session last got a new secret, where that is done at intervals; absent until the first time.
+ROTATED_AT = RESERVED + "rotated_at"
+
+#: What a request asks for that asks for nothing beside the values.
+NOTHING = Intents()
+
+_NO_DELTA: Delta = {}
+
+
+def change_of(
+    record: Record,
+    *,
+    holder: bytes,
+    policy: Policy,
+    now: float,
+    active: bool,
+    is_touched: bool,
+    delta: Delta,
+    intents: Intents = NOTHING,
+    wrote: bool = False,
+    permanent: bool | None = None,
+    empties: bool = False,
+    rotated: bytes | None = None,
+    client: Labels = NO_LABELS,
+) -> Change | None:
+    """Return all that a request does to a stored session, as one change; None if there is nothing to store.
+
+    ``active``: the request is activity; ``is_touched``: that is stored already. ``wrote``: the view assigned something.
+    ``permanent``: what it made of the session's permanence, None if it said nothing. ``empties``: it leaves a session
+    without a user without any key, which ends it.
+    ``rotated``: the digest of the new secret, where the session gets one. ``client``: where the request came from.
+    """
+    if empties:
+        delta = {**delta, ROTATED_AT: None}  # The last key of all, of a session that ends with its values.
+    if intents is NOTHING and permanent is None and rotated is None and record.is_plain:  # What most requests are.
+        return _plain_change(record, holder, policy, now, active and not is_touched, delta, empties)
+    info, logs_in = record.info, intents.user_id is not None
+    seen_at = now if active or logs_in else None
+    refresh_by = refreshed_by(info, policy=policy, now=now, active=active, wrote=wrote, permanent=permanent)
+    labels = new_labels(info, intents, client=client, now=now)
+    idle_timeout = new_idle_timeout(info, intents, policy=policy)
+    own = intents.own or _NO_DELTA
+    if not (delta or own or labels) and rotated is None and idle_timeout is None:
+        is_seen = seen_at is None or is_touched or policy.may_wait(info, now=now)
+        if is_seen and (refresh_by == info.refresh_by or policy.refresh_each_request):
+            return None
+    return Change(
+        holder=holder,
+        last_seen_at=seen_at,
+        delta={**delta, **own} if own else delta,
+        idle_timeout=idle_timeout,
+        refresh_by=None if refresh_by == info.refresh_by else refresh_by,
+        rotation=None if rotated is None else rotation_of(info, intents, rotated, policy=policy, now=now),
+        labels=labels,
+        end_if_emptied=empties,
+    )
+
+
+def _plain_change(
+    record: Record, holder: bytes, policy: Policy, now: float, touches: bool, delta: Delta, empties: bool
+) -> Change | None:
+    """Return the change of a session that is nobody's and not permanent: some values, and when it was seen."""
+    if not delta and (not touches or policy.may_wait(record.info, now=now)):
+        return None
+    seen_at = now if touches else None
+    return Change(holder=holder, last_seen_at=seen_at, delta=delta, end_if_emptied=empties)
+
+
+def begin_of(
+    intents: Intents, *, policy: Policy, now: float, permanent: bool | None, client: Labels = NO_LABELS
+) -> SessionInfo:
+    """Return the info of the session that a request begins."""
+    info = policy.begin(
+        sid=None if intents.credential is None else intents.credential.sid,
+        now=now,
+        user_id=intents.user_id,
+        permanent=bool(permanent),
+        idle_timeout=intents.idle_timeout,
+        lifetime=intents.lifetime,
+    )
+    labels = new_labels(None, intents, client=client, now=now)
+    return replace(info, labels={name: value for name, value in labels.items() if value is not None})
+
+
+def rotates(
+    record: Record, intents: Intents, *, holder: bytes, policy: Policy, now: float, active: bool, rotated_at: float
+) -> bool:
+    """Return whether the session gets a new secret: always for a log-in, else when it is asked for or is due.
+
+    It does not where another request has just rotated it, and this one came with the secret of before.
+    """
+    if intents.user_id is not None:
+        return True
+    if record.is_former(holder, now=now):
+        return False
+    interval = policy.rotation_interval
+    return intents.rotate or (interval is not None and active and now - rotated_at >= interval)
+
+
+def rotation_of(info: SessionInfo, intents: Intents, rotated: bytes, *, policy: Policy, now: float) -> Rotation:
+    """Return the rotation: a log-in's starts a new lifetime, and any other leaves the old secret a short grace."""
+    if intents.user_id is None:
+        return Rotation(secret_digest=rotated, user_id=info.user_id, grace_ends_at=now + policy.rotation_grace)
+    lifetime = intents.lifetime or policy.lifetime
+    return Rotation(secret_digest=rotated, user_id=intents.user_id, lifetime_ends_at=now + lifetime)
+
+
+def refreshed_by(
+    info: SessionInfo, *, policy: Policy, now: float, active: bool, wrote: bool, permanent: bool | None
+) -> float:
+    """Return the instant by which the session must be refreshed after the request; ``inf`` if it is not permanent."""
+    was_permanent = isfinite(info.refresh_by)
+    is_permanent = was_permanent if permanent is None else permanent
+    if not is_permanent:
+        return inf
+    if not was_permanent or active and (wrote or policy.refresh_each_request):
+        return policy.refreshed(now)
+    return info.refresh_by
+
+
+def new_idle_timeout(info: SessionInfo, intents: Intents, *, policy: Policy) -> float | None:
+    """Return the idle timeout to store, if it changes.
+
+    A session that was nobody's gets the users' when a user logs in, unless it had one of its own.
+    """
+    chosen = intents.idle_timeout
+    if chosen is None and intents.user_id is not None and info.user_id is None:
+        is_default = info.idle_timeout == policy.stored(policy.idle_timeout_for(None))
+        chosen = policy.idle_timeout if is_default else None
+    stored = None if chosen is None else policy.stored(chosen)
+    return None if stored == info.idle_timeout else stored
+
+
+def new_labels(info: SessionInfo | None, intents: Intents, *, client: Labels, now: float) -> LabelDelta:
+    """Return the labels that the request gives to its session, as far as they are new; ``info`` is None at its begin.
+
+    Where it came from is noted of a user's session only.
+    """
+    logs_in = intents.user_id is not None
+    if not logs_in and (info is None or info.user_id is None):
+        return NO_LABELS
+    known = NO_LABELS if info is None else info.labels
+    labels: dict[str, str | float | None] = dict(client)
+    labels |= {f"first_{name}": value for name, value in client.items() if f"first_{name}" not in known}
+    if logs_in:
+        labels[AUTHENTICATED_AT] = now
+    labels |= intents.labels or {}
+    return {name: value for name, value in labels.items() if value != known.get(name)}

@@ -1,0 +1,29 @@
+"""What is known of the request that carries a session, apart from what its view does to the session."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.ids import Credential
+
+
+@dataclass(slots=True, eq=False)
+class RequestFacts:
+    """The facts of one request. Only ``sessions/requests.py`` and ``web/interface.py`` write them."""
+
+    #: When the request came. A revocation or a log-out that is later counts against it.
+    came_at: float
+    #: The right to a session that the request showed, and the one that its holder has by now.
+    shown: Credential | None
+    credential: Credential | None
+    #: The request itself, until its session is saved; None outside HTTP.
+    carrier: Any = None
+    #: Whether the request is activity of the user; None until that is known.
+    is_active: bool | None = None
+    #: When the request counted as activity; None as long as it did not.
+    seen_at: float | None = None
+    #: Whether that activity is stored already.
+    is_touched: bool = False
+    #: Whether there is a new token that no response has carried yet.
+    is_unsent: bool = False
+    #: Whether a response of this request carried the token. That response may have been thrown away.
+    was_sent: bool = False

@@ -1,0 +1,302 @@
+"""The mapping of a session: values are decoded when they are first read, and what changed is found by its bytes."""
+
+import logging
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import MutableMapping
+from copy import deepcopy
+from typing import Any
+
+from ..model.codec import ATOMS
+from ..model.codec import Codec
+from ..model.errors import DecodeError
+from ..model.errors import EncodeError
+from ..model.record import Delta
+from ..model.record import merged
+from ..model.record import Record
+from .locking import RESERVED
+from .locking import visible
+
+_logger = logging.getLogger("flask_idlesession")
+
+
+class _Unread:
+    """Stands for a value that is stored and was not decoded yet."""
+
+
+_UNREAD = _Unread()
+
+
+class SessionValues(MutableMapping[str, Any]):
+    """A mutable mapping of str to values, each stored under its own key.
+
+    The store is not asked before the first look. A value is encoded when it is assigned, so that one which cannot be
+    stored raises there. What was read and can change in place is compared once more by :meth:`_delta`.
+
+    A value whose bytes cannot be decoded is as if it were absent, and stays in the store: a type may be registered
+    again, a key may come back.
+    """
+
+    # By slots, for Python 3.11 is slow to find what an instance has in place of its class.
+    __slots__ = (
+        "_codec",
+        "_is_loaded",
+        "_modified",
+        "_kept",
+        "_written",
+        "_live",
+        "_saved",
+        "_stored",
+        "_encoded",
+        "_suspects",
+        "accessed",
+    )
+    _stored: Mapping[str, bytes]
+    _encoded: dict[str, bytes]
+    _suspects: dict[str, None]
+
+    def __init__(self, codec: Codec, *, is_loaded: bool) -> None:
+        self._codec = codec
+        #: Whether the store was asked.
+        self._is_loaded = is_loaded
+        #: Whether a view assigned or removed something, or said so.
+        self._modified = False
+        #: Whether a view looked.
+        self.accessed = False
+        # The record, and what was saved of its values since it was looked at.
+        self._kept: Record | None = None
+        self._written: Delta | None = None
+        # The keys that the view sees, with their values or _UNREAD; None until it looks.
+        self._live: dict[str, Any] | None = None
+        # The same where all of it was saved: a view that looks again gets the same objects.
+        self._saved: dict[str, Any] | None = None
+
+    # The mapping.
+
+    def __getitem__(self, key: str) -> Any:
+        value = self._look()[key]
+        return self._read(key) if value is _UNREAD else value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of ``key``, or ``default``."""
+        value = self._look().get(key, default)
+        if value is not _UNREAD:
+            return value
+        try:
+            return self._read(key)
+        except KeyError:
+            return default
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        check_key(key)
+        live = self._look()
+        try:
+            data = self._codec.encode(value)
+        except EncodeError:  # It is to name the path; to make one for each value would take as long as to encode it.
+            data = self._codec.encode(value, path=f"session[{key!r}]")
+        if type(value) in ATOMS:
+            self._encoded[key] = data
+        else:
+            self._encoded.pop(key, None)
+        live[key] = value
+        self._suspects[key] = None
+        self._modified = True
+
+    def __delitem__(self, key: str) -> None:
+        del self._look()[key]
+        self._suspects[key] = None
+        self._modified = True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readable())
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._readable())
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._look()
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(self) | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(other) | dict(self)
+
+    def __ior__(self, other: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> "SessionValues":
+        self.update(other)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {dict(self) if self._is_loaded else '(not read yet)'}>"
+
+    def copy(self) -> dict[str, Any]:
+        """Return the keys and values as a plain dict."""
+        return dict(self)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return deepcopy(dict(self), memo)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the key that came last, and return it with its value, as a dict does."""
+        for key in reversed(self):
+            return key, self.pop(key)
+        raise KeyError("popitem(): the session is empty")
+
+    # For the package.
+
+    def _fetch(self) -> Record | None:
+        """Return the record from the store."""
+        raise NotImplementedError
+
+    @property
+    def _record(self) -> Record | None:
+        """The session as it was loaded or last saved; None while nothing is stored."""
+        if self._written is not None:  # Made when it is asked for: most requests end with what they wrote.
+            assert self._kept is not None
+            self._kept = self._kept.holding(merged(self._kept.values, self._written))
+            self._written = None
+        return self._kept
+
+    @_record.setter
+    def _record(self, record: Record | None) -> None:
+        self._kept, self._written = record, None
+
+    def _load(self) -> Record | None:
+        """Ask the store, once; return the record."""
+        if not self._is_loaded:
+            self._adopt(self._fetch())
+        return self._record
+
+    def _peek(self, key: str) -> Any:
+        """Return a value that the view assigned or read, without this being a look of the view's."""
+        value = self._unfold().get(key)
+        return self._read(key) if value is _UNREAD else value
+
+    def _wrote(self, key: str) -> bool:
+        """Return whether the view assigned or removed this key."""
+        if self._live is None and self._saved is None:
+            return False
+        self._unfold()
+        return key in self._suspects
+
+    @property
+    def _is_empty(self) -> bool:
+        """Whether no key is left."""
+        return not self._unfold()
+
+    @property
+    def _may_differ(self) -> bool:
+        """Whether a value may differ from what is stored, as far as that is known without a look at any value."""
+        return self._modified or self._saved is not None or (self._live is not None and bool(self._suspects))
+
+    def _delta(self) -> dict[str, bytes | None]:
+        """Return the new bytes of each key whose bytes changed, and None for each that is gone.
+
+        Raise :exc:`~flask_idlesession.EncodeError` if a value was changed in place into something that cannot be
+        stored.
+        """
+        delta: dict[str, bytes | None] = {}
+        if self._live is None and self._saved is None:
+            return delta
+        live = self._unfold()
+        for key in self._suspects:
+            if key not in live:
+                if key in self._stored:
+                    delta[key] = None
+                continue
+            data = self._encoded.get(key)
+            if data is None:
+                data = self._codec.encode(live[key], path=f"session[{key!r}]")
+            if data != self._stored.get(key):
+                delta[key] = data
+        return delta
+
+    def _adopt(self, record: Record | None) -> None:
+        """Show what ``record`` holds, in place of what there was."""
+        self._is_loaded = True
+        self._record = record
+        self._live = self._saved = None
+
+    def _settle(self, record: Record | None) -> None:
+        """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
+        self._record = record
+        if self._live is not None:
+            self._saved, self._live = self._live, None
+
+    def _settle_values(self, delta: Delta) -> None:
+        """Note that this much was saved, and nothing else was to be. The view's objects stay."""
+        self._written = delta
+        self._saved, self._live = self._live, None
+
+    def _look(self) -> dict[str, Any]:
+        """Return the live keys for the view, which thereby has accessed the session."""
+        self.accessed = True
+        return self._unfold()
+
+    def _unfold(self) -> dict[str, Any]:
+        """Return the live keys, which are laid out when they are first asked for."""
+        return self._lay_out() if self._live is None else self._live
+
+    def _lay_out(self) -> dict[str, Any]:
+        """Lay out the keys that there are, and return them; ask the store first if that was not done yet."""
+        if self._is_loaded:
+            record = self._record
+        else:
+            self._kept = record = self._fetch()
+            self._is_loaded = True
+        stored = {} if record is None else record.values
+        if RESERVED in " ".join(stored):  # One look at all of them: most sessions have none such.
+            stored = visible(stored)
+        self._stored, self._encoded, self._suspects = stored, {}, {}
+        if self._saved is None:
+            self._live = live = dict.fromkeys(stored, _UNREAD)
+        else:
+            self._live = live = self._saved
+            self._saved = None
+            for key, value in live.items():
+                if value is not _UNREAD and type(value) not in ATOMS:
+                    self._suspects[key] = None
+        return live
+
+    def _readable(self) -> dict[str, Any]:
+        """Return the live keys, all of them read: one that cannot be decoded is not among them."""
+        live = self._look()
+        for key in [key for key, value in live.items() if value is _UNREAD]:
+            try:
+                self._read(key)
+            except KeyError:
+                continue
+        return live
+
+    def _read(self, key: str) -> Any:
+        live = self._unfold()
+        try:
+            value = self._codec.decode(self._stored[key])
+        except DecodeError as error:
+            del live[key]
+            self._tell_undecodable(key, error)
+            raise KeyError(key) from error
+        live[key] = value
+        if type(value) not in ATOMS:
+            self._suspects[key] = None
+        return value
+
+    def _tell_undecodable(self, key: str, error: DecodeError) -> None:
+        sid = None if self._kept is None else self._kept.info.sid
+        _logger.error("session[%r] of session %s cannot be decoded, and is left out: %s", key, sid, error)
+
+
+def check_key(key: object) -> None:
+    """Raise TypeError or ValueError for what cannot be a key of a session."""
+    if not isinstance(key, str):
+        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
+    if key.startswith(RESERVED):
+        raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
+    if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
+        raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it.")

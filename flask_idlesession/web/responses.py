@@ -1,0 +1,34 @@
+"""Small things that are done to a response."""
+
+from flask import Flask
+from flask import has_request_context
+from flask import request
+from flask import Response
+
+from ..model.errors import StoreError
+
+
+def vary_by_cookie(response: Response) -> None:
+    """Say that the response depends on the cookie.
+
+    Werkzeug's ``vary`` takes 14 to 28 µs, so it is left to responses that say something about it already.
+    """
+    for name, _ in response.headers:
+        if name.lower() == "vary":
+            response.vary.add("Cookie")
+            return
+    response.headers.add("Vary", "Cookie")
+
+
+def answer_failure(app: Flask, response: Response, error: StoreError) -> None:
+    """Turn the response into what the application answers to a store that failed, 503 by default: never a page that
+    says "saved" when nothing was.
+    """
+    blueprints = request.blueprints if has_request_context() else []
+    handler = app._find_error_handler(error, blueprints)
+    answer = app.make_response(error if handler is None else app.ensure_sync(handler)(error))
+    response.close()
+    response.status_code = answer.status_code
+    response.headers.clear()
+    response.headers.extend(answer.headers)
+    response.response = answer.response

@@ -1,0 +1,30 @@
+"""What an application's sessions run on, once its config was read."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..sessions.manager import SessionManager
+from ..sessions.requests import Requests
+from .activity import ActivityRule
+
+if TYPE_CHECKING:
+    from ..operations.other_processes import OtherProcesses
+    from ..settings.keys import Settings
+    from .jwt_cookie import ClaimsCookie
+    from .token_header import TokenHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The parts of one application's sessions. They are made together, and none is exchanged."""
+
+    settings: "Settings"
+    manager: SessionManager
+    requests: Requests
+    activity: ActivityRule
+    #: The other processes with the same application, where they matter: each has a memory of its own.
+    others: "OtherProcesses | None" = None
+    #: The request header that may carry the token, if there is one.
+    header: "TokenHeader | None" = None
+    #: The cookie that tells other services of the session, if there is one.
+    claims: "ClaimsCookie | None" = None
