@@ -5,6 +5,7 @@ A block of Python is a program of its own. Comments, which no reader sees, say o
     .. continues              the next block goes on with the names of the one before
     .. given                  the indented code below runs before the next block
     .. check                  the indented code below runs after the block above, and says what is true then
+    .. typed                  the blocks of this page are files and commands, which a test of its own types
 """
 
 import linecache
@@ -23,16 +24,18 @@ PAGES = [
 ]
 
 _OPENING = re.compile(r"^( *)\.\. (?:(?:code-block|sourcecode):: *(\S*)|(continues|given|check)\b(.*))$")
-_OPTION = re.compile(r"^ +:[\w-]+:")
+_OPTION = re.compile(r"^ +:([\w-]+): *(.*)$")
+_TYPED = re.compile(r"^\.\. typed$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block of a page: its language, or the word of a comment; its line; its code."""
+    """One block of a page: its language, or the word of a comment; its line; its code; the name of its file."""
 
     kind: str
     line: int
     code: str
+    caption: str = ""
 
 
 @dataclass(slots=True)
@@ -69,14 +72,17 @@ def blocks_of(text: str) -> Iterator[Block]:
         indent, language, word, rest = opening.groups()
         if rest:
             raise ValueError(f"line {number}: nothing may stand behind '.. {word}'.")
-        while number < len(lines) and _OPTION.match(lines[number]):
+        options: dict[str, str] = {}
+        while number < len(lines) and (option := _OPTION.match(lines[number])):
+            options[option[1]] = option[2]
             number += 1
         first = number
         while number < len(lines) and (not lines[number].strip() or lines[number].startswith(f"{indent} ")):
             number += 1
         body = lines[first:number]
         blank = next((index for index, line in enumerate(body) if line.strip()), len(body))
-        yield Block(word or language or "text", first + blank + 1, dedent("\n".join(body[blank:])).rstrip())
+        code = dedent("\n".join(body[blank:])).rstrip()
+        yield Block(word or language or "text", first + blank + 1, code, options.get("caption", ""))
 
 
 def programs_of(page: Path) -> list[Program]:
@@ -84,7 +90,8 @@ def programs_of(page: Path) -> list[Program]:
     programs: list[Program] = []
     given: list[Block] = []
     goes_on = False
-    for block in blocks_of(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for block in [] if _TYPED.search(text) else blocks_of(text):
         if block.kind == "continues":
             goes_on = True
         elif block.kind == "given":
