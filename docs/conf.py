@@ -24,5 +24,6 @@ pygments_style = "default"
 html_title = f"flask_idlesession {release}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_domain_indices = False
 html_show_sourcelink = False
 html_show_copyright = False
