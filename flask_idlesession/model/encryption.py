@@ -49,7 +49,7 @@ class Cipher:
     def open(self, sealed: bytes, *context: bytes) -> bytes:
         """Return what was sealed. Raise :exc:`~flask_idlesession.DecodeError` that tells why it does not open."""
         if not sealed.startswith(_MARK):
-            raise DecodeError("it is not encrypted, though there are encryption keys")
+            raise DecodeError(_why_not_ours(sealed))
         at = len(_MARK) + _NAME_SIZE
         cipher = self._ciphers.get(sealed[len(_MARK) : at])
         if cipher is None:
@@ -64,6 +64,15 @@ class Cipher:
 def require_cryptography() -> None:
     """Raise :exc:`~flask_idlesession.ConfigError` if the package is missing that encryption needs."""
     _import("cryptography.hazmat.primitives.ciphers.aead")
+
+
+def _why_not_ours(data: bytes) -> str:
+    if len(data) < len(_MARK) or data[0] != _MARK[0]:
+        return "it is not encrypted, though there are encryption keys"
+    return (
+        f"it was encrypted by a newer flask_idlesession (in its version {data[1]}, this one knows {_MARK[1]}); "
+        "install that one"
+    )
 
 
 def _derive(key: bytes, purpose: str, size: int) -> bytes:

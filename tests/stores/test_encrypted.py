@@ -256,6 +256,10 @@ def flipped(values: dict[str, bytes]) -> dict[str, bytes]:
         (lambda values: {**values, "a": values["a"][:3]}, "a key that is not there"),
         (lambda values: {**values, "a": b""}, "it is not encrypted"),
         (lambda values: {**values, "a": b"\xa5plain"}, "it is not encrypted"),
+        (
+            lambda values: {**values, "a": b"\xc1\x02" + values["a"][2:]},
+            r"by a newer flask_idlesession \(in its version 2, this one knows 1\); install that one",
+        ),
     ],
 )
 def test_what_was_changed_or_moved_does_not_open(inner: MemoryStore, spoil: Any, told: str) -> None:
