@@ -125,13 +125,20 @@ class SQLiteFile:
         connection = sqlite3.connect(
             self.path, timeout=self.busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=64
         )
+        try:
+            self._set_up(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
         self._enter_wal(connection)
         if self.guards_checkpoints:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")
-        return connection
 
     def _enter_wal(self, connection: sqlite3.Connection) -> None:
         """Turn the file's WAL on. To turn it on SQLite does not wait for others that do so too, so we do."""
