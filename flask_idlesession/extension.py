@@ -101,7 +101,9 @@ class AppState:
         self._audit: AuditLog | None = None
         self._flask_login: object = None
         self._clock_skew: ClockSkew | None = None
-        self._lock = ForkSafeLock()  # Several first requests may come at once.
+        # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
+        # a lock from before would stop all greenlets while one of them waits for the store.
+        self._starting: dict[str, ForkSafeLock] = {}
 
     @property
     def settings(self) -> "Settings":
@@ -123,7 +125,7 @@ class AppState:
     def runtime(self) -> Runtime:
         """Return what the sessions run on, the same each time."""
         if self._runtime is None:
-            with self._lock:
+            with self._starting.setdefault("lock", ForkSafeLock()):
                 if self._runtime is None:
                     self._runtime = self._start()
         return self._runtime

@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-import os
 import sys
 import threading
 import time
@@ -10,6 +9,10 @@ from math import inf
 from typing import Protocol
 from weakref import finalize
 from weakref import WeakSet
+
+from .forks import ForkAware
+from .forks import register
+from .forks import Stage
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -28,7 +31,7 @@ class Task(Protocol):
         """Do one pass; return in how many seconds the next one is due (infinite: not before a wake)."""
 
 
-class Cleaner:
+class Cleaner(ForkAware):
     """Calls :meth:`Task.run` when it is due, from a daemon thread that lives as long as there is
     anything to clean. It keeps nothing alive: what is registered and then dropped is forgotten.
 
@@ -39,8 +42,7 @@ class Cleaner:
         self._tasks: WeakSet[Task] = WeakSet()
         self._reset()
         atexit.register(self.stop)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork_in_child)
+        register(self, stage=Stage.THREADS)
 
     def _reset(self) -> None:
         # Re-entrant, because the collector may drop a task while this thread holds the lock.
@@ -163,7 +165,7 @@ class Cleaner:
         with self._wake:  # A set that another thread adds to must not be walked meanwhile.
             return list(self._tasks)
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
         """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
 
         Under gevent a greenlet cannot be started until its loop was made anew in the child: there the

@@ -1,9 +1,12 @@
-"""Makes locks that no fork finds held: a child gets each of them free, and what they guard whole."""
+"""Locks that are never held across a fork, so a child process finds them free and their data consistent."""
 
-import os
 import threading
 from typing import Protocol
 from weakref import WeakSet
+
+from .forks import ForkAware
+from .forks import register
+from .forks import Stage
 
 
 class Lock(Protocol):
@@ -44,24 +47,30 @@ _all: "WeakSet[ForkSafeLock]" = WeakSet()
 _held: list[ForkSafeLock] = []
 
 
-def _before_fork() -> None:
-    """Take every lock. Whoever holds one may be making another, so the registry is not held meanwhile."""
-    while True:
-        _registry.acquire()
-        missing = set(_all).difference(_held)
-        if not missing:
-            return
+class _Locks(ForkAware):
+    """All locks together: a fork takes every one of them."""
+
+    __slots__ = ("__weakref__",)
+
+    def before_fork(self) -> None:
+        """Take every lock. A thread that holds one may be making another, so the registry is not held meanwhile."""
+        while True:
+            _registry.acquire()
+            missing = set(_all).difference(_held)
+            if not missing:
+                return
+            _registry.release()
+            for lock in missing:
+                lock.acquire()
+                _held.append(lock)
+
+    def after_fork_in_parent(self) -> None:
+        while _held:
+            _held.pop().release()
         _registry.release()
-        for lock in missing:
-            lock.acquire()
-            _held.append(lock)
+
+    after_fork_in_child = after_fork_in_parent
 
 
-def _after_fork() -> None:
-    while _held:
-        _held.pop().release()
-    _registry.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+_locks = _Locks()
+register(_locks, stage=Stage.LOCKS)

@@ -206,3 +206,17 @@ def test_a_server_stops_in_the_midst_of_requests(tmp_path: Path, worker: str) ->
         assert server.process.wait(30) == 0
         assert time.monotonic() - started_at < 20
         pool.shutdown(cancel_futures=True)
+
+
+def test_simultaneous_first_requests_are_answered_by_a_gevent_worker_that_patches_after_the_load(
+    tmp_path: Path,
+) -> None:
+    with gunicorn(tmp_path, APP, "--preload", "-w", "1", "-k", "gevent") as server, ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(server.ask, ["/begin"] * 8))) == 8
+
+
+def test_a_lock_from_before_gevent_patched_is_not_held_over_a_start(tmp_path: Path) -> None:
+    slow = APP + "\nimport time\nfrom flask_idlesession import extension\nopen_store = extension.open_store\n"
+    slow += "extension.open_store = lambda *args, **how: (time.sleep(0.3), open_store(*args, **how))[1]\n"
+    with gunicorn(tmp_path, slow, "--preload", "-w", "1", "-k", "gevent") as server, ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(server.ask, ["/begin"] * 8))) == 8

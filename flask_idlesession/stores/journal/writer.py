@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -10,9 +9,11 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from weakref import WeakSet
 
 from ...model.errors import StoreError
+from ...process.forks import ForkAware
+from ...process.forks import register
+from ...process.forks import Stage
 from ..memory.packed import pack_touch
 from .file import Disk
 from .file import JournalFile
@@ -53,7 +54,7 @@ _FEW = 256
 _ROUNDS = 8
 
 
-class JournalWriter:
+class JournalWriter(ForkAware):
     """Follows the packed records in ``shards``: whoever changes one calls ``note_...`` *after* it did.
 
     What is noted is a key, no state: the writer looks up the present state when it writes, so that many
@@ -98,7 +99,7 @@ class JournalWriter:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._deaf_because: str | None = None
-        _writers.add(self)
+        register(self, stage=Stage.STORES)
 
     def start(self, file: JournalFile | None) -> None:
         """Begin to write to ``file``; without one, to a new file that is written first."""
@@ -454,15 +455,3 @@ class JournalWriter:
             self._trouble = None
             self._thread = None
             self._turn_deaf("it was forked from the process that has it")
-
-
-_writers: "WeakSet[JournalWriter]" = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for writer in list(_writers):
-        writer.after_fork_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

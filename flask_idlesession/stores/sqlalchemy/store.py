@@ -1,6 +1,5 @@
 """Keeps records in a table of an SQL server: PostgreSQL, MariaDB or MySQL, or an SQLite engine, by SQLAlchemy."""
 
-import os
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from functools import partial
 from typing import Any
 from typing import TypeVar
 from weakref import finalize
-from weakref import WeakSet
 
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
@@ -46,6 +44,9 @@ from ...model.record import LONGEST_USER_ID
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from ...process.forks import ForkAware
+from ...process.forks import register
+from ...process.forks import Stage
 from ...process.socket_timeout import Watchdog
 from .. import columns as row
 from ..contract import Touch
@@ -85,7 +86,7 @@ _CHUNK = 256
 _LOCK = 0x49646C65
 
 
-class SQLAlchemyStore:
+class SQLAlchemyStore(ForkAware):
     """The store of many hosts that share an SQL server, in the tables ``idlesession_session`` and ``…_ending``.
 
     Of ``engine`` the pool is used, each connection in autocommit mode and for no longer than one call. Nothing is
@@ -113,7 +114,7 @@ class SQLAlchemyStore:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._watchdog = Watchdog(timeout=timeout)
         self._is_prepared = not create_table
-        _stores.add(self)
+        register(self, stage=Stage.STORES)
         least, greatest = ("min", "max") if engine.dialect.name == "sqlite" else ("least", "greatest")
         self._least, self._greatest = getattr(func, least), getattr(func, greatest)
         self._info = [self.table.c[name] for name in row.INFO]
@@ -216,6 +217,11 @@ class SQLAlchemyStore:
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""
         self._origin.dispose()
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections to the parent."""
+        _parent_pools.append(self._origin.pool)
+        self._origin.dispose(close=False)
 
     # The steps of the above.
 
@@ -522,16 +528,5 @@ def _is_transient(error: SQLAlchemyError) -> bool:
     return (told or next(iter(error.orig.args if error.orig else ()), None)) in _TRANSIENT
 
 
-_stores: "WeakSet[SQLAlchemyStore]" = WeakSet()
+#: Pools of parents, which a child neither uses nor closes, nor lets the collector close.
 _parent_pools: list[object] = []
-
-
-def _after_fork() -> None:
-    """Leave the parent's connections to the parent: neither used nor closed, nor collected, in a child."""
-    for store in list(_stores):
-        _parent_pools.append(store._origin.pool)
-        store._origin.dispose(close=False)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

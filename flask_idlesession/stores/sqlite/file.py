@@ -8,9 +8,11 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from weakref import WeakSet
 
 from ...model.errors import ConfigError
+from ...process.forks import ForkAware
+from ...process.forks import register
+from ...process.forks import Stage
 from ...process.locks import ForkSafeLock
 
 #: File systems on which locks, or the shared memory of a WAL, do not reach every process that has the file.
@@ -49,7 +51,7 @@ def has_wal_reset_fault(version: tuple[int, int, int]) -> bool:
     return version < _FIXED_TOO.get(version[:2], _FIXED)
 
 
-class SQLiteFile:
+class SQLiteFile(ForkAware):
     """The connections of one process to one file. Each serves one thread at a time, in autocommit mode.
 
     There are as many as were ever needed at the same time, not one for each thread: a server that starts a
@@ -75,7 +77,7 @@ class SQLiteFile:
         self._forking = False
         _check_folder(self.path.parent)
         weakref.finalize(self, _close_all, self._idle)  # Python 3.13 warns of a connection that nobody closed.
-        _files.add(self)
+        register(self, stage=Stage.STORES)
 
     def take(self) -> sqlite3.Connection:
         """Lend a connection, which is to be given back."""
@@ -159,20 +161,20 @@ class SQLiteFile:
 
     # Around a fork.
 
-    def hold(self) -> None:
+    def before_fork(self) -> None:
         """Let nobody take a connection, wait until none is in use, and close them."""
         self._turn.acquire()
         self._forking = True
         self._turn.wait_for(lambda: not self._used, timeout=_FORK_PATIENCE)
         self._close_idle()
 
-    def release(self) -> None:
+    def after_fork_in_parent(self) -> None:
         """In the parent: go on."""
         self._forking = False
         self._turn.notify_all()
         self._turn.release()
 
-    def begin_anew(self) -> None:
+    def after_fork_in_child(self) -> None:
         """In the child: only the thread that forked is here, and whoever waited is not."""
         self._lock = threading.Lock()
         self._turn = threading.Condition(self._lock)
@@ -184,30 +186,6 @@ def _close_all(connections: list[sqlite3.Connection]) -> None:
     while connections:
         with suppress(sqlite3.Error):
             connections.pop().close()
-
-
-_files: "WeakSet[SQLiteFile]" = WeakSet()
-_held: list[SQLiteFile] = []
-
-
-def _before_fork() -> None:
-    for file in list(_files):
-        file.hold()
-        _held.append(file)
-
-
-def _after_in_parent() -> None:
-    while _held:
-        _held.pop().release()
-
-
-def _after_in_child() -> None:
-    while _held:
-        _held.pop().begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
 
 
 def _check_folder(folder: Path) -> None:
