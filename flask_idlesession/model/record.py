@@ -116,6 +116,14 @@ class Ending(NamedTuple):
     #: Who ended it, where that was not its own user: as whoever revoked it gave it.
     by: str | None = None
 
+    @property
+    def is_of_many(self) -> bool:
+        """Whether it tells of sessions that were revoked together, and not of one.
+
+        Its id is made from a name then (a UUID of version 5, RFC 9562); a session's is random.
+        """
+        return self.sid.int >> 76 & 0xF == 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:

@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ..model.clock import Clock
@@ -72,6 +73,10 @@ class Lifecycle:
     def end(self, info: SessionInfo, reason: EndReason, *, by: str | None = None) -> bool:
         """Forget the session; return whether it was this call that ended it, which then is told."""
         return self._endings.end(info, reason, now=self.now(), by=by)
+
+    def end_all(self, infos: Iterable[SessionInfo], reason: EndReason, *, by: str | None = None) -> int:
+        """Forget these sessions; return how many this call ended, each of which is told."""
+        return self._endings.end_all(infos, reason, clock=self.now, by=by)
 
     def note_end(self, info: SessionInfo, reason: EndReason) -> None:
         """Tell the end of a session that the store has forgotten already."""

@@ -19,6 +19,7 @@ from ..model.errors import TooManySessions
 from ..model.ids import new_secret
 from ..model.ids import SessionId
 from ..model.labels import TURN
+from ..model.record import Change
 from ..model.record import Ending
 from ..model.record import EndReason
 from ..model.record import Record
@@ -40,6 +41,9 @@ _TICK = 1e-6
 
 #: Seconds after which whoever is logging in is taken for dead, and for which others wait for him.
 _TURN = 5.0
+
+#: An instant at which nothing has expired yet.
+_LONG_AGO = 0.0
 
 #: Seconds between two looks at whether it is one's turn.
 _PAUSE = 0.005
@@ -143,8 +147,7 @@ class Revocation:
                     f"The user has {len(others)} sessions, and IDLESESSION_MAX_SESSIONS_PER_USER is {limit}: "
                     "one of them has to end before another can begin."
                 )
-            for info in excess:
-                self._lifecycle.end(info, EndReason.EVICTED)
+            self._lifecycle.end_all(excess, EndReason.EVICTED)
             yield
 
     @contextmanager
@@ -176,10 +179,19 @@ class Revocation:
         try:
             self._store.create(Record(info=info, secret_digest=new_secret(), values={}))
         except SessionExists:
-            if self._store.load(sid, now=now) is None:  # Whose it was is dead, or has just given it back.
-                self._lifecycle.pruner.prune_all()
+            self._forget_dead_turn(sid, now=now)
             return False
         return True
+
+    def _forget_dead_turn(self, sid: SessionId, *, now: float) -> None:
+        """Forget the turn if it is over and was not given back, or was taken while a clock was ahead.
+
+        Another worker may forget it, too, and take the next turn: the digest tells one turn from another.
+        """
+        turn = self._lifecycle.look_up(sid, now=_LONG_AGO)
+        if turn is not None and not now - _TURN < turn.info.created_at < now + _TURN:
+            change = Change(holder=turn.secret_digest, end_if_emptied=True)
+            self._store.commit(sid, change, now=turn.info.created_at)
 
     def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
         self.revoked_at = now = self.arrival()
@@ -188,11 +200,8 @@ class Revocation:
         self._store.bury([ending], until=now + _MEMORY)
 
     def _end_all(self, infos: Iterable[SessionInfo], *, keep: SessionId | None, by: str | None) -> int:
-        return sum(
-            self._lifecycle.end(info, EndReason.REVOKED, by=by)
-            for info in infos
-            if info.sid != keep and TURN not in info.labels
-        )
+        meant = (info for info in infos if info.sid != keep and TURN not in info.labels)
+        return self._lifecycle.end_all(meant, EndReason.REVOKED, by=by)
 
 
 def _marker_of(user_id: str) -> SessionId:

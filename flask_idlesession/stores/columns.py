@@ -27,8 +27,8 @@ RECORD = (*INFO, "secret_digest", "former_digest", "former_ends_at", "data")
 #: The columns of an ending, in the order in which :func:`to_ending` wants them.
 ENDING = ("sid", "user_id", "reason", "ended_by", "ended_at", "forget_at")
 
-#: About how many endings are remembered at most. To count them takes milliseconds, so that is done about once for
-#: every so many that are buried.
+#: About how many endings of one session are remembered at most, and how many of many sessions. To count them takes
+#: milliseconds, so that is done about once for every so many that are buried.
 MOST_ENDINGS = 100_000
 TRIMMED_EVERY = 1000
 

@@ -119,7 +119,8 @@ class Store(Protocol):
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
         """Remember until then how these sessions ended.
 
-        Of a flood of endings only the newest are remembered. An ending replaces an earlier one of the same session.
+        Of a flood of endings only the newest are remembered. Those of many sessions (:attr:`Ending.is_of_many`) are not
+        counted among them: a flood must not undo a revocation. An ending replaces an earlier one of the same session.
         """
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:

@@ -506,6 +506,63 @@ def test_a_turn_is_no_session(clock: FakeClock) -> None:
     assert len(told) == 1 and who(client) == ["None"]
 
 
+def turn_of(manager: SessionManager) -> Any:
+    """Return the turn that somebody has to log in as ada."""
+    (info,) = manager.store.find(now=manager.now())
+    return info
+
+
+def test_a_dead_turn_is_forgotten_and_the_backlog_is_left_to_the_cleaner(clock: FakeClock) -> None:
+    app = make_app(clock, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_MAX_SESSIONS_PER_USER=1)
+    manager = manager_of(app)
+    with pytest.raises(KeyboardInterrupt), manager.revocation.admission("ada", None):
+        manager.store.delete = lambda sid: False  # type: ignore[method-assign]
+        raise KeyboardInterrupt  # The process dies in the middle.
+    del manager.store.delete
+    turn = turn_of(manager)
+    for _ in range(500):
+        manager.create({})
+    clock.advance(101)
+    manager.store.prune = lambda **when: []  # type: ignore[method-assign]
+    assert browser(app, "ada").get("/who").text == "ada"
+    assert manager.store.load(turn.sid, now=0.0) is None
+    assert len(manager.store) == 501  # type: ignore[arg-type]
+
+
+def test_a_turn_that_was_taken_while_a_clock_was_ahead_holds_nobody_up(clock: FakeClock) -> None:
+    app = make_app(clock, IDLESESSION_MAX_SESSIONS_PER_USER=1)
+    manager = manager_of(app)
+    clock.advance(3600)
+    with pytest.raises(KeyboardInterrupt), manager.revocation.admission("ada", None):
+        manager.store.delete = lambda sid: False  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+    del manager.store.delete
+    clock.advance(-3600)
+    assert browser(app, "ada").get("/who").text == "ada"
+
+
+def test_only_the_turn_that_is_dead_is_forgotten(clock: FakeClock) -> None:
+    manager = SessionManager(clock=clock, policy=Policy(max_sessions_per_user=1))
+    revocation, store = manager.revocation, manager.store
+    with revocation.admission("ada", None):
+        dead = turn_of(manager)
+        clock.advance(6)
+        load, taken = store.load, []
+
+        def load_and_be_overtaken(sid: Any, **how: Any) -> Any:
+            found = load(sid, **how)
+            if not taken:  # Another worker forgets it, and takes the next turn.
+                store.delete(sid)
+                taken.append(revocation._take_turn(sid))
+            return found
+
+        store.load = load_and_be_overtaken  # type: ignore[method-assign]
+        assert revocation._take_turn(dead.sid) is False
+        assert taken == [True]
+        assert turn_of(manager).created_at == clock()
+    manager.close()
+
+
 def call_all(app: Flask) -> int:
     with app.app_context():
         return revoke_all()

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from typing import Any
+from uuid import UUID
 from uuid import uuid4
+from uuid import uuid5
 
 import pytest
 from hypothesis import given
@@ -17,12 +19,15 @@ from hypothesis import strategies as st
 from flask_idlesession.model.ids import digest
 from flask_idlesession.model.policy import Policy
 from flask_idlesession.model.record import Change
+from flask_idlesession.model.record import Ending
+from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.model.record import SessionInfo
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.contract import Touch
+from flask_idlesession.stores.memory import endings
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.memory.packed import expiry
 from flask_idlesession.stores.memory.packed import pack
@@ -75,6 +80,26 @@ def seen_at(seconds: float, **info: Any) -> Record:
 def touch(store: MemoryStore, record: Record, seconds: float) -> None:
     at = NOW + seconds
     assert store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=at), now=at) is Outcome.DONE
+
+
+# Endings.
+
+
+def test_a_flood_of_endings_leaves_what_is_remembered_of_a_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endings, "_MOST", 5 * 192)
+    monkeypatch.setattr(endings, "_MOST_OF_MANY", 5 * 192)
+    store = MemoryStore()
+
+    def an_ending(sid: UUID) -> Ending:
+        return Ending(sid=sid, reason=EndReason.REVOKED, ended_at=NOW, user_id="ada", by="the admin")
+
+    of_many, of_one = an_ending(uuid5(uuid4(), "ada")), an_ending(uuid4())
+    store.bury([of_many, of_one], until=NOW + 600)
+    store.bury([an_ending(uuid4()) for _ in range(20_000)], until=NOW + 600)
+    assert store.ending(of_one.sid, now=NOW) is None
+    assert store.ending(of_many.sid, now=NOW) == of_many
+    store.bury([an_ending(uuid5(uuid4(), "bob")) for _ in range(20_000)], until=NOW + 600)
+    assert store.ending(of_many.sid, now=NOW) is None, "They have a bound, too."
 
 
 # Bounds.

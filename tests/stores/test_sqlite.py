@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 from uuid import uuid4
+from uuid import uuid5
 
 import pytest
 from support.linearizability import check_store
@@ -441,6 +442,21 @@ class TestEndings:
             store.bury([an_ending(ended_at=NOW + number) for _ in range(1000)], until=NOW + number + 600)
         assert _run_sql(path, "SELECT count(*), min(ended_at) FROM ending") == [(200, NOW + 7)]
 
+    def test_a_flood_leaves_what_is_remembered_of_a_revocation(
+        self, store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "MOST_ENDINGS", 100)
+        marker = Ending(sid=uuid5(uuid4(), "ada"), reason=EndReason.REVOKED, ended_at=NOW, user_id="ada")
+        store.bury([marker], until=NOW + 600)
+        for number in range(3):
+            store.bury([an_ending(ended_at=NOW + number) for _ in range(1000)], until=NOW + number + 601)
+        assert _count_endings(path) == 101
+        assert store.ending(marker.sid, now=NOW) == marker
+        markers = [marker._replace(sid=uuid5(uuid4(), "bob")) for _ in range(1000)]
+        store.bury(markers, until=NOW + 700)
+        assert store.ending(marker.sid, now=NOW) is None, "They have a bound, too."
+        assert _count_endings(path) == 200
+
     def test_a_burial_need_not_be_on_disk_and_is_one_transaction(self, store: SQLiteStore) -> None:
         told: list[str] = []
         with store._connection() as connection:
@@ -571,7 +587,10 @@ class TestCost:
             assert "session_user_id" in plan or "session_due_at" in plan, plan
 
     def test_the_endings_to_forget_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
-        for sql, told in ((sqlite_module._FORGET_DUE, (NOW, 9)), (sqlite_module._FORGET_OLDEST, (9,))):
+        forgetting = [
+            sqlite_module._FORGET_OLDEST.format(each) for each in (sqlite_module._OF_ONE, sqlite_module._OF_MANY)
+        ]
+        for sql, told in ((sqlite_module._FORGET_DUE, (NOW, 9)), *((sql, (9,)) for sql in forgetting)):
             plan = [each for *_, each in _run_sql(path, f"EXPLAIN QUERY PLAN {sql}", *told)]
             assert any("ending_forget_at" in str(each) for each in plan), plan
             assert not any("TEMP B-TREE FOR ORDER" in str(each) for each in plan), plan

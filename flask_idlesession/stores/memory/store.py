@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from math import inf
 from operator import add
-from struct import Struct
 from typing import Literal
 
 from ...model.errors import SessionExists
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
-from ...model.record import EndReason
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
@@ -22,6 +20,8 @@ from ...process.locks import ForkSafeLock
 from ...process.locks import Lock
 from ..contract import Touch
 from ..contract import Traits
+from .endings import Endings
+from .endings import pack as pack_endings
 from .packed import expiry
 from .packed import fades_at
 from .packed import HAS_USER
@@ -74,15 +74,6 @@ _FEW = 16
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
 
-
-#: How many endings are remembered at least, once there were so many; twice as many at most.
-_MAX_BURIED = 50_000
-
-#: When it ended, until when that is remembered, the reason's place, how long the user's id is; then the id, and
-#: who ended it.
-_ENDING = Struct("<ddBH")
-_REASONS = tuple(EndReason)
-
 #: Python 3.11 calls a function each time a member is named.
 _DONE, _GONE, _EMPTIED = Outcome.DONE, Outcome.GONE, Outcome.EMPTIED
 
@@ -124,9 +115,7 @@ class MemoryStore:
         self._raw: set[int] = set()
         self._restored_at = 0.0
         self._raw_size = 0  # What each of these sessions is taken to cost until then.
-        # How sessions ended: pairs of dicts, of which the older goes whole when the younger is full.
-        self._buried: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
-        self._buried_before: list[dict[int, bytes]] = [{} for _ in range(_SHARDS)]
+        self._endings = Endings()
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
     @property
@@ -274,19 +263,12 @@ class MemoryStore:
             return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        packed = [(ending.sid.int, _pack_ending(ending, until)) for ending in endings]
+        packed = pack_endings(endings, until=until)
         with self._lock:
-            for key, grave in packed:
-                place = key % _SHARDS
-                young = self._buried[place]
-                young[key] = grave
-                if len(young) >= _MAX_BURIED // _SHARDS:
-                    self._buried_before[place], self._buried[place] = young, {}
+            self._endings.bury(packed)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        place = sid.int % _SHARDS
-        packed = self._buried[place].get(sid.int) or self._buried_before[place].get(sid.int)
-        return None if packed is None else _unpack_ending(sid, packed, now)
+        return self._endings.find(sid, now=now)
 
     def close(self) -> None:
         pass
@@ -528,20 +510,3 @@ def _drop_expired(shard: dict[int, bytes], now: float) -> int:
         if expiry(packed) <= now:
             del shard[key]
     return before - len(shard)
-
-
-def _pack_ending(ending: Ending, until: float) -> bytes:
-    _, reason, ended_at, user_id, by = ending
-    if user_id is None and by is None:
-        return _ENDING.pack(ended_at, until, _REASONS.index(reason), 0)
-    user = (user_id or "").encode()
-    return _ENDING.pack(ended_at, until, _REASONS.index(reason), len(user)) + user + (by or "").encode()
-
-
-def _unpack_ending(sid: SessionId, packed: bytes, now: float) -> Ending | None:
-    ended_at, until, reason, length = _ENDING.unpack_from(packed)
-    if now >= until:
-        return None
-    text = packed[_ENDING.size :]
-    user_id, by = text[:length].decode() or None, text[length:].decode() or None
-    return Ending(sid=sid, reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by)

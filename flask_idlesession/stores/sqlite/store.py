@@ -78,7 +78,10 @@ _BURY = f"INSERT OR REPLACE INTO ending ({_ENDING}) VALUES (:{', :'.join(row.END
 _EXHUME = f"SELECT {_ENDING} FROM ending WHERE sid = ? AND forget_at > ?"
 _FORGET_DUE = """DELETE FROM ending WHERE sid IN (
     SELECT sid FROM ending WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)"""
-_FORGET_OLDEST = "DELETE FROM ending WHERE sid IN (SELECT sid FROM ending ORDER BY forget_at LIMIT ?)"
+# The endings of many sessions (Ending.is_of_many) are told by their ids: they are UUIDs of version 5.
+_OF_ONE, _OF_MANY = "substr(sid, 7, 1) NOT BETWEEN x'50' AND x'5F'", "substr(sid, 7, 1) BETWEEN x'50' AND x'5F'"
+_COUNT_ENDINGS = "SELECT count(*) FROM ending WHERE {}"
+_FORGET_OLDEST = "DELETE FROM ending WHERE sid IN (SELECT sid FROM ending WHERE {} ORDER BY forget_at LIMIT ?)"
 
 # A change of the info's times alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's.
 # Numbers in the place of names are found faster. What does not mention due_at leaves its index alone.
@@ -203,9 +206,9 @@ class SQLiteStore:
         with self._writing() as connection, _transaction(connection):
             connection.executemany(_BURY, rows)
             connection.execute(_FORGET_DUE, (now, row.FORGOTTEN_AT_ONCE))
-            if row.is_time_to_trim(endings):
-                (count,) = connection.execute("SELECT count(*) FROM ending").fetchone()
-                connection.execute(_FORGET_OLDEST, (min(max(count - row.MOST_ENDINGS, 0), row.TRIMMED_AT_ONCE),))
+        if row.is_time_to_trim(endings):
+            self._trim_endings(_OF_ONE)
+            self._trim_endings(_OF_MANY)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         with self._connection() as connection:
@@ -269,6 +272,15 @@ class SQLiteStore:
         """Return whether prune() has anything to look at: most calls find nothing, and need not wait to write."""
         with self._connection() as connection:
             return connection.execute("SELECT 1 FROM session WHERE due_at <= ? LIMIT 1", (now,)).fetchone() is not None
+
+    def _trim_endings(self, which: str) -> None:
+        """Forget the oldest endings beyond the bound, in steps for which nobody waits long."""
+        with self._connection() as connection:
+            count = connection.execute(_COUNT_ENDINGS.format(which)).fetchone()[0]
+        excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
+        for at in range(0, excess, _CHUNK):
+            with self._writing() as connection:
+                connection.execute(_FORGET_OLDEST.format(which), (min(_CHUNK, excess - at),))
 
     def _shrink(self) -> None:
         """Give pages back to the file system while a quarter of the file is unused; the rest is used again."""
