@@ -37,13 +37,16 @@ def address_of(name: str) -> str | None:
 
 
 #: Names of signatures that stand for longer types, and that nobody needs to import.
-_PLAIN = {"MoreClaims", "SansIOResponse", "revoke_where"}
+_PLAIN = {"MoreClaims", "SansIOResponse"}
+
+#: Packages whose classes are shown without a link.
+_OTHERS = ("blinker.", "redis.", "sqlalchemy.", "werkzeug.")
 
 
 def is_plain(name: str) -> bool:
     """Return whether a name of a signature is shown without a link: a type variable, or a class of another package."""
     last = name.rpartition(".")[2]
-    return last.startswith("_") or last in _PLAIN or name.startswith(("blinker.", "werkzeug."))
+    return last.startswith("_") or last in _PLAIN or name.startswith(_OTHERS)
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.Node | None:
@@ -65,8 +68,9 @@ def _ours(env: BuildEnvironment, name: str) -> str | None:
     if "." in name and not name.startswith("flask_idlesession."):
         return None
     documented: dict[str, Any] = env.domains["py"].objects  # type: ignore[attr-defined]
-    found = [full for full in documented if full.rpartition(".")[2] == name.rpartition(".")[2] and full != name]
-    return found[0] if len(found) == 1 else None
+    last = name.rpartition(".")[2]
+    found = [full for full, entry in documented.items() if full.rpartition(".")[2] == last and not entry.aliased]
+    return found[0] if len(found) == 1 and found[0] != name else None
 
 
 def take_comment(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:

@@ -68,7 +68,10 @@ def revoke_where(**criteria: Any) -> int:
         revoke_where(idp_sid=token["sid"])       # an identity provider's back-channel log-out
         revoke_where(address="192.0.2.0/24", idle_for=3600)
 
-    See :meth:`.Revocation.revoke_where`.
+    ``user_id``: of this user; without it every session is looked at. ``idle_for``: without activity for this number of
+    seconds or longer. ``address``: last seen from this address or network; a truncated address counts if the network
+    has it. ``keep``: the id of a session that stays. ``by``: who ends them; by default the present user. Every other
+    name is a label, as it was given to ``log_in(labels=…)``. Raise :exc:`TypeError` without a criterion.
     """
     return current_manager().revoke_where(**{"by": _actor(), **criteria})
 
