@@ -110,6 +110,7 @@ def mariadb() -> Iterator[Server]:
         shutil.chown(data / "bench", user=who.pw_uid, group=who.pw_gid)
         command = [program, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
         command += [f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-grant-tables"]
+        command += [f"--tmpdir={folder}"]  # In a folder for all, one server that starts deletes another's files.
         command += ["--skip-networking=0", "--max-connections=400", "--innodb-buffer-pool-size=1G"]
         with running(command, folder, port=port, stop=signal.SIGTERM, **_not_root()) as pid:
             yield Server(f"mariadb+pymysql://idle@127.0.0.1:{port}/bench", pid, folder)

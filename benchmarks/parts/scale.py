@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
@@ -15,11 +16,13 @@ from ..apps import answer
 from ..apps import ask
 from ..apps import Environ
 from ..apps import environ_of
+from ..apps import make_app
 from ..apps import make_app_on
 from ..report.plots import lines
 from ..report.plots import Plot
 from ..report.results import missing_note
 from ..report.results import pick
+from ..report.results import ratio
 from ..report.results import Results
 from ..report.results import Row
 from ..report.results import values
@@ -31,6 +34,7 @@ from ..rounds import timed_with
 from ..rounds import warm_up
 from ..tools.filling import Place
 from ..ways import close
+from ..ways import FLOOR
 from ..ways import kinds
 from ..ways import open_store
 from ..ways import services
@@ -45,11 +49,14 @@ _FAR = 1e8
 _AT_ONCE = 256
 #: The sessions lie in so many heaps with the browsers' between them.
 _HEAPS = 10
+#: Requests a second of sites, small and large.
+_RATES = (10, 100, 1_000, 10_000, 100_000)
 #: Cleaning is measured with no more.
 _CLEANED = 100_000
 
 #: The store and its number of sessions.
 Name = tuple[str, int]
+_FLOOR: Name = (FLOOR, 0)
 
 
 def measure(*, quick: bool, only: str = "") -> Results:
@@ -57,7 +64,9 @@ def measure(*, quick: bool, only: str = "") -> Results:
     rounds, calls, browsers, sizes = (3, 10, 20, SIZES[:2]) if quick else (31, 100, 1_000, SIZES)
     rows: list[Row] = []
     with services() as at, ExitStack() as stack:
-        cells, stores = {}, {}
+        nothing = partial(ask, make_app(FLOOR), [environ_of("/ignore")] * calls)
+        cells = {_FLOOR: partial(timed_with, nothing, calls=calls, pid=None)}
+        stores = {}
         for kind in kinds(at, only=only):
             if kind not in STORES:
                 continue
@@ -72,13 +81,13 @@ def measure(*, quick: bool, only: str = "") -> Results:
                 rows.append({"kind": kind, "sessions": size, "bytes": place.room() / size})
                 cells[kind, size] = partial(_read, app, environs, calls, server and server.pid)
                 stores[kind, size] = store
-        taken = interleave(warm_up(cells), rounds=rounds)
+        taken = interleave(warm_up(cells), rounds=rounds, reference=_FLOOR)
         for (kind, size), store in stores.items():
             if size <= _CLEANED:
                 rows.append({"kind": kind, "cleaned": size, **_clean(store)})
     for row in rows:
         if "sessions" in row:
-            row |= _costs(taken[row["kind"], row["sessions"]], taken[row["kind"], SIZES[0]])
+            row |= _costs(taken[row["kind"], row["sessions"]], taken[row["kind"], SIZES[0]], taken[_FLOOR])
     return {"rows": rows, "rounds": rounds, "calls": calls, "browsers": browsers, "missing": at.missing}
 
 
@@ -100,10 +109,11 @@ def _read(app: Flask, environs: list[Environ], calls: int, pid: int | None) -> C
     return timed_with(partial(ask, app, random.choices(environs, k=calls)), calls=calls, pid=pid)
 
 
-def _costs(taken: list[Cost], fewest: list[Cost]) -> dict[str, float]:
+def _costs(taken: list[Cost], fewest: list[Cost], floor: list[Cost]) -> dict[str, float]:
     row = {key: median(getattr(each, key) for each in taken) * _MICRO for key in Cost._fields}
-    pairs = zip(taken, fewest, strict=True)
-    row["of_fewest"] = median((mine.cpu + mine.server) / (few.cpu + few.server) for mine, few in pairs)
+    rounds = [*zip(taken, fewest, floor, strict=True)]
+    row["cpu_over_none"] = median(mine.cpu - none.cpu for mine, _, none in rounds) * _MICRO
+    row["of_fewest"] = median((mine.cpu + mine.server) / (few.cpu + few.server) for mine, few, _ in rounds)
     return row
 
 
@@ -151,7 +161,30 @@ def tables(results: Results) -> list[Table]:
             rows=cleaned,
             note=f"In brackets the longest step of at most {_AT_ONCE} sessions, in milliseconds.",
         ),
+        _sizing(results, stores, sizes[-1]),
     ]
+
+
+def _sizing(results: Results, stores: list[str], size: int) -> Table:
+    """Return what a site needs, as it follows from the figures with the most sessions."""
+
+    def found(kind: str, key: str) -> float:
+        return pick(results, key, kind=kind, sessions=size) or 0.0
+
+    def row(says: str, reckon: Callable[[str], float]) -> list[str]:
+        return [says, *(figure(reckon(kind) or None) for kind in stores)]
+
+    return Table(
+        title="What a site needs for its sessions",
+        heads=["", *stores],
+        rows=[
+            row("application's cores, for 1,000 requests a second", lambda kind: found(kind, "cpu_over_none") / 1e3),
+            row("database server's cores, for the same", lambda kind: found(kind, "server") / 1e3),
+            row("requests a second that fill one of these", lambda kind: ratio(1e6, found(kind, "server")) or 0.0),
+            row("GB for 1,000,000 sessions of 1 KB", lambda kind: found(kind, "bytes") / 1e3),
+        ],
+        note=f"Each request reads one key and is activity; there are {size:,} sessions.",
+    )
 
 
 def _cost(results: Results, kind: str, size: int) -> str:
@@ -164,6 +197,12 @@ def _cleaning(results: Results, kind: str, size: int) -> str:
     return f"{figure(rate)} ({figure(longest)})" if rate else ""
 
 
+def _cores(results: Results, kind: str, size: int) -> float:
+    """Return the cores that one request a second takes for its session."""
+    spent = (pick(results, key, kind=kind, sessions=size) or 0.0 for key in ("cpu_over_none", "server"))
+    return sum(spent) / _MICRO
+
+
 def plots(results: Results) -> dict[str, Plot]:
     """Return what is plotted: the processor time of a read and the room, by the number of sessions."""
     stores, sizes = values(results, "kind"), values(results, "sessions")
@@ -173,5 +212,12 @@ def plots(results: Results) -> dict[str, Plot]:
     )
     return {
         "scale": lines(sizes, costs, title="A read, of one among 1,000 sessions", unit="share", x_unit="sessions"),
+        "sizing": lines(
+            _RATES,
+            {kind: [rate * _cores(results, kind, sizes[-1]) for rate in _RATES] for kind in stores},
+            title="Cores for sessions: the application's and the database server's",
+            unit="cores",
+            x_unit="requests in a second",
+        ),
         "scale-room": lines(sizes, rooms, title="Room for a session of 1 KB", unit="bytes", x_unit="sessions"),
     }

@@ -96,7 +96,8 @@ def _moved(server: Server, at: Services, view: str, *, calls: int) -> Row:
     store.close()
     after = _rows_of(server)
     app.extensions["idlesession"].manager.close()
-    return {"view": view, "requests": calls, **{name: after[name] - before[name] for name in after}}
+    moved = {name: (after[name] - before[name]) / calls for name in ("updates", "hot", "bytes")}
+    return {"view": view, "requests": calls, **moved, "dead": after["dead"]}
 
 
 def _rows_of(server: Server) -> dict[str, Any]:
@@ -129,13 +130,13 @@ def tables(results: Results) -> list[Table]:
         f"PostgreSQL writes to its WAL, MariaDB to its log, and the process to SQLite's files. {missing_note(results)}"
     )
     moved = [
-        [row["view"], *(figure(row[name] / row["requests"]) for name in ("updates", "hot", "dead", "bytes"))]
+        [row["view"], *(figure(row[name]) for name in ("updates", "hot", "bytes", "dead"))]
         for row in results["rows"]
         if "view" in row
     ]
     made = [Table(title="What is sent for each request", heads=["request", *stores], rows=rows, note=note)]
     if moved:
-        heads = ["for each request", "updates", "of them HOT", "dead rows left", "bytes that the table grew by"]
+        heads = ["for each request", "updates", "of them HOT", "bytes that the table grew by", "dead rows in the end"]
         made.append(Table(title="What PostgreSQL's rows go through", heads=heads, rows=moved))
     return made
 

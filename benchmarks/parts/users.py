@@ -43,7 +43,7 @@ _FLOOR: Name = (FLOOR, READ)
 
 def measure(*, quick: bool, only: str = "") -> Results:
     """Measure every act on every store."""
-    rounds, calls, browsers = (2, 4, 4) if quick else (31, 50, 50)
+    rounds, calls, browsers = (2, 4, 4) if quick else (15, 30, 30)
     with services() as at, ExitStack() as stack:
         nothing = partial(ask, make_app(FLOOR), [environ_of("/ignore")] * calls)
         cells = {_FLOOR: partial(timed_with, nothing, calls=calls, pid=None)}
