@@ -79,6 +79,16 @@ def commands_of(block: Block) -> list[str]:
     return [line[2:].strip() for line in joined.splitlines() if line.startswith("$ ")]
 
 
+def is_ours(words: list[str]) -> bool:
+    """Return whether ``flask idlesession`` has this command, with these options."""
+    cli = pytest.importorskip("flask_idlesession.cli", reason="There are no commands yet.")
+    command = cli.cli.commands.get(words[0])
+    if command is None:
+        return False
+    known = {spelled for option in command.params for spelled in [*option.opts, *option.secondary_opts, "--help"]}
+    return {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+
+
 @pytest.mark.parametrize("block", [each for each in BLOCKS if each.values[0].kind == "console"])
 def test_a_command_is_one_that_there_is(block: Block) -> None:
     commands = commands_of(block)
@@ -88,6 +98,8 @@ def test_a_command_is_one_that_there_is(block: Block) -> None:
         for word in words:
             asked = re.fullmatch(r"(?:flask-idlesession|flask_idlesession|\.)\[([\w,]+)\]", word)
             assert asked is None or set(asked[1].split(",")) <= set(EXTRAS), command
+        if words[:2] == ["flask", "idlesession"]:
+            assert is_ours(words[2:]), command
         path = next((word for word in words if re.match(r"(?:tests|docs|benchmarks)/", word)), None)
         if path is not None and "=" not in path:
             parent = CHECKOUT / path.partition("::")[0]
