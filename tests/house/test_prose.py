@@ -25,6 +25,10 @@ _WORDS = {re.compile(rf"\b(?:{word})\b", re.IGNORECASE): instead for word, inste
 #: A sentence whose subject is a clause: "What is encrypted is …", "Who was nobody keeps …". A question is none.
 _FREE_RELATIVE = re.compile(r"(?:^|[.:;] )((?:What|Who|Whom|Whose)\b(?![^.?!]*\?)[^.?!]*[.!])")
 
+#: Words that a sentence of a page has at most; and pages that are older than the rule.
+LONGEST = 25
+LONG_WINDED = {"performance.rst", "tutorial.rst"}
+
 #: Rooms and pages whose sentences are older than the rule, and how many faults all of them still have: it only falls.
 OLDER = {
     "flask_idlesession": ["accounts", "extension.py", "integrations", "model", "operations", "process", "sessions"]
@@ -62,7 +66,12 @@ def faults(prose: str) -> Iterator[str]:
 def paragraphs_of(path: Path) -> Iterator[str]:
     source = path.read_text(encoding="utf-8")
     for paragraph in _of_module(source) if path.suffix == ".py" else _of_page(source):
-        yield " ".join(re.sub(r"``.*?``|`[^`]*`", "…", paragraph, flags=re.DOTALL).split())
+        yield _plain(paragraph)
+
+
+def _plain(paragraph: str) -> str:
+    """Return a paragraph on one line, with a sign in place of each literal."""
+    return " ".join(re.sub(r"``.*?``|`[^`]*`", "…", paragraph, flags=re.DOTALL).split())
 
 
 #: What is no prose on a page: directives with code or a picture, comments, and blocks after a double colon.
@@ -72,6 +81,8 @@ _OTHER = re.compile(
     re.MULTILINE,
 )
 _BREAK = re.compile(r"\n\s*\n|\n *(?:[-*] |\d+\. )")
+_TABLE = re.compile(r"^ *=+ +=[= ]*\n(?:.*\n)*? *=+ +=[= ]*\n(?=\n|\Z)", re.MULTILINE)
+_TERM = re.compile(r"^(\S.*)\n(?= +\S)", re.MULTILINE)
 _RULER = re.compile(r"\s*([=\-~^#|+])[=\-~^#|+ ]*")
 
 
@@ -96,6 +107,20 @@ def _of_module(source: str) -> Iterator[str]:
             yield " ".join(lines)
             lines = []
     yield " ".join(lines)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in LONG_WINDED], ids=lambda page: page.name)
+def test_sentences_are_short(page: Path) -> None:
+    long = list(too_long(page.read_text(encoding="utf-8")))
+    assert not long, f"Split these: {LONGEST} words are enough."
+
+
+def too_long(page: str) -> Iterator[str]:
+    """Yield the sentences of a page, tables apart, that have more words than a reader keeps in mind."""
+    for paragraph in _of_page(_TERM.sub(r"\1\n\n", _TABLE.sub("\n", f"{page}\n"))):
+        for sentence in re.split(r"(?<=[.!?:;]) ", _plain(paragraph)):
+            if len(sentence.split()) > LONGEST:
+                yield sentence
 
 
 @pytest.mark.parametrize("place", sorted(PLACES))
@@ -128,6 +153,14 @@ def test_a_sentence_that_is_not_plain_is_seen(prose: str) -> None:
 )
 def test_a_plain_sentence_passes(prose: str) -> None:
     assert not list(faults(prose))
+
+
+def test_a_long_sentence_is_seen() -> None:
+    words = "word " * LONGEST
+    assert list(too_long(f"A {words}ends.\n"))
+    assert not list(
+        too_long(f"{words.strip()}.\n\n====  ====\n{words * 2}\n====  ====\n\nA term of some words\n    {words}\n")
+    )
 
 
 def test_code_is_no_prose(tmp_path: Path) -> None:
