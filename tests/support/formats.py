@@ -74,8 +74,8 @@ def copy_file(file: Path, folder: Path) -> Path:
 
 
 def fill_redis(client: Redis, file: Path) -> None:
-    """Empty a server, and restore what a file says, if there is one."""
-    client.flushall()
+    """Empty a database, and restore what a file says, if there is one."""
+    client.flushdb()
     restore: dict[str, Callable[[bytes, Any], object]] = {
         "string": client.set,
         "hash": lambda name, pairs: client.hset(name, mapping=dict(pairs)),

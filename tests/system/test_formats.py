@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -30,6 +31,10 @@ from flask_idlesession.testing import FakeClock
 #: A folder for each version that changed a format, each with one folder of plain values and one of encrypted ones.
 FOLDERS = sorted((Path(__file__).parents[1] / "fixtures").glob("formats-*/*"))
 KINDS = [*formats.FILES, "valkey"]
+
+#: Databases of a Redis server. In number 0, and in the one before, an application of another test may still prune by
+#: its own clock.
+DATABASES = cycle(range(1, 16))
 
 #: What is true of the sessions that live: their user, and in how many seconds they end.
 LIVE: dict[str, dict[str, Any]] = {
@@ -84,9 +89,10 @@ def settings(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> It
         yield {"IDLESESSION_STORE": f"sqlite:///{formats.copy_file(file, tmp_path)}"}
     elif kind in ("redis", "valkey"):
         server = request.getfixturevalue(f"{kind}_server")
-        with closing(server.client()) as client:
+        database = next(DATABASES)
+        with closing(server.client(db=database)) as client:
             formats.fill_redis(client, file)
-        yield {"IDLESESSION_STORE": server.url.replace("redis", kind)}
+        yield {"IDLESESSION_STORE": f"{kind}://127.0.0.1:{server.port}/{database}"}
     else:
         url = formats.fill_database(request.getfixturevalue(kind).url, file)
         # No pool: the cleaner may be in the middle of a pass when the test is over.
