@@ -15,11 +15,15 @@ from .model.clock import Clock
 from .model.clock import system_clock
 from .model.codec import Codec
 from .model.errors import ConfigError
+from .model.messages import Notices
 from .operations.lost_sessions import LostSessions
 from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
 from .sessions.requests import Requests
+from .settings.secret_keys import fault_in
+from .settings.secret_keys import require_strong_keys
+from .settings.secret_keys import weaknesses_of
 from .stores import open_store
 from .stores.contract import has_clock
 from .stores.contract import Store
@@ -97,6 +101,8 @@ class AppState:
         self._codec = codec
         self._store = store
         self._clock = clock
+        #: What is said once for the application.
+        self.notices = Notices()
         self._runtime: Runtime | None = None
         self._audit: AuditLog | None = None
         self._flask_login: object = None
@@ -143,6 +149,9 @@ class AppState:
         from .settings.keys import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
 
         app = cast(Flask, self._app())
+        fault = _fault_in_keys(app)
+        if fault is not None:
+            raise ConfigError(fault)
         settings = read_settings(app.config)
         store = self._open_store(app, settings)
         manager = SessionManager(
@@ -169,6 +178,7 @@ class AppState:
             manager=manager,
             requests=self._requests(app, settings, manager, store, activity),
             activity=activity,
+            notices=self.notices,
             others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
             **self._options(app, settings, manager),
         )
@@ -227,6 +237,8 @@ class AppState:
             from .model.encryption import require_cryptography
 
             require_cryptography()
+            if not (app.debug or app.testing):
+                require_strong_keys(_weaknesses(app), for_what="IDLESESSION_KEEP_FORMS")
         if settings.token_header is not None:
             from .web.token_header import TokenHeader
 
@@ -236,6 +248,17 @@ class AppState:
 
             options["claims"] = open_claims(settings, app.config, manager=manager, more=self._claims)
         return options
+
+
+def _fault_in_keys(app: Flask) -> str | None:
+    """Return what is wrong with the application's keys, so that no frame has them when that is raised."""
+    return fault_in(app.secret_key, app.config.get("SECRET_KEY_FALLBACKS")) if app.secret_key else None
+
+
+def _weaknesses(app: Flask) -> list[str | None]:
+    """Return what is weak about the application's keys; no frame above this one has them when that is refused."""
+    keys = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
+    return weaknesses_of(key for key in keys if key)
 
 
 def _is_alone(app: Flask, store: Store) -> bool:

@@ -1,6 +1,5 @@
 """Checks single values of an application's config, each with a complaint that names the key and the mend."""
 
-import logging
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -18,53 +17,8 @@ Activity = Literal["all", "navigation"] | Callable[[Any], bool]
 #: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
 _LONGEST_COOKIE = 400 * DAY
 
-_logger = logging.getLogger("flask_idlesession")
-
-_ADVICE = "Make one with: python -c 'import secrets; print(secrets.token_hex())'"
-
 #: Bytes that a key of ours must have: 256 bits.
 _KEY_SIZE = 32
-
-#: A shorter secret key can be tried out, and these, though longer, are in every tutorial (CVE-2023-27524 was one of
-#: them). What is shorter than the second number is warned of.
-_LEAST_SECRET, _SHORT_SECRET = 8, 16
-_KNOWN_SECRETS = frozenset(
-    {
-        "12345678",
-        "123456789",
-        "1234567890",
-        "change me",
-        "change me please",
-        "changeme",
-        "changemeplease",
-        "default secret key",
-        "dev secret key",
-        "development",
-        "development key",
-        "development secret key",
-        "flask secret key",
-        "hard to guess string",
-        "my secret key",
-        "mysecret",
-        "mysecretkey",
-        "password",
-        "please change me",
-        "replace me",
-        "secret key",
-        "secretkey",
-        "super secret",
-        "super secret key",
-        "supersecret",
-        "supersecretkey",
-        "the quick brown fox",
-        "this is a secret",
-        "this is a secret key",
-        "thisisasecretkey",
-        "your secret key",
-        "your secret key here",
-        "yoursecretkey",
-    }
-)
 
 
 class Unshown(dict[str, Any]):
@@ -175,19 +129,6 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
                 "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
     return keys
-
-
-def check_secret_key(secret_key: str | bytes) -> None:
-    """Refuse a secret key that others know or can guess: with it anybody makes tokens (OWASP ASVS 5.0, 7.2.2)."""
-    text = secret_key if isinstance(secret_key, str) else secret_key.decode("latin-1")
-    plain = text.strip().lower().replace("-", " ").replace("_", " ")
-    if len(secret_key) < _LEAST_SECRET or plain in _KNOWN_SECRETS:
-        raise ConfigError(
-            "SECRET_KEY is one that anybody can guess, and the application is not in debug mode; it must be random "
-            f"and the same for every worker. {_ADVICE}"
-        )
-    if len(secret_key) < _SHORT_SECRET:
-        _logger.warning("SECRET_KEY has %d bytes only; give it %d or more. %s", len(secret_key), _SHORT_SECRET, _ADVICE)
 
 
 def check_cookie(config: Mapping[str, Any]) -> None:

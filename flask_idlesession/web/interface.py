@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 from os import getpid
@@ -19,13 +20,16 @@ from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
 
 from ..model.codec import Codec
+from ..model.errors import ConfigError
 from ..model.errors import StoreError
 from ..model.ids import Credential
 from ..model.signals import bad_tokens_seen
 from ..model.signals import tell
 from ..sessions.requests import Saved
 from ..sessions.session import Session
-from ..settings.checks import check_secret_key
+from ..settings.secret_keys import ADVICE
+from ..settings.secret_keys import fault_in
+from ..settings.secret_keys import weaknesses_of
 from .cookies import find_token
 from .responses import answer_failure
 from .responses import vary_by_cookie
@@ -273,10 +277,27 @@ class IdleSessionInterface(SessionInterface):
         if fallbacks:
             keys = (*fallbacks, *keys)
         if keys != self._tokens.keys:
-            if not (app.debug or app.testing):
-                check_secret_key(cast(str | bytes, app.secret_key))
+            fault = fault_in(app.secret_key, fallbacks)
+            if fault is not None:
+                raise ConfigError(fault)
             self._tokens = Tokens(cast(tuple[str | bytes, ...], keys))
+            if not (app.debug or app.testing):
+                self._warn_of_weak_keys(app, weaknesses_of(self._tokens.keys))
         return self._tokens
+
+    def _warn_of_weak_keys(self, app: Flask, weaknesses: Sequence[str | None]) -> None:
+        """Say which keys others can guess. Sessions are safe from them: each token has a secret of its own."""
+        for place, weakness in enumerate(reversed(weaknesses)):
+            if weakness is not None:
+                self._runtime().notices.warn(
+                    ("weak key", place, weakness),
+                    "%s of the application %r %s, so others can guess it. No session is open to them, but everything "
+                    "else that is signed with the key is, such as a link that resets a password. %s [ISW001]",
+                    "A key in SECRET_KEY_FALLBACKS" if place else "SECRET_KEY",
+                    app.name,
+                    weakness,
+                    ADVICE,
+                )
 
     def _note_bad_token(self, app: Flask, now: float) -> None:
         self._bad_tokens += 1

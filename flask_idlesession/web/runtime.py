@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..model.messages import Notices
 from ..sessions.manager import SessionManager
 from ..sessions.requests import Requests
 from .activity import ActivityRule
@@ -22,6 +23,8 @@ class Runtime:
     manager: SessionManager
     requests: Requests
     activity: ActivityRule
+    #: What is said once for the application.
+    notices: Notices
     #: The other processes with the same application, where they matter: each has a memory of its own.
     others: "OtherProcesses | None" = None
     #: The request header that may carry the token, if there is one.

@@ -87,9 +87,9 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     (
         "test_7_2_2",
         (
-            "web/interface.py",
-            "                check_secret_key(cast(str | bytes, app.secret_key))\n",
-            "                pass\n",
+            "stores/memory/packed.py",
+            "if not _equal(packed[_DIGEST], holder) and not _opens(packed, holder, now):",
+            "if False:",
         ),
     ),
     ("test_7_2_3", _WEAK_SECRET),

@@ -408,30 +408,65 @@ def test_a_folder_in_which_others_could_swap_the_file_is_refused(tmp_path: Path,
 # Keys that others know.
 
 WEAK = ["dev", "secret", "changeme", "CHANGE-ME", "your-secret-key", "super secret key", "password", b"dev", "x" * 7]
+WEAK += ["you-will-never-guess", "CHANGE_ME_TO_A_COMPLEX_RANDOM_SECRET", "thisISaSECRET_1234", "x" * 40]
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "flask_idlesession"]
 
 
 @pytest.mark.parametrize("key", WEAK)
-def test_a_weak_secret_key_is_refused_outside_debug(clock: FakeClock, key: str | bytes) -> None:
+def test_a_weak_secret_key_serves_and_is_warned_of_once(
+    clock: FakeClock, key: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     app = open_shop(clock)
-    app.secret_key = key
+    app.secret_key, app.testing = key, False
+    client = app.test_client()
+    for _ in range(3):
+        client.get("/in/ada")
+        assert client.get("/who").text == "ada None"
+    (line,) = lines_of(caplog)
+    assert line.startswith("SECRET_KEY of the application") and "secrets.token_hex()" in line
+    assert repr(key) not in line
+
+
+def test_a_weak_key_among_the_fallbacks_is_warned_of(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    app = open_shop(clock)
+    app.config["SECRET_KEY_FALLBACKS"] = ["changeme"]
     app.testing = False
-    app.config["PROPAGATE_EXCEPTIONS"] = True
-    with pytest.raises(ConfigError, match="SECRET_KEY is one that anybody can guess"):
-        app.test_client().get("/in/ada")
-    with pytest.raises(ConfigError) as raised:
-        app.test_client().get("/who")
-    assert repr(key) not in str(raised.value)
+    app.test_client().get("/who")
+    (line,) = lines_of(caplog)
+    assert line.startswith("A key in SECRET_KEY_FALLBACKS of")
 
 
 @pytest.mark.parametrize("key", WEAK)
 @pytest.mark.parametrize("mode", ["debug", "testing"])
-def test_a_weak_secret_key_is_allowed_in_debug_and_in_tests(clock: FakeClock, key: str | bytes, mode: str) -> None:
+def test_a_weak_secret_key_is_not_spoken_of_in_debug_and_in_tests(
+    clock: FakeClock, key: str | bytes, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
     app = open_shop(clock)
     app.secret_key, app.testing = key, False
     setattr(app, mode, True)
     client = app.test_client()
     client.get("/in/ada")
     assert client.get("/who").text == "ada None"
+    assert not lines_of(caplog)
+
+
+@pytest.mark.parametrize("weak", ["the key", "a fallback"])
+def test_kept_forms_need_a_secret_key_that_nobody_can_guess(clock: FakeClock, weak: str) -> None:
+    app = open_shop(clock)
+    app.testing = False
+    app.config.update(IDLESESSION_KEEP_FORMS=1000, PROPAGATE_EXCEPTIONS=True)
+    if weak == "the key":
+        app.secret_key = "you-will-never-guess"
+    else:
+        app.config["SECRET_KEY_FALLBACKS"] = ["you-will-never-guess"]
+    with pytest.raises(ConfigError, match="IDLESESSION_KEEP_FORMS needs a secret key that nobody can guess") as raised:
+        app.test_client().get("/who")
+    assert "you-will" not in str(raised.value)
+    app.debug = True
+    app.test_client().get("/who")
 
 
 def test_without_a_secret_key_nobody_is_logged_in(clock: FakeClock) -> None:

@@ -1,0 +1,42 @@
+"""Lists the codes of all messages, and says once what is not to be said with each request."""
+
+import logging
+from collections.abc import Hashable
+from collections.abc import Mapping
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: What each code is about: ISE is an error, ISW a warning, ISH a hint in debug mode. A message ends with its code in
+#: brackets, and ``docs/errors.rst`` explains each. A code that was ever released is never given to something else.
+CODES: Mapping[str, str] = {
+    "ISE001": "A weak secret key protects more than tokens",
+    "ISE002": "A secret key is no text and no bytes",
+    "ISW001": "The secret key can be guessed",
+}
+
+#: How many different things are remembered as said. What comes after that many is said each time.
+_MOST = 1000
+
+
+class Notices:
+    """Says each thing once for one application: as lines of the logger, never by the ``warnings`` module, since test
+    suites turn those into errors.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[Hashable] = set()
+
+    def warn(self, about: Hashable, message: str, *args: object) -> None:
+        """Log a warning, unless one about the same was logged before."""
+        self._say(logging.WARNING, about, message, args)
+
+    def inform(self, about: Hashable, message: str, *args: object) -> None:
+        """Log a line at the level INFO, unless one about the same was logged before."""
+        self._say(logging.INFO, about, message, args)
+
+    def _say(self, level: int, about: Hashable, message: str, args: tuple[object, ...]) -> None:
+        if about in self._said:
+            return
+        if len(self._said) < _MOST:
+            self._said.add(about)
+        _logger.log(level, message, *args)
