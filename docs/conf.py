@@ -10,7 +10,7 @@ project = "flask_idlesession"
 copyright = "the flask_idlesession authors"
 release = version = version_of("flask_idlesession")
 
-extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references", "settings", "dark"]
+extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references", "settings", "dark", "timeline"]
 exclude_patterns = ["_build", "performance", "compared"]
 nitpicky = True
 highlight_language = "text"

@@ -76,7 +76,7 @@ def _plain(paragraph: str) -> str:
 
 #: What is no prose on a page: directives with code or a picture, comments, and blocks after a double colon.
 _OTHER = re.compile(
-    r"^( *)(?:\.\. (?:code-block|literalinclude|include|image|raw)::.*|\.\. \w[^:\n]*|```.*|[^\n]*::)\n"
+    r"^( *)(?:\.\. (?:code-block|literalinclude|include|image|raw|timeline)::.*|\.\. \w[^:\n]*|```.*|[^\n]*::)\n"
     r"(?:\1 +.*\n|\n)*",
     re.MULTILINE,
 )

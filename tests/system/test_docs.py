@@ -178,6 +178,41 @@ def test_every_text_can_be_read(site: Path, browser: Any, scheme: Any) -> None:
     assert not faint
 
 
+#: Yields the words of a picture that lie over others, or outside of it.
+CROSSED = """() => [...document.querySelectorAll("svg.timeline")].flatMap(svg => {
+  const frame = svg.getBoundingClientRect();
+  const words = [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()]);
+  return words.filter(([, box], index) => box.left < frame.left - 1 || box.right > frame.right + 1
+    || words.slice(0, index).some(([, other]) => box.left < other.right && other.left < box.right
+      && box.top < other.bottom && other.top < box.bottom)).map(([word]) => word);
+})"""
+
+
+def test_the_words_of_a_picture_can_be_read(site: Path, browser: Any) -> None:
+    page = browser.new_page()
+    for name in ("concurrency.html", "ends.html"):
+        page.goto((site / name).as_uri())
+        assert page.locator("svg.timeline").count()
+        assert not page.evaluate(CROSSED), name
+    page.close()
+
+
+def test_a_picture_is_told_in_words_too(site: Path) -> None:
+    page = (site / "concurrency.html").read_text(encoding="utf-8")
+    assert "<desc>A: read, then session[&quot;a&quot;] = 1, then save {a}; B: read" in page
+
+
+@pytest.mark.parametrize("line", ["A  read", "A  11 late", "A  0"])
+def test_a_line_of_a_picture_that_is_no_event_is_refused(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_packages("sphinx")
+    monkeypatch.syspath_prepend(CHECKOUT / "docs/extensions")
+    import timeline
+
+    assert timeline.read(["A  0 read  9.5 save"])["A"][1].label == "save"
+    with pytest.raises(ValueError, match="write an instant"):
+        timeline.read([line])
+
+
 def test_dark_is_dark(site: Path, browser: Any) -> None:
     page = browser.new_page(color_scheme="dark")
     page.goto((site / "index.html").as_uri())
