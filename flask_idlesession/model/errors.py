@@ -43,14 +43,14 @@ class StoreError(IdleSessionError, ServiceUnavailable):
     for this class, for 503, or for all. What the message says is for the log: the answer does not say it.
     """
 
-    #: Seconds after which a client may try again.
-    RETRY_AFTER = 2
+    #: Seconds after which a client may try again; None if that is of no use.
+    RETRY_AFTER: int | None = 2
+
+    #: What the answer says.
+    TOLD = "The session could not be read or saved just now. Please try again in a moment."
 
     def __init__(self, message: str = "The session store failed.") -> None:
-        super().__init__(
-            "The session could not be read or saved just now. Please try again in a moment.",
-            retry_after=self.RETRY_AFTER,
-        )
+        super().__init__(self.TOLD, retry_after=self.RETRY_AFTER)
         self.args = (message,)
         self.message = message
 
@@ -63,7 +63,13 @@ class StoreUnavailable(StoreError):
 
 
 class RecordRejected(StoreError):
-    """The store answered, and did not take one session's data: it is too large, or of a kind that it cannot hold."""
+    """One session's data cannot be stored: it is too large, or of a kind that the store cannot hold.
+
+    That is no outage: it is answered 503 without Retry-After, for the same request would fail again.
+    """
+
+    RETRY_AFTER = None
+    TOLD = "What this request was to keep in its session cannot be saved: it may be too large."
 
 
 class EncodeError(IdleSessionError, TypeError):

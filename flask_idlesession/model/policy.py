@@ -74,6 +74,8 @@ class Policy:
     refuses_log_ins: bool = False
     #: How long the token before such a rotation goes on being accepted.
     rotation_grace: float = 10.0
+    #: How many bytes the keys and the encoded values of one session may have; None: any number.
+    max_session_bytes: int | None = 4 << 20
 
     def __post_init__(self) -> None:
         seconds(self.idle_timeout, name="idle_timeout")

@@ -205,6 +205,11 @@ class Record:
         return self.info.expires_at
 
     @property
+    def size(self) -> int:
+        """Bytes of the keys and the values, or a little more."""
+        return sum(map(len, self.values)) + sum(map(len, self.values.values()))
+
+    @property
     def is_permanent(self) -> bool:
         """Whether it also ends unless it is refreshed in time."""
         return self.info.refresh_by < inf

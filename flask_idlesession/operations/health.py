@@ -17,10 +17,14 @@ class Health:
     kind: str
     #: Whether the store answers.
     is_up: bool
-    #: Seconds since the first failure of those that it has had in a row; 0 while it is up.
+    #: Seconds since the failure that began an outage; 0 while there is none.
     down_for: float
     #: Seconds that the answer took; None if there was none.
     latency: float | None
+    #: Whether the store can be read and not written, because it is full or a replica, for example.
+    refuses_writes: bool = False
+    #: How many of this process's calls failed in the last minute. Some of its requests were answered 503.
+    failures: int = 0
 
 
 def examine(store: Store, *, now: float) -> Health:
@@ -35,6 +39,16 @@ def examine(store: Store, *, now: float) -> Health:
         latency = None
     else:
         latency = time.perf_counter() - asked_at
-    inner, down_for = (store.store, store.down_for) if isinstance(store, CircuitBreaker) else (store, 0.0)
+    breaker = store if isinstance(store, CircuitBreaker) else None
+    inner = store if breaker is None else breaker.store
     inner = getattr(inner, "store", inner)  # Not what encrypts, but where it is kept.
-    return Health(kind=type(inner).__name__, is_up=latency is not None, down_for=down_for, latency=latency)
+    is_up = latency is not None
+    refuses_writes = breaker is not None and is_up and breaker.refuses_writes
+    return Health(
+        kind=type(inner).__name__,
+        is_up=is_up,
+        down_for=0.0 if breaker is None or is_up and not refuses_writes else breaker.down_for,
+        latency=latency,
+        refuses_writes=refuses_writes,
+        failures=0 if breaker is None else breaker.failures,
+    )

@@ -32,6 +32,7 @@ from .lifecycle import Lifecycle
 from .locking import RESERVED
 from .revocation import Revocation
 from .session import check_user_id
+from .size import check_size
 from .values import check_key
 
 #: How often replace() tries: each time somebody else has rotated the session in between.
@@ -97,6 +98,7 @@ class SessionManager:
         if user_id is not None:
             check_user_id(user_id)
         values = self._encode_all({} if data is None else data)
+        check_size(None, values, limit=self.policy.max_session_bytes)
         info = self.policy.begin(now=self.now(), user_id=user_id)
         if user_id is not None:
             info = replace(info, labels={AUTHENTICATED_AT: info.created_at})
@@ -125,6 +127,7 @@ class SessionManager:
             theirs = [key for key in record.values if not key.startswith(RESERVED)]
             removed: Delta = {key: None for key in theirs if key not in values}
             change = Change(holder=record.secret_digest, last_seen_at=now, delta={**removed, **values})
+            check_size(record, change.delta, limit=self.policy.max_session_bytes)
             # GONE may mean that the secret was rotated in between: _find_record tells that from an end.
             if self.store.commit(sid, change, now=now) is Outcome.DONE:
                 return

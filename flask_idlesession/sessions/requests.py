@@ -1,6 +1,7 @@
 """Opens and saves the session of one request: every call of the store that a request makes is here."""
 
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
@@ -9,6 +10,7 @@ from math import inf
 from typing import Any
 
 from ..model.errors import DecodeError
+from ..model.errors import RecordRejected
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
 from ..model.ids import Credential
@@ -33,6 +35,7 @@ from ..process.background import cleaner
 from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
+from ..stores.failures import Failures
 from . import csrf_tokens
 from .changes import begin_of
 from .changes import change_of
@@ -44,6 +47,7 @@ from .lifecycle import Lifecycle
 from .revocation import Revocation
 from .session import Intents
 from .session import Session
+from .size import check_size
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -119,6 +123,7 @@ class Requests:
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
         self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
+        self._rejections = Failures("A session was not saved", clock=time.monotonic)
         # When which session was logged out here, for a few seconds. A hint, so no lock guards it.
         self._logged_out: dict[SessionId, float] = {}
 
@@ -186,11 +191,7 @@ class Requests:
         if not facts.is_active:
             return self._load(credential)
         facts.seen_at = now = self.now()
-        if self.policy.touch_interval:
-            record = self._load(credential)
-        else:
-            record = self._load_touched(credential, now)
-            facts.is_touched = True
+        record = self._load(credential) if self.policy.touch_interval else self._load_touched(credential, facts, now)
         if record is None and self._note_lost is not None:
             self._note_lost(credential.sid, now)
         return record
@@ -200,7 +201,7 @@ class Requests:
         record = self.reload(credential)
         return None if record is None else self._admit(credential, record)
 
-    def _load_touched(self, credential: Credential, now: float) -> Record | None:
+    def _load_touched(self, credential: Credential, facts: RequestFacts, now: float) -> Record | None:
         pruner = self._pruner
         if now >= pruner.due or cleaner.thread is None:
             pruner.prune_few(now=now)
@@ -210,6 +211,9 @@ class Requests:
         except UnreadableRecord as error:
             self._lifecycle.give_up(error.info, error)
             return None
+        except StoreError:  # It may refuse writes alone: a page that only reads its session is served then.
+            return self._load(credential)
+        facts.is_touched = True
         if record is None or (pruner.condemned and credential.sid in pruner.condemned):
             return None
         if self.near is None:  # Another process may have begun it, of which the pruner here knows nothing.
@@ -232,6 +236,14 @@ class Requests:
         if seen is not None and session_loaded.receivers:
             tell(session_loaded, self._lifecycle.sender, info=seen.info)
         return seen
+
+    def check_size(self, record: Record | None, delta: Delta) -> None:
+        """Raise :exc:`~flask_idlesession.RecordRejected` if the session would be too large after this."""
+        try:
+            check_size(record, delta, limit=self.policy.max_session_bytes)
+        except RecordRejected as error:
+            self._rejections.note(error)
+            raise
 
     def commit(self, credential: Credential, change: Change) -> Outcome:
         """Apply the change in one step."""
@@ -307,6 +319,8 @@ class Requests:
         change = self._change(session, record, credential, now=now, active=active, rotated=rotated)
         if change is None:
             return self._saved(record, active=active, refreshes=False)
+        if change.delta:
+            self.check_size(record, change.delta)
         outcome = self._commit(credential, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated = None
@@ -424,6 +438,7 @@ class Requests:
             return None
         if intents.user_id is None and facts.credential is not None and self._is_late(facts.credential, facts):
             return self._drop(session, values)
+        self.check_size(None, values)
         credential, now = intents.credential or Credential.new(), self.now()
         intents.credential = credential
         permanent = bool(session._peek("_permanent"))

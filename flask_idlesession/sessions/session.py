@@ -14,6 +14,7 @@ from typing import Protocol
 from flask.sessions import SessionMixin
 
 from ..model.errors import IdleSessionError
+from ..model.errors import RecordRejected
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
 from ..model.ids import Credential
@@ -53,6 +54,9 @@ class Persistence(Commits, Protocol):
 
     def ending(self, sid: SessionId) -> Ending | None:
         """Return how the session ended, while that is remembered."""
+
+    def check_size(self, record: Record | None, delta: Delta) -> None:
+        """Raise :exc:`~flask_idlesession.RecordRejected` if the session would be too large after this."""
 
 
 @dataclass(slots=True)
@@ -132,7 +136,9 @@ class Session(SessionValues, SessionMixin):
             nonlocal value
             data = unsaved.get(key, stored)
             value = fn(default if data is None else self._codec.decode(data))
-            return self._codec.encode(value, path=f"session[{key!r}]")
+            data = self._codec.encode(value, path=f"session[{key!r}]")
+            self._persistence.check_size(self._record, {key: data})
+            return data
 
         data = modify(self._persistence, credential, key, change_value, stored=self._stored.get(key))
         self[key] = value
@@ -157,8 +163,9 @@ class Session(SessionValues, SessionMixin):
         if self.new or credential is None or self._is_exclusive:
             yield self  # Nobody else knows of it; or a block around this one has the right already.
             return
-        right = Lease(self._persistence, credential, seconds=lease)
-        self._adopt(right.take(self._delta(), timeout=timeout))
+        right, delta = Lease(self._persistence, credential, seconds=lease), self._delta()
+        self._persistence.check_size(self._record, delta)
+        self._adopt(right.take(delta, timeout=timeout))
         self._is_exclusive = True
         try:
             yield self
@@ -388,6 +395,11 @@ class Session(SessionValues, SessionMixin):
         try:
             if not self._intents.end:
                 delta = self._delta()
+                self._persistence.check_size(self._record, delta)
+        except RecordRejected:
+            delta = {}
+            self._forget_changes()
+            raise
         finally:
             try:
                 right.give_back(delta)

@@ -74,6 +74,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         "How many sessions the memory store keeps before it evicts; None: no bound.",
     ),
     "IDLESESSION_MAX_BYTES": (1 << 30, "How many bytes the memory store's sessions may take; None: no bound."),
+    "IDLESESSION_MAX_SESSION_BYTES": (
+        4 << 20,
+        "How many bytes the keys and the encoded values of one session may have. A request that would store more is "
+        "answered 503, and the store is not asked. None: no bound.",
+    ),
     "IDLESESSION_MAX_SESSIONS_PER_USER": (None, "How many sessions a user may have at once; None: any number."),
     "IDLESESSION_AT_MAX_SESSIONS_PER_USER": (
         "evict oldest",
@@ -226,6 +231,7 @@ def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
         rotation_interval=_optional(got, "IDLESESSION_ROTATION_INTERVAL"),
         touch_interval=_read_touch_interval(got, idle_timeout),
         save_on_error=read_flag(got, "IDLESESSION_SAVE_ON_ERROR"),
+        max_session_bytes=read_bound(got, "IDLESESSION_MAX_SESSION_BYTES"),
         max_sessions_per_user=read_bound(got, "IDLESESSION_MAX_SESSIONS_PER_USER"),
         refuses_log_ins=one_of(got, "IDLESESSION_AT_MAX_SESSIONS_PER_USER", "evict oldest", "refuse") == "refuse",
     )

@@ -1,6 +1,5 @@
 """Stands before a store that may be out of reach, so that an outage costs microseconds a request."""
 
-import logging
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import cast
 from typing import ParamSpec
 from typing import TypeVar
 
+from ..model.errors import RecordRejected
 from ..model.errors import StoreError
 from ..model.ids import SessionId
 from ..model.record import Change
@@ -16,7 +16,7 @@ from ..model.record import Ending
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
-from ..process.locks import ForkSafeLock
+from .circuit import Circuit
 from .contract import Chunked
 from .contract import HasClock
 from .contract import InProcess
@@ -24,38 +24,26 @@ from .contract import Store
 from .contract import Touch
 from .contract import Traits
 from .contract import UnreadableRecord
-
-_logger = logging.getLogger("flask_idlesession")
+from .failures import Failures
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: So many failures in a row are an outage; one alone may be a connection that went stale.
-_OUTAGE = 3
-
-#: A failure that took so many seconds was a wait in vain: the same request shall not wait again.
-_LONG_WAIT = 0.5
-
-#: Seconds between two tries while it lasts: all that its end can be noticed late.
-_REST = 1.0
-
 
 class CircuitBreaker:
-    """A store that asks another, and while that one is down answers :exc:`~flask_idlesession.StoreError`
-    at once, letting one call a second through to see whether it is back (Nygard, *Release It!*, 2007).
+    """A store that asks another, and while that one is down raises :exc:`~flask_idlesession.StoreUnavailable` at once
+    (Nygard, *Release It!*, 2007).
 
-    An outage is logged once when it begins and once when it ends. ``_lock`` guards the count of failures;
-    of two calls that find it time to try, both may.
+    A failed call alone is no outage, for it may be about one session's data: a probe of the store decides. An outage is
+    logged when it begins and when it ends; of other failures the first is logged, then their number once a minute.
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.store = store
-        self._clock = clock
-        self._failures = 0
-        self._failed_at = 0.0
-        self._try_at = 0.0
-        self._last_error = ""
-        self._lock = ForkSafeLock()
+        self._failures = Failures("A call of the session store failed or was refused", clock=clock)
+        self._circuit = Circuit(store, self._failures, clock=clock)
+        #: Whether a call has more to do than to ask the store. A hint, so no lock guards it.
+        self._is_troubled = False
 
     @property
     def traits(self) -> Traits:
@@ -65,27 +53,39 @@ class CircuitBreaker:
     @property
     def is_down(self) -> bool:
         """Whether the store is taken to be out of reach."""
-        return self._failures >= _OUTAGE
+        return self._circuit.is_down
+
+    @property
+    def refuses_writes(self) -> bool:
+        """Whether the store is taken to be one that cannot be written."""
+        return self._circuit.refuses_writes
 
     @property
     def down_for(self) -> float:
-        """Seconds since the first failure of those that there were in a row; 0 if the last call succeeded."""
-        return self._clock() - self._failed_at if self._failures else 0.0
+        """Seconds since the failure that began an outage; 0 if there is none."""
+        return self._circuit.down_for
+
+    @property
+    def failures(self) -> int:
+        """How many calls failed or were refused in the last minute."""
+        return self._failures.count
 
     def create(self, record: Record) -> None:
-        self._call(self.store.create, record)
+        self._write(self.store.create, record)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
-        return self._call(self.store.load, sid, now=now, touch=touch)
+        if touch is None:
+            return self._read(self.store.load, sid, now=now)
+        return self._write(self.store.load, sid, now=now, touch=touch)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
-        return self._call(self.store.commit, sid, change, now=now)
+        return self._write(self.store.commit, sid, change, now=now)
 
     def delete(self, sid: SessionId) -> bool:
-        return self._call(self.store.delete, sid)
+        return self._write(self.store.delete, sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> Sequence[SessionInfo]:
-        return self._call(cast(Chunked, self.store).delete_many, sids)
+        return self._write(cast(Chunked, self.store).delete_many, sids)
 
     def fades_at(self, sid: SessionId) -> float:
         return cast(InProcess, self.store).fades_at(sid)
@@ -94,74 +94,57 @@ class CircuitBreaker:
         return cast(InProcess, self.store).touch(sid, holder, now)
 
     def clock_skew(self, now: float) -> float:
-        return self._call(cast(HasClock, self.store).clock_skew, now)
+        return self._read(cast(HasClock, self.store).clock_skew, now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
-        if self._failures:
-            self._refuse_early()
-        found = self.store.find(now=now, user_id=user_id)
-        while (info := self._call(next, found, None)) is not None:
+        found = self._read(self.store.find, now=now, user_id=user_id)
+        while (info := self._read(next, found, None)) is not None:
             yield info
 
     def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
-        return self._call(self.store.prune, now=now, limit=limit)
+        return self._write(self.store.prune, now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
-        return self._call(self.store.next_expiry)
+        return self._read(self.store.next_expiry)
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        self._call(self.store.bury, endings, until=until)
+        self._write(self.store.bury, endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        return self._call(self.store.ending, sid, now=now)
+        return self._read(self.store.ending, sid, now=now)
 
     def close(self) -> None:
         self.store.close()
 
-    def _call(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if self._failures:
-            self._refuse_early()
-        began_at = self._clock()
+    def _read(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if self._is_troubled:
+            self._admit(writes=False)
         try:
-            result = method(*args, **kwargs)
-        except UnreadableRecord:
-            raise  # One session is spoilt; the store is not.
+            return method(*args, **kwargs)
         except StoreError as error:
-            self._note_failure(error, began_at)
+            self._note_failure(error)
             raise
-        if self._failures:
-            self._note_success()
-        return result
 
-    def _refuse_early(self) -> None:
-        """Raise unless it is time to try again."""
-        now = self._clock()
-        if now >= self._try_at:
-            if self.is_down:
-                self._try_at = now + _REST
+    def _write(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if self._is_troubled:
+            self._admit(writes=True)
+        try:
+            return method(*args, **kwargs)
+        except StoreError as error:
+            self._note_failure(error)
+            raise
+
+    def _admit(self, *, writes: bool) -> None:
+        if not self._failures.tell_if_due() and self._circuit.is_up:
+            self._is_troubled = False
             return
-        raise StoreError(f"The session store has been down for {now - self._failed_at:.0f} s: {self._last_error}")
+        self._circuit.admit(writes=writes)
 
-    def _note_failure(self, error: StoreError, began_at: float) -> None:
-        with self._lock:
-            self._failures += 1
-            failures = self._failures
-        self._last_error = str(error)
-        now = self._clock()
-        if failures == 1:
-            self._failed_at = now
-        if failures == _OUTAGE or now - began_at >= _LONG_WAIT:
-            self._try_at = now + _REST
-        if failures == _OUTAGE:
-            _logger.error(
-                "The session store is down: %s (%r). Requests that need their session are answered 503 until it is "
-                "back; no cookie is taken away.",
-                error,
-                error.__cause__,
-            )
-
-    def _note_success(self) -> None:
-        with self._lock:
-            failures, self._failures = self._failures, 0
-        if failures >= _OUTAGE:
-            _logger.warning("The session store is back after %.1f s.", self._clock() - self._failed_at)
+    def _note_failure(self, error: StoreError) -> None:
+        if isinstance(error, UnreadableRecord):
+            return  # One session is spoilt. It is ended, and that is logged.
+        if isinstance(error, RecordRejected):
+            self._failures.note(error)
+        else:
+            self._circuit.suspect(error)
+        self._is_troubled = True

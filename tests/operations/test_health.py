@@ -12,6 +12,9 @@ from support.redis_servers import redis_program
 from flask_idlesession import IdleSession
 from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
+from flask_idlesession.model.errors import RecordRejected
+from flask_idlesession.model.ids import new_session_id
+from flask_idlesession.model.record import Change
 from flask_idlesession.operations.health import examine
 from flask_idlesession.operations.health import Health
 from flask_idlesession.stores.circuit_breaker import CircuitBreaker
@@ -20,11 +23,20 @@ from flask_idlesession.testing import FakeClock
 
 class FailingStore(MemoryStore):
     is_off = False
+    is_read_only = False
 
     def load(self, sid, *, now, touch=None):
         if self.is_off:
             raise StoreError("nobody answers on port 6379")
         return super().load(sid, now=now, touch=touch)
+
+    def commit(self, sid, change, *, now):
+        raise RecordRejected("It is too large.")
+
+    def delete(self, sid):
+        if self.is_read_only:
+            raise StoreError("This is a replica.")
+        return super().delete(sid)
 
 
 def make_app(**config):
@@ -54,11 +66,34 @@ def test_how_long_a_store_is_down_counts_from_its_first_failure():
     store.is_off = True
     for elapsed in range(5):
         health = examine(breaker, now=0.0)
-        assert health == Health(kind="FailingStore", is_up=False, down_for=elapsed, latency=None)
+        assert health == Health(kind="FailingStore", is_up=False, down_for=elapsed, latency=None, failures=elapsed + 1)
         clock.advance(1)
     store.is_off = False
     health = examine(breaker, now=0.0)
     assert health.is_up and health.down_for == 0.0 and health.latency is not None
+    assert health.failures == 5, "It was away within the last minute."
+    clock.advance(60)
+    assert examine(breaker, now=0.0).failures == 0
+
+
+def test_a_store_that_fails_now_and_then_is_up_and_its_failures_are_told():
+    clock, store = FakeClock(), FailingStore()
+    breaker = CircuitBreaker(store, clock=clock)
+    for _ in range(4):
+        with pytest.raises(RecordRejected):
+            breaker.commit(new_session_id(), Change(holder=b""), now=0.0)
+        clock.advance(5)
+    assert examine(breaker, now=0.0).is_up and examine(breaker, now=0.0).failures == 4
+
+
+def test_a_store_that_takes_no_writes_is_up_and_that_is_told():
+    store = FailingStore()
+    breaker = CircuitBreaker(store, clock=FakeClock())
+    store.is_read_only = True
+    with pytest.raises(StoreError):
+        breaker.delete(new_session_id())
+    health = examine(breaker, now=0.0)
+    assert health.is_up and health.refuses_writes and health.down_for == 0.0
 
 
 def test_a_fault_of_the_program_is_not_taken_for_an_outage():

@@ -13,7 +13,7 @@ from flask_idlesession.settings.keys import KEYS
 from flask_idlesession.settings.keys import read_settings
 
 DURATIONS = ["IDLESESSION_IDLE_TIMEOUT", "IDLESESSION_LIFETIME", "IDLESESSION_CLEANUP_INTERVAL"]
-BOUNDS = ["IDLESESSION_MAX_SESSIONS", "IDLESESSION_MAX_BYTES"]
+BOUNDS = ["IDLESESSION_MAX_SESSIONS", "IDLESESSION_MAX_BYTES", "IDLESESSION_MAX_SESSION_BYTES"]
 
 
 def complaint(config: dict[str, Any]) -> str:
@@ -106,7 +106,8 @@ def test_a_cleanup_interval_above_a_second_is_refused() -> None:
 def test_a_bound_is_a_whole_number_above_0_or_none(key: str) -> None:
     name = key.removeprefix("IDLESESSION_").lower()
     for value in (1, 10**12, None):
-        assert getattr(read_settings({key: value}), name) == value
+        settings = read_settings({key: value})
+        assert getattr(settings if hasattr(settings, name) else settings.policy, name) == value
     for value in (0, -1, 1.0, math.inf, "100", True, [1]):
         assert (
             complaint({key: value}) == f"{key} is {value!r}; it must be a whole number above 0, or None for no bound."

@@ -448,9 +448,9 @@ def test_an_outage_is_one_with_encryption_too() -> None:
     app = Workers(store, FakeClock()).start([NEW])
     client = app.test_client()
     client.get("/put/x")
-    store.is_off = True
+    store.switch_off()
     assert client.get("/").status_code == 503
-    store.is_off = False
+    store.switch_on()
     assert client.get("/").text == "(None, 'x')"
 
 
@@ -477,7 +477,7 @@ def test_a_load_with_a_touch_decrypts_what_it_returns() -> None:
 
 def test_a_failing_store_is_a_store_error_still() -> None:
     store = FailingStore()
-    store.is_off = True
+    store.switch_off()
     with pytest.raises(StoreError):
         EncryptedStore(store, [NEW]).load(a_record().info.sid, now=NOW)
 

@@ -22,14 +22,12 @@ class FailingStore(MemoryStore):
         if verb in self.failing:
             raise StoreError("database password hunter2 refused at db.internal")
 
-    visit = None  # Loading and touching fail one by one here.
-
     def create(self, record):
         self._check("create")
         super().create(record)
 
     def load(self, sid, *, now, touch=None):
-        self._check("load")
+        self._check("load" if touch is None else "touch")
         return super().load(sid, now=now, touch=touch)
 
     def commit(self, sid, change, *, now):
@@ -96,13 +94,13 @@ def client(app):
 
 
 def test_a_request_that_does_not_need_its_session_works(client, store):
-    store.failing = ("load", "commit", "prune")
+    store.failing = ("load", "touch", "commit", "prune")
     assert client.get("/ignore").text == "page"
 
 
 @pytest.mark.parametrize("path", ["/read", "/write/second"])
 def test_a_request_that_needs_its_session_gets_503_and_keeps_its_cookie(client, store, path):
-    store.failing = ("load",)
+    store.failing = ("load", "touch")
     response = client.get(path)
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) > 0
@@ -130,9 +128,28 @@ def test_a_new_session_that_cannot_be_stored_issues_no_token(app, store):
     assert len(store) == 0
 
 
-def test_a_touch_that_fails_does_not_fail_the_request(client, store):
-    store.failing = ("commit",)
+@pytest.mark.parametrize("verbs", [("commit",), ("touch",), ("touch", "commit", "create", "delete", "prune")])
+def test_a_touch_that_fails_does_not_fail_the_request(client, store, verbs):
+    store.failing = verbs
     assert client.get("/read").json == {"first": "first"}
+
+
+def test_a_store_that_takes_no_touch_opens_no_session_to_a_token_that_is_dead(app, client, store):
+    token = client.get_cookie("session").value
+    client.get("/log-out")
+    store.failing = ("touch",)
+    replay = app.test_client()
+    replay.set_cookie("session", token)
+    assert replay.get("/read").json == {}
+
+
+def test_activity_that_could_not_be_noted_at_first_is_noted_with_a_write(client, store, clock):
+    clock.advance(1000)
+    store.failing = ("touch",)
+    assert client.get("/write/second").text == "written"
+    store.failing = ()
+    clock.advance(1000)
+    assert client.get("/read").json == {"first": "first", "second": "second"}
 
 
 def test_pruning_that_fails_does_not_fail_the_request(client, store, clock):
@@ -145,7 +162,7 @@ def test_pruning_that_fails_does_not_fail_the_request(client, store, clock):
     assert client.get("/read").json == {"first": "first"}
 
 
-@pytest.mark.parametrize("verbs", [("delete",), ("load", "commit", "delete")])
+@pytest.mark.parametrize("verbs", [("delete",), ("load", "touch", "commit", "delete")])
 def test_a_log_out_is_one_for_the_browser_whatever_the_store_does(client, store, app, verbs):
     token = client.get_cookie("session").value
     store.failing = verbs
@@ -163,7 +180,7 @@ def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_onc
     receiver = session_ended.connect(lambda sender, **what: told.append(what["reason"].value), app, weak=False)
     pruner = app.extensions["idlesession"].manager.lifecycle.pruner
     pruner.close()  # Or the cleaner's thread may be amid a pass of its own.
-    store.failing = ("load", "commit", "delete")
+    store.failing = ("load", "touch", "commit", "delete")
     client.get("/log-out")
     assert len(store) == 1
     store.failing = ()
@@ -177,7 +194,7 @@ def test_the_store_forgets_a_logged_out_session_when_it_is_back_and_tells_it_onc
 def test_of_two_passes_at_once_each_may_forget_a_logged_out_session(client, store, app, monkeypatch):
     pruner = app.extensions["idlesession"].manager.lifecycle.pruner
     pruner.close()
-    store.failing = ("load", "commit", "delete")
+    store.failing = ("load", "touch", "commit", "delete")
     client.get("/log-out")
     store.failing = ()
     load = store.load
@@ -199,7 +216,7 @@ def test_the_application_may_answer_itself(store, app):
 
     client = app.test_client()
     client.get("/write/first")
-    store.failing = ("load",)
+    store.failing = ("load", "touch")
     assert client.get("/read").status_code == 418
     store.failing = ("commit",)
     response = client.get("/write/second")
@@ -214,14 +231,14 @@ def test_a_handler_for_503_or_for_everything_is_asked_too(store, app, kind):
 
     client = app.test_client()
     client.get("/write/first")
-    for failing in ("load", "commit"):
-        store.failing = (failing,)
+    for failing in (("load", "touch"), ("commit",)):
+        store.failing = failing
         assert client.get("/write/second").text == "sorry"
 
 
 def test_what_the_driver_said_is_not_shown(client, store):
-    for failing in ("load", "commit"):
-        store.failing = (failing,)
+    for failing in (("load", "touch"), ("commit",)):
+        store.failing = failing
         assert "hunter2" not in client.get("/write/second").text
 
 

@@ -97,6 +97,10 @@ class PackedRecord(Record):
         return expiry(self.packed)
 
     @property
+    def size(self) -> int:
+        return len(self.packed)
+
+    @property
     def is_permanent(self) -> bool:
         return is_permanent(self.packed)
 

@@ -1,0 +1,39 @@
+"""Bounds the bytes of one session, so that no client fills a store or makes it refuse a call."""
+
+from ..model.errors import RecordRejected
+from ..model.record import Delta
+from ..model.record import merged
+from ..model.record import Record
+from ..model.record import Values
+
+#: How many of the largest keys an error names.
+_NAMED = 3
+
+
+def check_size(record: Record | None, delta: Delta, *, limit: int | None) -> None:
+    """Raise :exc:`~flask_idlesession.RecordRejected` if the session would hold more bytes than ``limit``.
+
+    ``record`` is what is stored of it, None for nothing. A change that makes the session smaller is always let through.
+    """
+    if limit is None or not delta:
+        return
+    added = sum(len(key) + len(data) for key, data in delta.items() if data is not None)
+    before = 0 if record is None else record.size
+    if before + added <= limit:
+        return
+    stored: Values = {} if record is None else record.values
+    after = merged(stored, delta)
+    size = sum(map(_size, after.items()))
+    if size <= limit or size <= sum(map(_size, stored.items())):
+        return
+    largest = sorted(after.items(), key=_size, reverse=True)[:_NAMED]
+    raise RecordRejected(
+        f"The session would hold {size} bytes, and IDLESESSION_MAX_SESSION_BYTES is {limit}. Its largest keys are "
+        + ", ".join(f"{key!r} ({_size((key, data))} bytes)" for key, data in largest)
+        + ". Keep less under them, or raise the setting."
+    )
+
+
+def _size(item: tuple[str, bytes]) -> int:
+    key, data = item
+    return len(key) + len(data)
