@@ -12,6 +12,9 @@ CODES: Mapping[str, str] = {
     "ISE001": "A weak secret key protects more than tokens",
     "ISE002": "A secret key is no text and no bytes",
     "ISW001": "The secret key can be guessed",
+    "ISW002": "Cookies come that are no tokens",
+    "ISW003": "Another application's cookie has the same name",
+    "ISW004": "A browser has cookies of several live sessions",
 }
 
 #: How many different things are remembered as said. What comes after that many is said each time.

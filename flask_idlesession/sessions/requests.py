@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from itertools import islice
@@ -56,6 +57,9 @@ Guard = Callable[[Credential, Record], Record | None]
 
 #: Seconds for which the touch of a request's arrival is as good as one at its end.
 _BRIEF = 0.1
+
+#: How many tokens of one request are looked up.
+_MOST_SHOWN = 8
 
 #: With each log-out a few of those before are looked at, and forgotten if they are old enough.
 _FORGET_LOG_OUTS = 4
@@ -134,6 +138,21 @@ class Requests:
         now = self.now()
         came_at = now if now > self._revocation.revoked_at else self._revocation.arrival()
         return Session(self, RequestFacts(came_at, credential, credential, carrier))
+
+    def those_alive(self, credentials: Sequence[Credential]) -> list[Credential]:
+        """Return those that open a live session, one for each session; this is no activity.
+
+        While the store cannot say, it is the first: a request that needs its session then meets the failure.
+        """
+        opened: dict[SessionId, Credential] = {}
+        for credential in credentials[:_MOST_SHOWN]:
+            try:
+                record = self.reload(credential)
+            except StoreError:
+                return [credentials[0]]
+            if record is not None and (credential.sid not in opened or record.secret_digest == credential.holder):
+                opened[credential.sid] = credential
+        return list(opened.values())
 
     def is_fading(self, session: Session) -> bool:
         """Return whether a view might outlive the session, as far as a look tells that takes no round trip."""

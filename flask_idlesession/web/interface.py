@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from collections.abc import Sequence
 from contextlib import suppress
 from copy import copy
 from os import getpid
@@ -20,30 +19,25 @@ from flask.sessions import SessionInterface
 from flask.sessions import SessionMixin
 
 from ..model.codec import Codec
-from ..model.errors import ConfigError
 from ..model.errors import StoreError
 from ..model.ids import Credential
-from ..model.signals import bad_tokens_seen
-from ..model.signals import tell
 from ..sessions.requests import Saved
 from ..sessions.session import Session
-from ..settings.secret_keys import ADVICE
-from ..settings.secret_keys import fault_in
-from ..settings.secret_keys import weaknesses_of
-from .cookies import find_token
+from .bad_cookies import BadCookies
+from .bad_cookies import note_foreign
+from .bad_cookies import note_several
+from .cookies import find_tokens
+from .cookies import other_places
 from .responses import answer_failure
 from .responses import vary_by_cookie
 from .runtime import Runtime
+from .signers import Signers
 from .token_header import TokenHeader
-from .tokens import Tokens
 
 _logger = logging.getLogger("flask_idlesession")
 
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with this one.
 _KEPT = Saved.KEPT
-
-#: Seconds between two log lines about cookies that are no tokens: a flood of them must not fill the log.
-_QUIET = 60.0
 
 
 class KeylessSession(NullSession):
@@ -70,9 +64,8 @@ class IdleSessionInterface(SessionInterface):
         self._process = 0
         # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
         self._asks_for_key = True
-        self._tokens = Tokens([])
-        self._bad_tokens = 0
-        self._quiet_until = 0.0
+        self._signers = Signers(lambda: runtime().notices)
+        self._bad_cookies = BadCookies()
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
         self.serializer = codec
 
@@ -93,7 +86,7 @@ class IdleSessionInterface(SessionInterface):
                 return None
             runtime = self._prepare(app)
             self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2])
-        credential = self._tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
+        credential = self._signers.tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
         if credential is None:
             credential = self._find_credential(app, request, runtime)
         requests = runtime.requests
@@ -113,28 +106,52 @@ class IdleSessionInterface(SessionInterface):
         self._asks_for_key = not isinstance(getattr(type(app), "secret_key", None), ConfigAttribute)
         if runtime.others is not None and app.secret_key:
             runtime.others.join(app.secret_key)
-        self._tokens_of(app).by_header.clear()
+        self._signers.tokens_of(app).by_header.clear()
         return runtime
 
     def _find_credential(self, app: Flask, request: Request, runtime: Runtime) -> Credential | None:
         """Return the credential in the token that the request shows; None without one of this application's."""
         if self._process != getpid():  # No request of this process came here before.
             self._prepare(app)
-        token = self._shown_token(app, request, runtime.header)
-        if token is None:
+        credentials, count = self._read_shown(app, request, runtime)
+        if not credentials:
+            if count:
+                self._bad_cookies.note(app, self.get_cookie_name(app), now=runtime.manager.now())
             return None
-        credential = self._tokens.read(token)
-        if credential is None:
-            self._note_bad_token(app, runtime.manager.now())
-        elif runtime.header is None:
-            self._tokens.remember_header(request.environ.get("HTTP_COOKIE", ""), credential)
-        return credential
+        if count > 1:
+            return self._choose(app, credentials, runtime)
+        if runtime.header is None:
+            self._signers.tokens.remember_header(request.environ.get("HTTP_COOKIE", ""), credentials[0])
+        return credentials[0]
 
-    def _shown_token(self, app: Flask, request: Request, header: TokenHeader | None) -> str | None:
-        """Return the token in the header, where the request uses that, else the one in the cookie."""
+    def _read_shown(self, app: Flask, request: Request, runtime: Runtime) -> tuple[list[Credential], int]:
+        """Return the credentials in the tokens that the request shows, and how many texts there are in a token's place.
+
+        A cookie that our keys did not sign is another application's, which is said if it is beside one of ours.
+        """
+        shown = dict.fromkeys(self._shown_tokens(app, request, runtime.header))
+        read = self._signers.tokens.read
+        credentials = [credential for token in shown if (credential := read(token)) is not None]
+        if credentials and not all(self._signers.has_signed(app, token) for token in shown):
+            note_foreign(runtime.notices, self.get_cookie_name(app))
+        return credentials, len(shown)
+
+    def _shown_tokens(self, app: Flask, request: Request, header: TokenHeader | None) -> list[str]:
+        """Return the token in the header, where the request uses that, else those in the cookies of our name."""
         if header is not None and header.is_used(request):
-            return header.find(request)
-        return find_token(request, self.get_cookie_name(app), self._tokens)
+            token = header.find(request)
+            return [] if token is None else [token]
+        return find_tokens(request, self.get_cookie_name(app), self._signers.tokens)
+
+    def _choose(self, app: Flask, credentials: list[Credential], runtime: Runtime) -> Credential | None:
+        """Return the one that counts of the credentials that a browser has: the one that opens a live session.
+
+        If they open several sessions, none counts: somebody may have planted one, and nobody can tell which.
+        """
+        live = credentials if len(credentials) == 1 else runtime.requests.those_alive(credentials)
+        if len(live) > 1:
+            note_several(runtime.notices, self.get_cookie_name(app))
+        return live[0] if len(live) == 1 else None
 
     def note_arrival(self, endpoint: str | None, values: dict[str, Any] | None) -> None:
         """Note activity before the view runs: by now the route is known, and so whether it is passive.
@@ -184,7 +201,7 @@ class IdleSessionInterface(SessionInterface):
 
     def _may_repeat(self, session: Session) -> bool:
         """Whether a token that did not change may have to be sent again."""
-        return session._facts.was_sent or len(self._tokens.keys) > 1
+        return session._facts.was_sent or len(self._signers.tokens.keys) > 1
 
     def _tell(
         self, app: Flask, session: Session, response: Response, saved: Saved, *, active: bool, is_failure: bool
@@ -198,6 +215,7 @@ class IdleSessionInterface(SessionInterface):
         if runtime.claims is not None and not (is_failure and saved is _KEPT):
             runtime.claims.tell(session, response, saved, active=active, attributes=self._attributes(app))
         if saved is Saved.ENDED:
+            self._delete_others(app, response)
             response.delete_cookie(self.get_cookie_name(app), **self._attributes(app))
             vary_by_cookie(response)
         elif saved is Saved.ISSUED or self._must_repeat(app, session, saved, runtime):
@@ -215,19 +233,35 @@ class IdleSessionInterface(SessionInterface):
             header.tell(response, "")
         elif saved is Saved.ISSUED or saved is Saved.KEPT and self._must_repeat(app, session, saved, self._runtime()):
             session._facts.was_sent = True
-            header.tell(response, self._tokens_of(app).issue(cast(Credential, session._facts.credential)))
+            header.tell(response, self._signers.tokens_of(app).issue(cast(Credential, session._facts.credential)))
 
     def _set_cookie(self, app: Flask, session: Session, response: Response) -> None:
         facts = session._facts
         assert facts.credential is not None
         facts.was_sent = True
+        self._delete_others(app, response)
         response.set_cookie(
             self.get_cookie_name(app),
-            self._tokens_of(app).issue(facts.credential),
+            self._signers.tokens_of(app).issue(facts.credential),
             expires=self.get_expiration_time(app, session),
             **self._attributes(app),
         )
         vary_by_cookie(response)
+
+    def _delete_others(self, app: Flask, response: Response) -> None:
+        """Delete the browser's other cookies of our name, from when the cookie's domain or path was another one."""
+        if not has_request_context() or not self._has_others(app):
+            return
+        name, attributes = self.get_cookie_name(app), self._attributes(app)
+        for domain, path in other_places(request, name, domain=attributes["domain"], path=attributes["path"]):
+            response.delete_cookie(name, **{**attributes, "domain": domain, "path": path})
+
+    def _has_others(self, app: Flask) -> bool:
+        """Whether the browser has several cookies of our name, all of them ours. If one is another application's,
+        nothing of it is touched.
+        """
+        shown = find_tokens(request, self.get_cookie_name(app), self._signers.tokens)
+        return len(shown) > 1 and all(self._signers.has_signed(app, token) for token in shown)
 
     def _attributes(self, app: Flask) -> dict[str, Any]:
         """The cookie's attributes, the same when it is set and when it is deleted: a browser does not
@@ -253,7 +287,7 @@ class IdleSessionInterface(SessionInterface):
             return False
         if session._facts.was_sent:
             return True
-        if saved is Saved.KEPT and not self._is_stale(app, runtime):
+        if saved is Saved.KEPT and not self._is_stale(app, credential, runtime):
             return False
         # Another request may have rotated meanwhile: a late response must not put the old token back.
         with suppress(StoreError):
@@ -261,54 +295,13 @@ class IdleSessionInterface(SessionInterface):
             return record is not None and not record.is_former(credential.holder, now=runtime.requests.now())
         return False
 
-    def _is_stale(self, app: Flask, runtime: Runtime) -> bool:
+    def _is_stale(self, app: Flask, credential: Credential, runtime: Runtime) -> bool:
         """Whether the browser's token is signed with a fallback key."""
-        if len(self._tokens.keys) == 1 or not has_request_context():
+        tokens = self._signers.tokens_of(app)
+        if len(tokens.keys) == 1 or not has_request_context():
             return False
-        token = self._shown_token(app, request, runtime.header)
-        return bool(token) and not self._tokens_of(app).is_current(cast(str, token))
-
-    # Keys.
-
-    def _tokens_of(self, app: Flask) -> Tokens:
-        """The signer for the application's present keys, which may be set after the extension."""
-        keys = (app.secret_key,)
-        fallbacks = app.config.get("SECRET_KEY_FALLBACKS")
-        if fallbacks:
-            keys = (*fallbacks, *keys)
-        if keys != self._tokens.keys:
-            fault = fault_in(app.secret_key, fallbacks)
-            if fault is not None:
-                raise ConfigError(fault)
-            self._tokens = Tokens(cast(tuple[str | bytes, ...], keys))
-            if not (app.debug or app.testing):
-                self._warn_of_weak_keys(app, weaknesses_of(self._tokens.keys))
-        return self._tokens
-
-    def _warn_of_weak_keys(self, app: Flask, weaknesses: Sequence[str | None]) -> None:
-        """Say which keys others can guess. Sessions are safe from them: each token has a secret of its own."""
-        for place, weakness in enumerate(reversed(weaknesses)):
-            if weakness is not None:
-                self._runtime().notices.warn(
-                    ("weak key", place, weakness),
-                    "%s of the application %r %s, so others can guess it. No session is open to them, but everything "
-                    "else that is signed with the key is, such as a link that resets a password. %s [ISW001]",
-                    "A key in SECRET_KEY_FALLBACKS" if place else "SECRET_KEY",
-                    app.name,
-                    weakness,
-                    ADVICE,
-                )
-
-    def _note_bad_token(self, app: Flask, now: float) -> None:
-        self._bad_tokens += 1
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET
-            count, self._bad_tokens = self._bad_tokens, 0
-            _logger.warning(
-                "Requests came with a cookie %r or a token header that is no token of this application (%d since the "
-                "last such line): garbage, signed with another key, or two of one name. They were served without a "
-                "session. If another application shares this host, give each its own SESSION_COOKIE_NAME.",
-                self.get_cookie_name(app),
-                count,
-            )
-            tell(bad_tokens_seen, app, count=count)
+        for token in self._shown_tokens(app, request, runtime.header):
+            read = tokens.read(token)
+            if read is not None and (read.sid, read.holder) == (credential.sid, credential.holder):
+                return not tokens.is_current(token)
+        return False

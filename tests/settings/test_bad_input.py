@@ -183,9 +183,9 @@ def test_a_replayed_token_from_before_a_log_in_is_an_anonymous_request(app: Flas
     assert client.get("/get").text == "1"
 
 
-def test_two_cookies_of_the_name_are_an_anonymous_request(app: Flask) -> None:
+def test_two_cookies_that_open_two_sessions_are_an_anonymous_request(app: Flask) -> None:
     one, other = token_of(app), token_of(app, "/set/2")
-    for values in ((one, other), (one, one), (one, "garbage"), ("garbage", one), (one, "")):
+    for values in ((one, other), (other, one), ("garbage", one, other)):
         assert_anonymous(app, "; ".join(f"session={value}" for value in values))
     assert [show(app, f"session={token}").text for token in (one, other)] == ["1", "2"]
 

@@ -244,7 +244,7 @@ def live_through(app: Flask, scan: Scan, clock: FakeClock, break_store: Callable
 def spoil_stored(app: Flask, visitor: Visitor) -> None:
     """Put bytes that cannot be decoded in the place of a value."""
     manager = app.extensions["idlesession"].manager
-    credential = app.session_interface._tokens.read(visitor.token)  # type: ignore[attr-defined]
+    credential = app.session_interface._signers.tokens.read(visitor.token)  # type: ignore[attr-defined]
     manager.store.commit(credential.sid, Change(holder=credential.holder, delta={"name": b"\xc1"}), now=manager.now())
 
 
@@ -366,9 +366,15 @@ MAY_HOLD = {
     "TokenHeader.is_used",
     "TokenHeader.tell",
     "IdleSessionInterface._find_credential",
-    "find_token",
-    "IdleSessionInterface._shown_token",
-    "IdleSessionInterface._tokens_of",
+    "find_tokens",
+    "IdleSessionInterface._read_shown",
+    "IdleSessionInterface._read_shown.<locals>.<listcomp>",
+    "IdleSessionInterface._read_shown.<locals>.<genexpr>",
+    "IdleSessionInterface._shown_tokens",
+    "IdleSessionInterface._has_others",
+    "IdleSessionInterface._has_others.<locals>.<genexpr>",
+    "Signers.tokens_of",
+    "Signers.has_signed",
     "IdleSessionInterface.open_session",
     "OtherProcesses.join",
     "Tokens.__init__",
