@@ -21,6 +21,7 @@ from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
 from .sessions.requests import Requests
+from .settings.checks import read_prefix
 from .settings.secret_keys import fault_in
 from .settings.secret_keys import require_strong_keys
 from .settings.secret_keys import weaknesses_of
@@ -38,8 +39,11 @@ if TYPE_CHECKING:
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
     from .operations.health import Health
+    from .pages.blueprint import BeforeEnding
     from .settings.keys import Settings
     from .web.jwt_cookie import MoreClaims
+
+_PAGES = "IDLESESSION_PAGES"
 
 # What only some applications use is imported where it is used: it would be a quarter of the import's time.
 
@@ -53,8 +57,9 @@ class IdleSession:
 
     ``store`` keeps the sessions (this process's memory by default); ``clock`` tells the time, for tests.
     ``codec`` is where types of your own are registered. ``claims`` is given a session's info and returns what its
-    JWT (``IDLESESSION_CLAIMS``) is to say besides, such as ``{"roles": [...]}``. One object serves any number of
-    applications.
+    JWT (``IDLESESSION_CLAIMS``) is to say besides, such as ``{"roles": [...]}``. ``before_ending`` is called before a
+    user ends other sessions of theirs on the page "where you are signed in" (``IDLESESSION_PAGES``); what it returns,
+    if it is not None, is the answer in place of that. One object serves any number of applications.
     """
 
     def __init__(
@@ -65,16 +70,18 @@ class IdleSession:
         codec: Codec | None = None,
         clock: Clock = system_clock,
         claims: "MoreClaims | None" = None,
+        before_ending: "BeforeEnding | None" = None,
     ) -> None:
         self.codec = Codec() if codec is None else codec
         self._store = store
         self._clock = clock
         self._claims = claims
+        self._before_ending = before_ending
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give the application these sessions. Its config is read at the first request."""
+        """Give the application these sessions. Its config is read at the first request, but for IDLESESSION_PAGES."""
         if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
         state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
@@ -85,6 +92,10 @@ class IdleSession:
         app.url_value_preprocessor(interface.note_arrival)
         app.context_processor(offer_csrf_token)
         got_request_exception.connect(interface.note_failure, app)
+        if app.config.get(_PAGES) is not None:
+            from .pages.blueprint import mount
+
+            state.pages = mount(app, read_prefix(app.config[_PAGES]), before_ending=self._before_ending)
 
 
 class AppState:
@@ -110,6 +121,8 @@ class AppState:
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
+        #: The prefix below which the pages are served; None where they are not.
+        self.pages: str | None = None
 
     @property
     def settings(self) -> "Settings":
@@ -153,6 +166,11 @@ class AppState:
         if fault is not None:
             raise ConfigError(fault)
         settings = read_settings(app.config)
+        if settings.pages != self.pages:
+            raise ConfigError(
+                f"IDLESESSION_PAGES is {settings.pages!r}, but it was {self.pages!r} when the pages were mounted; "
+                "set it before IdleSession(app) or init_app(app), which read it."
+            )
         store = self._open_store(app, settings)
         manager = SessionManager(
             _protected(store, settings),

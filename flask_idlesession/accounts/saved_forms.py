@@ -38,8 +38,12 @@ _ROOM = 1 << 16
 
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
-#: Names of fields that are never kept: parts of names, and words that are too short to be looked for in others.
-_SECRET = (
+#: The field in which a page names, one a line, those of its fields that only it knows to be secret: by their type.
+_TOLD = "idlesession:secret"
+
+#: Names of fields that are never kept: parts of names, and words that are too short to be looked for in others. The
+#: script of the pages has the same pattern, so it must mean the same to JavaScript.
+NEVER_KEPT = (
     r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|"
     r"(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn)(?![a-z])"
 )
@@ -167,13 +171,23 @@ def _fields(exclude: Collection[str], *, room: int) -> list[tuple[str, str]]:
     if request.mimetype not in _FORMS or request.content_length is None or request.content_length > room:
         return []
     with suppress(RequestEntityTooLarge):
+        secret = {*exclude, _TOLD, *request.form.get(_TOLD, "").splitlines()}
         pairs = request.form.items(multi=True)
-        return [(name, value) for name, value in pairs if name not in exclude and not _is_secret(name)]
+        return [(name, value) for name, value in pairs if not (name in secret or _is_secret(name) or _is_card(value))]
     return []
 
 
 def _is_secret(name: str) -> bool:
-    return re.search(_SECRET, re.sub(_HUMP, "_", name).lower()) is not None
+    return re.search(NEVER_KEPT, re.sub(_HUMP, "_", name).lower()) is not None
+
+
+def _is_card(value: str) -> bool:
+    """Whether it may be the number of a payment card: by its length, first digit and check digit (ISO/IEC 7812-1)."""
+    digits = re.sub(r"[ -]", "", value)
+    if not re.fullmatch(r"[2-6][0-9]{12,18}", digits):
+        return False
+    summands = (int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits)))
+    return sum(summand - 9 if summand > 9 else summand for summand in summands) % 10 == 0
 
 
 def _path() -> str:

@@ -23,6 +23,10 @@ class RequestFacts:
     seen_at: float | None = None
     #: Whether that activity is stored already.
     is_touched: bool = False
+    #: Whether the request told when the user was active, so that its own end is no activity.
+    is_told: bool = False
+    #: Whether the request only looks: nothing of it is stored, and its holder is told nothing.
+    only_looks: bool = False
     #: Whether there is a new token that no response has carried yet.
     is_unsent: bool = False
     #: Whether a response of this request carried the token. That response may have been thrown away.

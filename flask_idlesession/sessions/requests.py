@@ -194,7 +194,31 @@ class Requests:
         elif outcome is Outcome.GONE:
             session._adopt(None)
 
+    def touch(self, session: Session, *, ago: float) -> None:
+        """Count activity that a page of the user tells of, ``ago`` seconds before now, and nothing else of the request.
+
+        The end never moves to an earlier instant. Raise StoreError if that could not be stored: the page is to know.
+        """
+        facts, record = session._facts, session._load()
+        credential = facts.credential
+        if record is None or credential is None:
+            return
+        now = self.now()
+        seen = self.policy.seen(record.info, now=now - ago)
+        refresh_by = None if seen.refresh_by <= record.info.refresh_by else seen.refresh_by
+        touch = Change(holder=credential.holder, last_seen_at=seen.last_seen_at, refresh_by=refresh_by)
+        if self.commit(credential, touch) is not _DONE:
+            session._adopt(None)
+            return
+        session._record = record.apply(touch, now=now)
+        facts.seen_at = seen.last_seen_at
+        facts.is_active = facts.is_touched = facts.is_told = True
+
     # Its view looks at the session.
+
+    def only_look(self, session: Session) -> None:
+        """Let the request look at its session, and change nothing: not the session, and not the browser's cookie."""
+        session._facts.only_looks = True
 
     def look(self, session: Session) -> Record | None:
         """Return what the session's credential opens, at the first look of its view or at the latest when it is saved.
@@ -382,7 +406,7 @@ class Requests:
     ) -> Change | None:
         """Return all that the request does to its session, as one change; None if there is nothing to store."""
         facts, intents = session._facts, session._intents_made
-        is_seen = active and 0 <= now - (facts.seen_at or 0.0) < _BRIEF and facts.is_touched
+        is_seen = active and facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < _BRIEF)
         if not session._may_differ and intents is None and rotated is None and record.is_plain:
             delta: Delta = _NO_DELTA
             if is_seen or not active:

@@ -1,6 +1,7 @@
 """Checks single values of an application's config, each with a complaint that names the key and the mend."""
 
 import os
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +61,16 @@ def one_of(got: Mapping[str, Any], key: str, *known: str) -> str:
         return value
     *others, last = (f'"{word}"' for word in known)
     raise ConfigError(f"{key} is {value!r}; it must be {', '.join(others)} or {last}.")
+
+
+def read_prefix(value: Any) -> str:
+    """Return the path below which the pages are served."""
+    if isinstance(value, str) and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        return value
+    raise ConfigError(
+        f"IDLESESSION_PAGES is {value!r}; it must be a path that begins with a slash and does not end with one, "
+        'such as "/session".'
+    )
 
 
 def read_text(got: Mapping[str, Any], key: str) -> str | None:

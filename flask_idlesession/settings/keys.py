@@ -23,6 +23,7 @@ from .checks import read_encryption_keys
 from .checks import read_flag
 from .checks import read_interval
 from .checks import read_journal
+from .checks import read_prefix
 from .checks import read_text
 from .checks import Unshown
 
@@ -30,6 +31,9 @@ PREFIX = "IDLESESSION_"
 
 #: What may be done where a session comes from somewhere else than before.
 REACTIONS = ("off", "log", "reauthenticate", "end")
+
+#: Seconds that users have at least to answer a warning (WCAG 2.2, 2.2.1), unless the idle timeout is under twice that.
+LEAST_WARNING = 20.0
 
 #: Every key, with its default and what it is. The documentation's table is made from this.
 KEYS: dict[str, tuple[Any, str]] = {
@@ -133,6 +137,16 @@ KEYS: dict[str, tuple[Any, str]] = {
         "Bytes of a form that are kept aside when it arrives after its session ended, for the same user to get back "
         "after logging in; 0: none.",
     ),
+    "IDLESESSION_PAGES": (
+        None,
+        'The prefix below which the pages for users are served, such as "/session": the idle warning, the page after '
+        "the end, and where a user is signed in. init_app() reads it; None: no pages.",
+    ),
+    "IDLESESSION_WARN_BEFORE": (
+        120,
+        "Seconds (or a timedelta) before its end at which the user of a session is warned; never more than half of the "
+        "idle timeout.",
+    ),
     "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
 }
 
@@ -164,6 +178,8 @@ class Settings:
     claims_key: Any = field(repr=False)
     claims_lifetime: float
     keep_forms: int
+    pages: str | None
+    warn_before: float
     audit: bool
 
 
@@ -174,9 +190,10 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     _check_names(config)
     check_cookie(config)
     _check_binding(config)
+    policy = _read_policy(config, got)
     return Settings(
         store=got["IDLESESSION_STORE"],
-        policy=_read_policy(config, got),
+        policy=policy,
         activity=read_activity(got["IDLESESSION_ACTIVITY"]),
         cleanup_interval=read_interval(got["IDLESESSION_CLEANUP_INTERVAL"]),
         max_sessions=read_bound(got, "IDLESESSION_MAX_SESSIONS"),
@@ -196,6 +213,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         claims_key=hidden(got["IDLESESSION_CLAIMS_KEY"]),
         claims_lifetime=in_cookie(got, "IDLESESSION_CLAIMS_LIFETIME"),
         keep_forms=read_bound(got, "IDLESESSION_KEEP_FORMS", least=0) or 0,
+        pages=None if got["IDLESESSION_PAGES"] is None else read_prefix(got["IDLESESSION_PAGES"]),
+        warn_before=_read_warn_before(got, policy.idle_timeout),
         audit=read_flag(got, "IDLESESSION_AUDIT"),
     )
 
@@ -269,6 +288,18 @@ def _read_touch_interval(got: Mapping[str, Any], idle_timeout: float) -> float:
             f"({idle_timeout:g} seconds): a session may end so much later."
         )
     return interval
+
+
+def _read_warn_before(got: Mapping[str, Any], idle_timeout: float) -> float:
+    """Return how long before the end users are warned. They need 20 seconds to read and answer (WCAG 2.2, 2.2.1)."""
+    value = got["IDLESESSION_WARN_BEFORE"]
+    duration = seconds(value, name="IDLESESSION_WARN_BEFORE")
+    if duration < LEAST_WARNING <= idle_timeout / 2:
+        raise ConfigError(
+            f"IDLESESSION_WARN_BEFORE is {value!r}; it must be at least {LEAST_WARNING:g} seconds, which is what users "
+            "need to read the warning and answer it (WCAG 2.2, success criterion 2.2.1)."
+        )
+    return duration
 
 
 def _optional(got: Mapping[str, Any], key: str) -> float | None:

@@ -182,6 +182,9 @@ class IdleSessionInterface(SessionInterface):
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime, facts = self._running or self._runtime(), session._facts
+        if facts.only_looks:
+            facts.carrier = None
+            return vary_by_cookie(response)
         active = facts.is_active
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False

@@ -252,3 +252,24 @@ def test_a_wrong_setting_fails_each_use_with_the_same_words() -> None:
     for _ in range(2):
         with pytest.raises(ConfigError, match="^IDLESESSION_LIFETIME is 'a day'; it must be seconds above 0"):
             _ = app.extensions["idlesession"].settings
+
+
+@pytest.mark.parametrize(
+    ("config", "is_right"),
+    [
+        ({"IDLESESSION_WARN_BEFORE": 20}, True),
+        ({"IDLESESSION_WARN_BEFORE": 19}, False),
+        ({"IDLESESSION_WARN_BEFORE": timedelta(minutes=5)}, True),
+        ({"IDLESESSION_WARN_BEFORE": 10_000}, True),  # Half of the idle timeout is what counts then.
+        ({"IDLESESSION_WARN_BEFORE": 0}, False),
+        ({"IDLESESSION_WARN_BEFORE": "120"}, False),
+        ({"IDLESESSION_WARN_BEFORE": 19, "IDLESESSION_IDLE_TIMEOUT": 40}, False),
+        ({"IDLESESSION_WARN_BEFORE": 19, "IDLESESSION_IDLE_TIMEOUT": 39}, True),
+    ],
+)
+def test_a_warning_that_is_too_short_is_an_error(config: dict[str, Any], is_right: bool) -> None:
+    if is_right:
+        assert read_settings(config).warn_before > 0
+    else:
+        with pytest.raises(ConfigError, match="IDLESESSION_WARN_BEFORE is .*; it must be"):
+            read_settings(config)

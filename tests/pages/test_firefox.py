@@ -1,0 +1,211 @@
+"""The idle warning in Firefox, by WebDriver BiDi: what is right in one engine only is not right."""
+
+import json
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.browsers import firefox
+from support.browsers import PATIENCE
+from support.browsers import served
+from support.browsers import Socket
+from support.pages_site import IDLE
+from support.pages_site import make_site
+from support.pages_site import Site
+from support.pages_site import WARN
+
+from flask_idlesession.model.clock import system_clock
+
+ESCAPE, ENTER, TAB, SHIFT = "\ue00c", "\ue007", "\ue004", "\ue008"
+
+#: Seconds of a session on real clocks; the warning comes after half of them.
+SHORT = 6.0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Socket]:
+    with firefox() as browser:
+        yield browser
+
+
+@pytest.fixture
+def short_site() -> Iterator[Site]:
+    """A site on the real clock."""
+    app = make_site(IDLESESSION_IDLE_TIMEOUT=SHORT, IDLESESSION_WARN_BEFORE=3)
+    with served(app) as url:
+        yield Site(app, url, system_clock)
+
+
+@pytest.fixture
+def tab(browser: Socket, site: Site) -> Iterator["FoxTab"]:
+    """A tab in which ada is signed in; its site's clock stands still."""
+    tab = FoxTab(browser)
+    tab.sign_in(site)
+    yield tab
+    tab.close()
+
+
+class FoxTab:
+    """A tab of Firefox, in a container of its own, so that its cookies are its own."""
+
+    def __init__(self, browser: Socket) -> None:
+        self._browser = browser
+        self._user = browser.send("browser.createUserContext")["userContext"]
+        self.context = browser.send("browsingContext.create", {"type": "tab", "userContext": self._user})["context"]
+
+    def close(self) -> None:
+        self._browser.send("browsingContext.close", {"context": self.context})
+        self._browser.send("browser.removeUserContext", {"userContext": self._user})
+
+    def open(self, url: str) -> None:
+        self._browser.send("browsingContext.navigate", {"context": self.context, "url": url, "wait": "complete"})
+
+    def sign_in(self, site: Site) -> None:
+        self.open(f"{site.url}/log-in")
+        self.run("document.querySelector('[name=name]').value = 'ada'", "document.querySelector('main form').submit()")
+        self.until("document.title === 'Home' && document.readyState === 'complete'")
+
+    def ask(self, expression: str) -> Any:
+        """Return what the expression is, as JSON has it."""
+        answer = self._browser.send(
+            "script.evaluate",
+            {
+                "expression": f"JSON.stringify(({expression}) ?? null)",
+                "target": {"context": self.context},
+                "awaitPromise": False,
+            },
+        )
+        if answer["type"] != "success":
+            raise RuntimeError(answer)
+        return json.loads(answer["result"]["value"])
+
+    def run(self, *statements: str) -> None:
+        self.ask(f"(() => {{ {'; '.join(statements)} }})()")
+
+    def warned(self, site: Site) -> None:
+        """Let time pass for the server, and have the page ask it."""
+        site.clock.advance(IDLE - WARN)
+        self.run("document.dispatchEvent(new Event('idlesession:check'))")
+        self.until(OPEN)
+
+    def until(self, expression: str) -> None:
+        give_up_at = time.monotonic() + PATIENCE
+        while not self._is(expression):
+            assert time.monotonic() < give_up_at, expression
+            time.sleep(0.03)
+
+    def _is(self, expression: str) -> bool:
+        try:
+            return bool(self.ask(expression))
+        except RuntimeError:
+            return False  # The page is being left.
+
+    def locate(self, locator: dict[str, Any]) -> list[Any]:
+        found = self._browser.send("browsingContext.locateNodes", {"context": self.context, "locator": locator})
+        return list(found["nodes"])
+
+    def press(self, *keys: str) -> None:
+        """Press these keys one after another; a pair is pressed together."""
+        actions = []
+        for key in keys:
+            actions += [{"type": "keyDown", "value": each} for each in key]
+            actions += [{"type": "keyUp", "value": each} for each in reversed(key)]
+        self.act({"type": "key", "id": "keyboard", "actions": actions})
+
+    def act(self, source: dict[str, Any]) -> None:
+        self._browser.send("input.performActions", {"context": self.context, "actions": [source]})
+
+
+OPEN = "document.querySelector('dialog').open"
+FOCUS = "document.activeElement.name || document.activeElement.textContent.trim()"
+FOCUS_TITLE = "document.querySelector('[name=title]').focus()"
+
+
+def test_the_warning_comes_at_its_time_with_a_name_and_the_focus_on_staying(browser: Socket, short_site: Site) -> None:
+    tab = FoxTab(browser)
+    tab.sign_in(short_site)
+    began_at = time.monotonic()
+    tab.open(short_site.url)
+    time.sleep(SHORT / 2 - 1)
+    assert not tab.ask(OPEN)
+    tab.until(OPEN)
+    assert time.monotonic() - began_at < SHORT / 2 + 2
+    assert tab.ask("document.querySelector('dialog').getAttribute('role')") == "alertdialog"
+    assert tab.ask("document.getElementById('idlesession-title').innerText") == "Are you still there?"
+    assert tab.ask("document.getElementById('idlesession-text').innerText") == "You will be signed out in 3 seconds."
+    assert tab.ask(FOCUS) == "Stay signed in"
+    tab.until("document.title === 'You were signed out'")
+    assert time.monotonic() - began_at < SHORT + 3
+    tab.close()
+
+
+def test_the_focus_stays_in_the_warning(tab: FoxTab, site: Site) -> None:
+    tab.warned(site)
+    for key in [TAB] * 5 + [SHIFT + TAB] * 5:
+        tab.press(key)
+        # The body stands for the browser's own bar, where keys go on to work.
+        assert tab.ask("!!document.activeElement.closest('dialog') || document.activeElement === document.body")
+
+
+@pytest.mark.parametrize("key", [ESCAPE, ENTER, " "], ids=["Escape", "Enter", "Space"])
+def test_one_key_extends_the_session_once_and_leaves_the_page_as_it_was(tab: FoxTab, site: Site, key: str) -> None:
+    tab.run(FOCUS_TITLE)
+    tab.press("a", "b")
+    wait_for(lambda: site.touches == 1)
+    tab.warned(site)
+    tab.press(key)
+    tab.until(f"!{OPEN}")
+    assert site.touches == 2
+    assert site.left == IDLE
+    assert tab.ask(FOCUS) == "title"
+    assert tab.ask("document.querySelector('[name=title]').value") == "ab"
+
+
+def test_the_session_can_be_extended_eleven_times_by_keyboard_alone(tab: FoxTab, site: Site) -> None:
+    for extended in range(11):
+        tab.warned(site)
+        tab.press(ENTER)
+        tab.until(f"!{OPEN}")
+        assert site.touches == extended + 1
+
+
+def test_what_a_script_or_a_moved_mouse_does_is_no_activity_and_a_burst_of_keys_is_one_touch(
+    tab: FoxTab, site: Site
+) -> None:
+    moves = [{"type": "pointerMove", "x": place, "y": place} for place in (50, 90)]
+    tab.act({"type": "pointer", "id": "mouse", "actions": moves})
+    tab.run("document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true }))", FOCUS_TITLE)
+    time.sleep(0.5)
+    assert site.touches == 0
+    tab.press(*"abc")
+    wait_for(lambda: site.touches == 1)
+    time.sleep(0.5)
+    assert site.touches == 1
+
+
+def test_an_idle_tab_touches_nothing_though_its_page_polls(tab: FoxTab, site: Site) -> None:
+    tab.run("setInterval(() => fetch('/unread'), 100)")
+    for _ in range(5):
+        site.clock.advance(60)
+        time.sleep(0.3)
+    assert site.seen("GET /unread") > 5
+    assert site.touches == 0
+    assert site.left == IDLE - 300
+
+
+def test_without_scripts_the_page_says_in_words_how_long_a_session_lasts(site: Site) -> None:
+    with firefox(**{"javascript.enabled": False}) as browser:
+        tab = FoxTab(browser)
+        tab.open(f"{site.url}/short?lifetime=3600")
+        words = "You are signed out when you are not active for 10 minutes, and 1 hour after you signed in."
+        assert tab.locate({"type": "xpath", "value": f"//noscript/p[normalize-space() = '{words}']"})
+        assert tab.locate({"type": "css", "value": "meta[http-equiv=refresh]"}) == []
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
