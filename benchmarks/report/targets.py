@@ -87,49 +87,36 @@ def _request_targets(results: Results | None) -> list[Target]:
     ]
 
 
+#: Of a server with one worker: the store, what is held against what, and the bounds of a read and of a write.
+_RATES = (
+    (_SQL, "of_none", "requests / without sessions", (0.50, 0.40)),
+    (_SQL, "of_hand", "requests / by hand", (0.85, 0.75)),
+    (_MARIADB, "of_hand", "requests / by hand", (0.80, 0.70)),
+    (_SQLITE, "of_hand", "requests / by hand", (1.0, 0.95)),
+    (_REDIS, "of_hand", "requests / by hand", (1.0, 1.0)),
+    (_SQL, "p99_over_hand", "p99 / by hand's", (1.3, 1.3)),
+    (_SQLITE, "p99_over_hand", "p99 / by hand's", (1.3, 1.3)),
+)
+
+
 def _server_targets(results: Results | None) -> list[Target]:
-    def found(key: str, kind: str, view: str) -> float | None:
-        return pick(results, key, kind=kind, view=view, workers=1)
-
-    def rates(kind: str, read: float, write: float, *, key: str, of: str) -> list[Target]:
-        return [
-            Target(
-                what=f"gunicorn, {view}, {kind}: requests / {of}",
-                bound=bound,
-                found=found(key, kind, view),
-                at_least=True,
-            )
-            for view, bound in (("read", read), ("write", write))
-        ]
-
-    def waits(kind: str) -> list[Target]:
-        return [
-            Target(
-                what=f"gunicorn, {view}, {kind}: p99 / by hand's", bound=1.3, found=found("p99_over_hand", kind, view)
-            )
-            for view in ("read", "write")
-        ]
+    def target(kind: str, view: str, key: str, says: str, bound: float, unit: str = "") -> Target:
+        return Target(
+            what=f"gunicorn, {view}, {kind}: {says}",
+            bound=bound,
+            found=pick(results, key, kind=kind, view=view, workers=1),
+            unit=unit,
+            at_least=key in ("of_none", "of_hand"),
+        )
 
     return [
-        Target(
-            what=f"gunicorn, read, {_MEMORY}: requests / without sessions",
-            bound=0.88,
-            found=found("of_none", _MEMORY, "read"),
-            at_least=True,
+        target(_MEMORY, "read", "of_none", "requests / without sessions", 0.88),
+        *(
+            target(kind, view, key, says, bound)
+            for kind, key, says, bounds in _RATES
+            for view, bound in zip(("read", "write"), bounds, strict=True)
         ),
-        *rates(_SQL, 0.50, 0.40, key="of_none", of="without sessions"),
-        *rates(_SQL, 0.85, 0.75, key="of_hand", of="by hand"),
-        *waits(_SQL),
-        Target(
-            what=f"gunicorn, read, {_SQL}: processor time over none",
-            bound=0.6,
-            found=found("cpu_over_none", _SQL, "read"),
-            unit="ms",
-        ),
-        *rates(_MARIADB, 0.80, 0.70, key="of_hand", of="by hand"),
-        *rates(_SQLITE, 1.0, 0.95, key="of_hand", of="by hand"),
-        *waits(_SQLITE),
-        *rates(_REDIS, 1.0, 1.0, key="of_hand", of="by hand"),
+        target(_SQL, "read", "cpu_over_none", "processor time over none", 0.6, "ms"),
     ]
 
 

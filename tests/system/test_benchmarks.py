@@ -475,7 +475,7 @@ def test_a_quick_run_measures_every_part_and_writes_its_tables_and_plots(tmp_pat
         pytest.importorskip(module)
     command = [sys.executable, "-m", "benchmarks", "all", "--quick"]
     command += ["--json", str(tmp_path / "figures.json"), "--plots", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     parts = json.loads((tmp_path / "figures.json").read_text())["parts"]
     for name in PARTS:
@@ -500,7 +500,7 @@ def test_valgrind_counts_that_a_trial_does_less_than_we_and_we_less_than_a_cooki
 def test_the_package_costs_what_it_costs():
     """Compared with itself, nothing is faster or slower than noise makes it."""
     command = [sys.executable, "-m", "benchmarks.before", str(ROOT), "--quick"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     names = ("read", "write", GUARDED, LOG_IN)
     shares = [float(line.split()[-1]) for line in done.stdout.splitlines() if line.startswith(names)]
