@@ -36,17 +36,15 @@ def address_of(name: str) -> str | None:
     return None
 
 
-#: Names of signatures that stand for longer types, and that nobody needs to import.
-_PLAIN = {"MoreClaims", "SansIOResponse"}
-
 #: Packages whose classes are shown without a link.
 _OTHERS = ("blinker.", "redis.", "sqlalchemy.", "werkzeug.")
 
 
-def is_plain(name: str) -> bool:
-    """Return whether a name of a signature is shown without a link: a type variable, or a class of another package."""
+def is_plain(name: str, content: nodes.Node) -> bool:
+    """Return whether a name is shown without a link: another package's, or a signature's short name for a type."""
+    is_in_signature = not isinstance(content, nodes.literal)
     last = name.rpartition(".")[2]
-    return last.startswith("_") or last in _PLAIN or name.startswith(_OTHERS)
+    return name.startswith(_OTHERS) or is_in_signature and (last.startswith("_") or "." not in name)
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.TextElement) -> nodes.Node | None:
@@ -60,7 +58,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     address = address_of(name)
     if address is not None:
         return nodes.reference("", "", content, internal=False, refuri=address)
-    return content if is_plain(name) else None
+    return content if is_plain(name, content) else None
 
 
 def _ours(env: BuildEnvironment, name: str) -> str | None:

@@ -161,6 +161,12 @@ def test_a_module_opens_with_one_sentence(name: str) -> None:
     assert first.rstrip().endswith((".", ":"))
 
 
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Folders of tests are no packages, so pytest tells files by their names alone."""
+    names = [path.name for path in (ROOT.parent / "tests").rglob("test_*.py")]
+    assert not sorted({name for name in names if names.count(name) > 1})
+
+
 # The test itself can fail.
 
 

@@ -27,15 +27,14 @@ _FREE_RELATIVE = re.compile(r"(?:^|[.:;] )((?:What|Who|Whom|Whose)\b(?![^.?!]*\?
 
 #: Words that a sentence of a page has at most; and pages that are older than the rule.
 LONGEST = 25
-LONG_WINDED = {"performance.rst", "tutorial.rst"}
+LONG_WINDED = {"performance.rst"}
 
 #: Rooms and pages whose sentences are older than the rule, and how many faults all of them still have: it only falls.
 OLDER = {
     "flask_idlesession": ["accounts", "extension.py", "integrations", "model", "operations", "process", "sessions"]
     + ["settings", "stores", "testing", "web"],
-    "docs": ["tutorial.rst"],
 }
-LEFT = {"older flask_idlesession": 200, "older docs": 7}
+LEFT = {"older flask_idlesession": 200}
 
 PAGES = [path for pattern in ("*.rst", "*.md", "docs/*.rst", ".github/**/*.md") for path in CHECKOUT.glob(pattern)]
 MODULES = sorted((CHECKOUT / "flask_idlesession").rglob("*.py"))

@@ -15,8 +15,8 @@ from support.documents import CHECKOUT
 from support.documents import programs_of
 from support.programs import need_packages
 
-#: What a working copy has besides what belongs to the project.
-_OTHERS = ".git __pycache__ *.egg-info build dist _build .venv .*_cache .hypothesis .coverage instance"
+#: What a working copy, or an unpacked source distribution, has besides what belongs to the project.
+_OTHERS = ".git __pycache__ *.egg-info build dist _build .venv .*_cache .hypothesis .coverage instance PKG-INFO"
 
 #: What is tried after each extra was installed: a store that a URL opens, a setting. None needs a server.
 EXTRAS = {

@@ -271,16 +271,6 @@ def test_durations_are_written_for_people(seconds, words, clock_face):
     assert (in_words(seconds), on_clock(seconds)) == (words, clock_face)
 
 
-def test_what_the_tutorial_quotes_is_there():
-    tutorial = CHECKOUT / "docs" / "tutorial.rst"
-    quotes = re.findall(r"literalinclude:: (\S+)\n((?:   :.*\n)+)", tutorial.read_text())
-    assert len(quotes) > 15
-    for path, options in quotes:
-        source = (tutorial.parent / path).read_text()
-        for option, wanted in re.findall(r":(pyobject|start-at|end-at|end-before): (.*)", options):
-            assert (f"def {wanted}(" if option == "pyobject" else wanted) in source, (path, wanted)
-
-
 # A real server and a real browser.
 
 
