@@ -33,6 +33,7 @@ from .web.activity import ActivityRule
 from .web.csrf import offer_csrf_token
 from .web.current import NAME
 from .web.interface import IdleSessionInterface
+from .web.late_contexts import LateContexts
 from .web.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ class AppState:
             client=client,
             guard=guard,
             note_lost=note_lost,
+            watch_late=LateContexts().watch,
         )
 
     def _options(self, app: Flask, settings: "Settings", manager: SessionManager) -> dict[str, Any]:

@@ -6,18 +6,22 @@ from collections.abc import Mapping
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: What each code is about: ISE is an error, ISW a warning, ISH a hint in debug mode. A message ends with its code in
-#: brackets, and ``docs/errors.rst`` explains each. A code that was ever released is never given to something else.
+#: The subject of each code: ISE is an error, ISW a warning, ISH a hint in debug mode. A message ends with its code in
+#: brackets, and ``docs/errors.rst`` explains each. A released code is never given to another subject.
 CODES: Mapping[str, str] = {
     "ISE001": "A weak secret key protects more than tokens",
     "ISE002": "A secret key is no text and no bytes",
+    "ISE003": "A late change in place cannot be encoded",
+    "ISE004": "The store failed at a late change in place",
+    "ISE005": "A log-in or a rotation comes after the response has begun",
     "ISW001": "The secret key can be guessed",
     "ISW002": "Cookies come that are no tokens",
     "ISW003": "Another application's cookie has the same name",
     "ISW004": "A browser has cookies of several live sessions",
+    "ISW005": "An assignment came too late to be kept",
 }
 
-#: How many different things are remembered as said. What comes after that many is said each time.
+#: The number of notices that are remembered. Later ones are logged each time.
 _MOST = 1000
 
 

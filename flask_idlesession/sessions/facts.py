@@ -8,7 +8,8 @@ from ..model.ids import Credential
 
 @dataclass(slots=True, eq=False)
 class RequestFacts:
-    """The facts of one request. Only ``sessions/requests.py`` and ``web/interface.py`` write them."""
+    """The facts of one request. Only ``sessions/requests.py``, ``sessions/late_writes.py`` and ``web/interface.py``
+    write them."""
 
     #: When the request came. A revocation or a log-out that is later counts against it.
     came_at: float
@@ -29,5 +30,9 @@ class RequestFacts:
     only_looks: bool = False
     #: Whether there is a new token that no response has carried yet.
     is_unsent: bool = False
+    #: Whether Flask is about to send the response: no cookie can be set after it was saved.
+    is_answered: bool = False
+    #: The keys that were assigned too late to be stored, until that is logged.
+    lost: dict[str, None] | None = None
     #: Whether a response of this request carried the token. That response may have been thrown away.
     was_sent: bool = False

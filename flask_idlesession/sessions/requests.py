@@ -44,6 +44,7 @@ from .changes import NOTHING
 from .changes import ROTATED_AT
 from .changes import rotates
 from .facts import RequestFacts
+from .late_writes import LateWrites
 from .lifecycle import Lifecycle
 from .revocation import Revocation
 from .session import Intents
@@ -94,12 +95,17 @@ def _nowhere() -> Labels:
     return NO_LABELS
 
 
+def _watch_none(session: Session) -> None:
+    return None
+
+
 class Requests:
     """Opens and saves the sessions of requests, on the store of a :class:`~.lifecycle.Lifecycle`.
 
     ``activity`` tells of what carries a session whether it is the user's activity (None: too early to say).
     ``client`` returns the labels of where the present request comes from. ``guard`` judges each request of a user's
     session. ``note_lost`` hears of the ids of sessions that an active request showed and that are not there.
+    ``watch_late`` hears of sessions that are looked at after their response had begun.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class Requests:
         client: Callable[[], Labels] = _nowhere,
         guard: Guard | None = None,
         note_lost: Callable[[SessionId, float], None] | None = None,
+        watch_late: Callable[[Session], None] = _watch_none,
     ) -> None:
         self.policy: Policy = lifecycle.policy
         self.codec = lifecycle.codec
@@ -123,6 +130,7 @@ class Requests:
         self._client = client
         self._guard = guard
         self._note_lost = note_lost
+        self.late = LateWrites(self, watch=watch_late)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
@@ -353,7 +361,7 @@ class Requests:
 
     def _save(self, session: Session, *, active: bool) -> Saved:
         intents = session._intents_made
-        has_ended = intents is not None and intents.end and self._log_out(session)
+        has_ended = intents is not None and intents.end and self.log_out(session)
         record, credential = session._record, session._facts.credential
         if record is None or credential is None:
             return self._begin(session) or (Saved.ENDED if has_ended else _KEPT)
@@ -544,7 +552,7 @@ class Requests:
 
     # Log-outs, and requests that come too late.
 
-    def _log_out(self, session: Session) -> bool:
+    def log_out(self, session: Session) -> bool:
         """End the session that came with the request; return whether this did it.
 
         The token may have been replaced, or the session ended, while the view ran.

@@ -1,6 +1,7 @@
 """The session that a view sees: a mapping, and what the view may ask of its session beside the values."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -41,10 +42,33 @@ from .values import SessionValues
 AFTER = RESERVED + "after"
 
 
+class AfterResponse(Protocol):
+    """The part of the package that stores changes after the response has begun."""
+
+    def watch(self, session: "Session") -> None:
+        """Note that the session is looked at."""
+
+    def write(self, session: "Session", delta: Delta) -> None:
+        """Store these new bytes at once, or note their keys for a warning."""
+
+    def set_idle_timeout(self, session: "Session", idle_timeout: float) -> None:
+        """Store at once after how many idle seconds the session ends."""
+
+    def end(self, session: "Session") -> None:
+        """End the session at once."""
+
+    def finish(self, session: "Session") -> None:
+        """Store changes in place, and log the keys that could not be stored."""
+
+
 class Persistence(Commits, Protocol):
     """What a session needs of the package to be read and written."""
 
     policy: Policy
+
+    @property
+    def late(self) -> AfterResponse:
+        """The part that stores changes after the response has begun."""
 
     def look(self, session: "Session") -> Record | None:
         """Return the live record that the session's credential opens, or None: its request looks at it."""
@@ -110,6 +134,8 @@ class Session(SessionValues, SessionMixin):
         self._record = record
         self._intents = Intents(end=record is not None or not is_loaded)
         self._modified = True
+        if self._is_late:
+            self._persistence.late.end(self)
 
     # When others may be writing too.
 
@@ -179,6 +205,7 @@ class Session(SessionValues, SessionMixin):
 
     def rotate(self) -> None:
         """Give the session a new token with this response. Its id and its values stay."""
+        self._require_response("session.rotate()")
         self._look()
         self._intents.rotate = True
         self._modified = True
@@ -217,7 +244,11 @@ class Session(SessionValues, SessionMixin):
     @idle_timeout.setter
     def idle_timeout(self, value: float | timedelta) -> None:
         duration = seconds(value, name="session.idle_timeout")
-        if duration != self.idle_timeout:
+        if duration == self.idle_timeout:
+            return
+        if self._is_late:
+            self._persistence.late.set_idle_timeout(self, duration)
+        else:
             self._intents.idle_timeout = duration
             self._modified = True
 
@@ -327,6 +358,7 @@ class Session(SessionValues, SessionMixin):
         :exc:`~flask_idlesession.TooManySessions` if it is refused; the user of before stays logged in then.
         """
         check_user_id(user_id)
+        self._require_response("log_in()")
         self._look()
         switches = self._user_id not in (None, user_id)
         if switches:
@@ -372,7 +404,11 @@ class Session(SessionValues, SessionMixin):
 
     def _put_own(self, key: str, data: bytes | None) -> None:
         """Keep something under a reserved key, or nothing any more. It is saved with the rest."""
-        if data != self._get_own(key):
+        if data == self._get_own(key):
+            return
+        if self._is_late:
+            self._persistence.late.write(self, {key: data})
+        else:
             self._intents.own = {**(self._intents.own or {}), key: data}
 
     def _assigned_permanence(self) -> bool | None:
@@ -388,6 +424,41 @@ class Session(SessionValues, SessionMixin):
         """Take back all that the view did and that was not saved yet, except a log-out: that is final."""
         self._adopt(self._record)
         self._intents = Intents(end=self._intents.end)
+
+    # After the response has begun.
+
+    def _write_through(self, key: str, data: bytes | None) -> None:
+        if not self._is_exclusive and data != self._stored.get(key):  # A block is saved as a whole.
+            self._persistence.late.write(self, {key: data})
+
+    def _note_late_look(self) -> None:
+        self._persistence.late.watch(self)
+
+    def _require_response(self, what: str) -> None:
+        """Raise RuntimeError where the response has begun: ``what`` needs a cookie, and none can be set any more."""
+        if self._is_late:
+            raise RuntimeError(
+                f"{what} was called after the response had begun, in a stream or a copied context. The browser can get "
+                "no new token any more; call it in the view, before the response begins. [ISE005]"
+            )
+
+    def _finish_late(self) -> None:
+        """Store changes in place, and log the keys that could not be stored: the stream or the context is over."""
+        self._persistence.late.finish(self)
+
+    def _lose(self, keys: Iterable[str]) -> None:
+        """Note keys that are assigned too late to be stored."""
+        self._facts.lost = {**(self._facts.lost or {}), **dict.fromkeys(keys)}
+
+    def _take_lost(self) -> list[str]:
+        """Return the keys that were noted so, once."""
+        lost, self._facts.lost = list(self._facts.lost or ()), None
+        return lost
+
+    def _note_committed(self, record: Record) -> None:
+        """Note that this is what the store holds now. The view's objects stay."""
+        self._record = record
+        self._stored = visible(record.values)
 
     def _leave(self, right: Lease) -> None:
         """Save what was done in an exclusive block, and give the right back."""

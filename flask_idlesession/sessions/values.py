@@ -43,6 +43,7 @@ class SessionValues(MutableMapping[str, Any]):
         "_codec",
         "_is_loaded",
         "_modified",
+        "_is_late",
         "_kept",
         "_written",
         "_live",
@@ -62,6 +63,8 @@ class SessionValues(MutableMapping[str, Any]):
         self._is_loaded = is_loaded
         #: Whether a view assigned or removed something, or said so.
         self._modified = False
+        #: Whether the response has begun: from then on each assignment is written through at once.
+        self._is_late = False
         #: Whether a view looked.
         self.accessed = False
         # The record, and what was saved of its values since it was looked at.
@@ -102,11 +105,15 @@ class SessionValues(MutableMapping[str, Any]):
         live[key] = value
         self._suspects[key] = None
         self._modified = True
+        if self._is_late:
+            self._write_through(key, data)
 
     def __delitem__(self, key: str) -> None:
         del self._look()[key]
         self._suspects[key] = None
         self._modified = True
+        if self._is_late:
+            self._write_through(key, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._readable())
@@ -152,6 +159,14 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _fetch(self) -> Record | None:
         """Return the record from the store."""
+        raise NotImplementedError
+
+    def _write_through(self, key: str, data: bytes | None) -> None:
+        """Store a value at once, or with None remove it: the response has begun."""
+        raise NotImplementedError
+
+    def _note_late_look(self) -> None:
+        """Note that the keys are looked at after the response has begun: values may be changed in place."""
         raise NotImplementedError
 
     @property
@@ -234,6 +249,12 @@ class SessionValues(MutableMapping[str, Any]):
         self._written = delta
         self._saved, self._live = self._live, None
 
+    def _rest(self) -> None:
+        """Note that the response begins: all is saved, and later changes are late. The view's objects stay."""
+        self._is_late = True
+        if self._live is not None:
+            self._saved, self._live = self._live, None
+
     def _look(self) -> dict[str, Any]:
         """Return the live keys for the view, which thereby has accessed the session."""
         self.accessed = True
@@ -245,6 +266,8 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _lay_out(self) -> dict[str, Any]:
         """Lay out the keys that there are, and return them; ask the store first if that was not done yet."""
+        if self._is_late:
+            self._note_late_look()
         if self._is_loaded:
             record = self._record
         else:

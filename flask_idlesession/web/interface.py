@@ -177,6 +177,17 @@ class IdleSessionInterface(SessionInterface):
 
     # The request is over.
 
+    def is_null_session(self, obj: object) -> bool:
+        """Return whether there is no session to save.
+
+        Flask asks this right before it saves the session for the response that it sends. Others who call
+        :meth:`save_session`, with a response of their own, do not ask.
+        """
+        if isinstance(obj, Session):
+            obj._facts.is_answered = True
+            return False
+        return super().is_null_session(obj)
+
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Store what the request did, and tell the browser what it must know, and nothing else."""
         if not isinstance(session, Session):
@@ -198,6 +209,10 @@ class IdleSessionInterface(SessionInterface):
         facts.carrier = None  # It has the session: together they would wait for the garbage collector.
         if session.accessed:
             vary_by_cookie(response)
+        if facts.is_answered and not is_failure:
+            session._rest()
+            if not isinstance(response.response, list | tuple):  # A stream, which may go on with the view's objects.
+                response.call_on_close(session._finish_late)
         if saved is _KEPT and runtime.header is None and runtime.claims is None and not self._may_repeat(session):
             return
         self._tell(app, session, response, saved, active=active, is_failure=is_failure)

@@ -663,11 +663,6 @@ def test_hooks_and_error_handlers_use_the_session_alike(pair: MakePair) -> None:
                 session["after"] = response.status_code
             return response
 
-        @app.teardown_request
-        def too_late(error: BaseException | None) -> None:
-            if request.path.startswith("/count"):
-                session["teardown"] = True
-
         @app.errorhandler(404)
         def lost(error: Exception) -> Any:
             return jsonify(count=session.get("count")), 404
@@ -784,7 +779,6 @@ def test_streamed_responses_read_the_session_alike(pair: MakePair) -> None:
             def lines() -> Iterator[str]:
                 yield f"{session['streams']};"
                 yield f"{session.get('a')};{sorted(session)}"
-                session["too late"] = True
 
             return Response(stream_with_context(lines()))
 
