@@ -149,7 +149,7 @@ class TestThread:
             from flask import Flask
             from flask_idlesession import IdleSession
             app = Flask("app")
-            app.secret_key = "a key of the tests"
+            app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
             IdleSession(app)
             assert threading.active_count() == 1
             app.test_client().get("/")
@@ -504,7 +504,7 @@ class TestRealClock:
 
     def test_in_an_application_too_and_while_nobody_asks_for_anything(self):
         app = Flask(__name__)
-        app.secret_key = "a key of the tests"
+        app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
         app.config["IDLESESSION_IDLE_TIMEOUT"] = 0.5
         IdleSession(app)
 
@@ -525,7 +525,7 @@ class TestRealClock:
 
     def test_a_session_given_a_shorter_timeout_is_forgotten_that_much_earlier(self):
         app = Flask(__name__)
-        app.secret_key = "a key of the tests"
+        app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
         IdleSession(app)
 
         @app.get("/<float:timeout>")
@@ -571,7 +571,7 @@ class TestRemains:
 
             def use(number):
                 app = Flask("app%d" % number)
-                app.secret_key = "a key of the tests"
+                app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
                 IdleSession(app)
                 @app.get("/")
                 def visit():

@@ -29,7 +29,7 @@ def clock() -> float:
 
 
 app = Flask("flood")
-app.secret_key = "a key of the tests"
+app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
 IdleSession(app, clock=clock)
 
 

@@ -243,7 +243,7 @@ def test_an_application_in_use_serves_in_the_child():
         from flask_idlesession import IdleSession
         logging.disable(logging.WARNING)  # That these processes do not share their sessions is well known here.
         app = Flask("app")
-        app.secret_key = "a key of the tests"
+        app.secret_key = "94fed95279ed54cecb4569e05ae099e8"
         app.config["IDLESESSION_IDLE_TIMEOUT"] = 3
         IdleSession(app)
 
