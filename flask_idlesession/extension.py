@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .pages.blueprint import BeforeEnding
     from .settings.keys import Settings
     from .web.jwt_cookie import MoreClaims
+    from .web.runtime import Logins
 
 _PAGES = "IDLESESSION_PAGES"
 
@@ -117,7 +118,7 @@ class AppState:
         self.notices = Notices()
         self._runtime: Runtime | None = None
         self._audit: AuditLog | None = None
-        self._flask_login: object = None
+        self._flask_login: Logins | None = None
         self._clock_skew: ClockSkew | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
@@ -152,12 +153,15 @@ class AppState:
 
     def follow_flask_login(self, app: Flask) -> None:
         """Do with the session what Flask-Login does with the user, where the application has imported it."""
-        if "flask_login" in sys.modules:
+        if "flask_login" not in sys.modules:
+            return
+        try:
             from .integrations.flask_login import FlaskLogin
             from .integrations.flask_login import follow_ids
-
-            self._flask_login = self._flask_login or FlaskLogin(app)
-            follow_ids(app)
+        except ImportError:  # Something else has that name: a stub of somebody's tests.
+            return
+        self._flask_login = self._flask_login or FlaskLogin(app)
+        follow_ids(app)
 
     def _start(self) -> Runtime:
         from .settings.keys import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
@@ -198,6 +202,7 @@ class AppState:
             requests=self._requests(app, settings, manager, store, activity),
             activity=activity,
             notices=self.notices,
+            logins=self._flask_login,
             others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
             **self._options(app, settings, manager),
         )

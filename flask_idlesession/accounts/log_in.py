@@ -86,9 +86,13 @@ def resume(user_id: UserId) -> None:
 
 
 def log_out() -> None:
-    """End the session of this request. Nothing brings it back: no other request, no copied cookie."""
-    current_runtime()
+    """End the session of this request. Nothing brings it back: no other request, no copied cookie, and no remember
+    cookie of Flask-Login.
+    """
+    runtime = current_runtime()
     session.clear()
+    if runtime.logins is not None:
+        runtime.logins.forget()
 
 
 def current_user_id() -> str | None:

@@ -1,15 +1,23 @@
 """Does with the session what Flask-Login, and Flask-Security by it, does with the user."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from flask import after_this_request
 from flask import current_app
 from flask import Flask
 from flask import g
 from flask import has_request_context
+from flask import request
+from flask import Response
 from flask import session
-from flask_login.config import SESSION_KEYS  # type: ignore[import-untyped]
+from flask_login.config import COOKIE_HTTPONLY  # type: ignore[import-untyped]
+from flask_login.config import COOKIE_NAME
+from flask_login.config import COOKIE_SAMESITE
+from flask_login.config import COOKIE_SECURE
+from flask_login.config import SESSION_KEYS
 from flask_login.signals import session_protected  # type: ignore[import-untyped]
 from flask_login.signals import user_loaded_from_cookie
 from flask_login.signals import user_logged_in
@@ -22,11 +30,17 @@ from ..accounts.log_in import reauthenticate
 from ..accounts.log_in import resume
 from ..accounts.revoking import revoke_user
 from ..model.errors import TooManySessions
+from ..model.labels import AUTHENTICATED_AT
+from ..sessions.session import Session
 from ..web.current import current_session
 
-#: What a log-out leaves in the session for functions that run after the request: to take the remember cookie from the
-#: browser, and Flask-Security's CSRF cookie where there is one.
-_REMEMBER, _CSRF = "_remember", "fs_cc"
+_logger = logging.getLogger("flask_idlesession")
+
+#: The key of the session in which Flask-Login notes the user's id.
+USER_KEY = "_user_id"
+
+#: What a log-out leaves in the session for a function of Flask-Security's that runs after the request.
+_CSRF = "fs_cc"
 
 #: Where a request keeps what its session held, while Flask-Security gives its user another id.
 _LEFT = "_idlesession_left"
@@ -35,7 +49,10 @@ _FOLLOWED = "_idlesession_follows"
 
 
 class FlaskLogin:
-    """Listens to Flask-Login for one application, which it does not keep alive, as long as somebody keeps it."""
+    """Listens to Flask-Login for one application, which it does not keep alive, as long as somebody keeps it.
+
+    A signal that comes without a request, or without a user in the session, changes nothing.
+    """
 
     def __init__(self, app: Flask) -> None:
         for signal, receiver in (
@@ -47,42 +64,131 @@ class FlaskLogin:
         ):
             signal.connect(receiver, app)
 
+    def forget(self) -> None:
+        """Take the remember cookie from the browser with this response, and make ``current_user`` anonymous.
+
+        The session does not carry this, as it does in Flask-Login: it may be cleared before the response is made, or
+        its store may be down.
+        """
+        login_manager = getattr(current_app, "login_manager", None)
+        if login_manager is None or not has_request_context():
+            return
+        if current_app.config.get("REMEMBER_COOKIE_NAME", COOKIE_NAME) in request.cookies:
+            after_this_request(_delete_remember_cookie)
+        login_manager._update_request_context_with_user()
+
+    def settle(self, app: Flask, session: Session) -> None:
+        """Log the user in whom a test, or a view of the application, put into the session by hand; or out whom it
+        took out.
+
+        ``FlaskLoginClient`` does so. A user whom the loader does not know is nobody, as to Flask-Login.
+        """
+        login_manager = getattr(app, "login_manager", None)
+        if login_manager is None or not session._wrote(USER_KEY):
+            return
+        noted = session._peek(USER_KEY)
+        if noted is None:
+            if session._user_id is not None and session._intents.user_id is None:
+                _log_out_by_hand(session)
+        elif session._user_id != str(noted) and _is_known(login_manager, noted):
+            _log_in_by_hand(session, str(noted))
+
     def _log_in(self, app: Flask, user: Any, **_: Any) -> None:
         """Bind who has just logged in, as an id that the user's loader knows; with ``fresh=False``, without the
         freshness.
         """
-        follow_ids(app)
-        _bind(app, log_in if session.get("_fresh", True) else resume)
+        if _has_user():
+            follow_ids(app)
+            _bind(app, log_in if session.get("_fresh", True) else resume)
 
     def _resume(self, app: Flask, user: Any, **_: Any) -> None:
         """Bind whom the remember cookie names: logged in, and not fresh."""
-        if current_user_id() != str(session["_user_id"]):
+        if _has_user() and current_user_id() != str(session[USER_KEY]):
             _bind(app, resume)
 
     def _confirm(self, app: Flask, **_: Any) -> None:
+        if not _has_user():
+            return
         if current_user_id() is None:
             _bind(app, log_in)
         else:
             reauthenticate()
 
-    def _log_out(self, app: Flask, user: Any, **_: Any) -> None:
+    def _log_out(self, app: Flask, user: Any = None, **_: Any) -> None:
         """End the session; who was nobody keeps what they have, such as a cart."""
+        if not _is_ours():
+            return
+        self.forget()
         if current_user_id() is not None or getattr(user, "is_authenticated", False):
             _end()
 
-    def _protect(self, app: Flask) -> None:
+    def _protect(self, app: Flask, **_: Any) -> None:
         """End the session whose user Flask-Login has just turned away, because they came from elsewhere
         (``SESSION_PROTECTION = "strong"``).
         """
-        if "_user_id" not in session and current_user_id() is not None:
+        if _is_ours() and USER_KEY not in session and current_user_id() is not None:
+            self.forget()
             _end()
+
+
+def _is_ours() -> bool:
+    """Whether there is a request with a session of this package."""
+    return has_request_context() and isinstance(session._get_current_object(), Session)  # type: ignore[attr-defined]
+
+
+def _has_user() -> bool:
+    """Whether Flask-Login has noted a user in the session."""
+    return _is_ours() and session.get(USER_KEY) is not None
+
+
+def _delete_remember_cookie(response: Response) -> Response:
+    """Delete the cookie with the attributes with which Flask-Login set it: browsers keep a ``__Host-`` cookie else."""
+    config = current_app.config
+    response.delete_cookie(
+        config.get("REMEMBER_COOKIE_NAME", COOKIE_NAME),
+        domain=config.get("REMEMBER_COOKIE_DOMAIN"),
+        path=config.get("REMEMBER_COOKIE_PATH", "/"),
+        secure=config.get("REMEMBER_COOKIE_SECURE", COOKIE_SECURE),
+        httponly=config.get("REMEMBER_COOKIE_HTTPONLY", COOKIE_HTTPONLY),
+        samesite=config.get("REMEMBER_COOKIE_SAMESITE", COOKIE_SAMESITE),
+    )
+    return response
+
+
+def _is_known(login_manager: Any, user_id: Any) -> bool:
+    """Whether the application's loader knows the user."""
+    load = login_manager._user_callback
+    try:
+        return load is not None and load(user_id) is not None
+    except Exception:  # It is the application's own code that raised.
+        _logger.exception("The user_loader raised for a user id that was put into the session by hand. [ISE006]")
+        return False
+
+
+def _log_in_by_hand(session: Session, user_id: str) -> None:
+    noted = {key: session._peek(key) for key in SESSION_KEYS if key in session._unfold()}
+    labels = {} if noted.get("_fresh", True) else {AUTHENTICATED_AT: None}
+    try:
+        session._log_in(user_id, labels=labels)
+    except TooManySessions as error:
+        for key in noted:
+            session.pop(key, None)
+        _logger.warning("A user id was put into the session by hand, and taken out again: %s [ISW006]", error)
+        return
+    session.update({key: value for key, value in noted.items() if key not in session})
+
+
+def _log_out_by_hand(session: Session) -> None:
+    left = dict(session)
+    session.clear()
+    session.update(left)
 
 
 def _bind(app: Flask, bind: Callable[[str], None]) -> None:
     """Bind the user whom Flask-Login has noted in the session. If there may be no more sessions of theirs, take back
     what it noted.
     """
-    user_id = str(session["_user_id"])
+    user_id = str(session[USER_KEY])
     noted = {key: session[key] for key in SESSION_KEYS if key in session}
     new_id, left = g.pop(_LEFT, (None, {}))
     try:
@@ -99,10 +205,11 @@ def _bind(app: Flask, bind: Callable[[str], None]) -> None:
 
 
 def _end() -> None:
-    left = [_REMEMBER, *([_CSRF] if current_app.config.get("SECURITY_CSRF_COOKIE_NAME") else ())]
-    errands = {key: "clear" for key in left if session.get(key) == "clear"}
+    """End the session, except for the note to Flask-Security that it is to take its CSRF cookie from the browser."""
+    has_csrf = current_app.config.get("SECURITY_CSRF_COOKIE_NAME") and session.get(_CSRF) == "clear"
     session.clear()
-    session.update(errands)
+    if has_csrf:
+        session[_CSRF] = "clear"
 
 
 def follow_ids(app: Flask) -> None:

@@ -14,11 +14,13 @@ CODES: Mapping[str, str] = {
     "ISE003": "A late change in place cannot be encoded",
     "ISE004": "The store failed at a late change in place",
     "ISE005": "A log-in or a rotation comes after the response has begun",
+    "ISE006": "The user loader raised",
     "ISW001": "The secret key can be guessed",
     "ISW002": "Cookies come that are no tokens",
     "ISW003": "Another application's cookie has the same name",
     "ISW004": "A browser has cookies of several live sessions",
     "ISW005": "An assignment came too late to be kept",
+    "ISW006": "A user who was put into the session by hand has too many sessions",
 }
 
 #: The number of notices that are remembered. Later ones are logged each time.

@@ -200,6 +200,8 @@ class IdleSessionInterface(SessionInterface):
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False
         try:
+            if runtime.logins is not None:
+                runtime.logins.settle(app, session)
             saved = runtime.requests.save(session, active=active)
             is_failure = False
         except StoreError as error:

@@ -1,11 +1,15 @@
 """What an application's sessions run on, once its config was read."""
 
 from dataclasses import dataclass
+from typing import Protocol
 from typing import TYPE_CHECKING
+
+from flask import Flask
 
 from ..model.messages import Notices
 from ..sessions.manager import SessionManager
 from ..sessions.requests import Requests
+from ..sessions.session import Session
 from .activity import ActivityRule
 
 if TYPE_CHECKING:
@@ -13,6 +17,16 @@ if TYPE_CHECKING:
     from ..settings.keys import Settings
     from .jwt_cookie import ClaimsCookie
     from .token_header import TokenHeader
+
+
+class Logins(Protocol):
+    """Another package's log-ins and log-outs, which are those of the session too."""
+
+    def forget(self) -> None:
+        """Take from the browser what would log its user in again."""
+
+    def settle(self, app: Flask, session: Session) -> None:
+        """Log in or out the user whom somebody put into the session by hand, or took out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,5 +43,7 @@ class Runtime:
     others: "OtherProcesses | None" = None
     #: The request header that may carry the token, if there is one.
     header: "TokenHeader | None" = None
+    #: Flask-Login, if the application uses it.
+    logins: Logins | None = None
     #: The cookie that tells other services of the session, if there is one.
     claims: "ClaimsCookie | None" = None

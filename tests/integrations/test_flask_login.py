@@ -1,25 +1,32 @@
 """Flask-Login and Flask-Security, as they are: what they do with the user is done with the session, by no code."""
 
 import gc
+import sys
+import types
 import warnings
 import weakref
+from collections.abc import Callable
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from flask import flash
 from flask import Flask
 from flask import get_flashed_messages
+from flask import Response
 from flask import session
 
 from flask_idlesession import authentication_age
 from flask_idlesession import current_user_id
 from flask_idlesession import fresh_login_required
 from flask_idlesession import IdleSession
+from flask_idlesession import log_out
 from flask_idlesession import login_required
 from flask_idlesession import MemoryStore
 from flask_idlesession import revoke_user
+from flask_idlesession import StoreError
 from flask_idlesession import TooManySessions
 from flask_idlesession.testing import FakeClock
 
@@ -271,6 +278,130 @@ def test_a_remembered_user_is_bound_once(clock: FakeClock) -> None:
     assert token(client) == before and len(infos(app)) == 1
 
 
+def log_out_and_clear() -> None:
+    flask_login.logout_user()
+    session.clear()
+
+
+def clear_and_log_out() -> None:
+    session.clear()
+    flask_login.logout_user()
+
+
+def log_out_clear_and_flash() -> None:
+    flask_login.logout_user()
+    session.clear()
+    flash("You were logged out.")
+
+
+def log_out_and_pop_all() -> None:
+    flask_login.logout_user()
+    for key in list(session):
+        session.pop(key)
+
+
+LOG_OUTS = [log_out, log_out_and_clear, clear_and_log_out, log_out_clear_and_flash, log_out_and_pop_all]
+LOG_OUTS += [flask_login.logout_user]
+
+
+def remembered(clock: FakeClock, leave: Callable[[], object], **config: Any) -> Any:
+    """Return a browser in which ada asked to be remembered, and an application that logs out so."""
+    app = make_app(clock, **config)
+    app.options = {"remember": True}  # type: ignore[attr-defined]
+
+    @app.get("/leave")
+    def depart() -> str:
+        leave()
+        return str(flask_login.current_user.is_authenticated)
+
+    @app.after_request
+    def add_policy(response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = "default-src 'none'"
+        return response
+
+    client = app.test_client()
+    client.get("/in/ada")
+    assert client.get_cookie("remember_token") is not None
+    return client
+
+
+@pytest.mark.parametrize("leave", LOG_OUTS)
+def test_a_log_out_is_final_in_spite_of_a_remember_cookie(clock: FakeClock, leave: Callable[[], object]) -> None:
+    client = remembered(clock, leave)
+    assert client.get("/leave").text == "False"
+    assert client.get_cookie("remember_token") is None
+    assert client.get("/who").json == [None, None]
+
+
+@pytest.mark.parametrize("leave", LOG_OUTS)
+def test_a_log_out_after_the_session_had_expired_is_final_too(clock: FakeClock, leave: Callable[[], object]) -> None:
+    client = remembered(clock, leave)
+    clock.advance(1800)
+    client.get("/leave")
+    assert client.get("/who").json == [None, None]
+
+
+@pytest.mark.parametrize("leave", LOG_OUTS)
+def test_a_log_out_is_final_while_the_store_is_down(
+    clock: FakeClock, leave: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = remembered(clock, leave)
+
+    def fail(*args: object, **how: object) -> None:
+        raise StoreError("down")
+
+    monkeypatch.setattr(MemoryStore, "delete", fail)
+    answer = client.get("/leave")
+    monkeypatch.undo()
+    assert answer.status_code == 503 and answer.headers["Content-Security-Policy"] == "default-src 'none'"
+    assert client.get_cookie("remember_token") is None and client.get_cookie("session") is None
+    assert client.get("/who").json == [None, None]
+
+
+def test_a_log_out_of_ours_is_final_while_the_store_cannot_even_be_read(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = remembered(clock, log_out)
+
+    def fail(*args: object, **how: object) -> None:
+        raise StoreError("down")
+
+    for verb in ("load", "commit", "delete"):
+        monkeypatch.setattr(MemoryStore, verb, fail)
+    assert client.get("/leave").status_code == 503
+    monkeypatch.undo()
+    assert client.get("/who").json == [None, None]
+
+
+def test_the_remember_cookie_is_deleted_where_it_was_set(clock: FakeClock) -> None:
+    config = {"REMEMBER_COOKIE_NAME": "__Secure-keep", "REMEMBER_COOKIE_SECURE": True, "REMEMBER_COOKIE_PATH": "/app"}
+    config |= {"REMEMBER_COOKIE_DOMAIN": "example.test", "REMEMBER_COOKIE_SAMESITE": "Lax"}
+    app = make_app(clock, **config)
+    app.add_url_rule("/app/leave", view_func=lambda: log_out() or "out")
+    cookie = {"Cookie": "__Secure-keep=ada|x"}
+    answer = app.test_client(use_cookies=False).get("/app/leave", headers=cookie, base_url="https://example.test")
+    (line,) = [line for line in answer.headers.getlist("Set-Cookie") if line.startswith("__Secure-keep=;")]
+    assert all(part in line for part in ("Domain=example.test", "Path=/app", "Secure", "HttpOnly", "SameSite=Lax"))
+
+
+def test_who_logs_in_again_in_the_request_that_logged_out_is_remembered(clock: FakeClock) -> None:
+    def switch() -> None:
+        log_out()
+        flask_login.login_user(User("grace"), remember=True)
+
+    client = remembered(clock, switch)
+    client.get("/leave")
+    assert client.get("/who").json == ["grace", "grace"]
+    clock.advance(1800)
+    assert client.get("/who").json == ["grace", "grace"]
+
+
+def test_a_session_that_is_cleared_without_a_log_out_is_remembered_as_with_flasks_own(clock: FakeClock) -> None:
+    client = remembered(clock, lambda: session.clear())
+    client.get("/leave")
+    assert client.get("/who").json == ["ada", "ada"]
+
+
 def test_a_log_out_takes_the_remember_cookie_too(clock: FakeClock) -> None:
     app = make_app(clock)
     app.options = {"remember": True, "duration": timedelta(days=3)}  # type: ignore[attr-defined]
@@ -518,3 +649,119 @@ def test_flask_securitys_remember_cookie_is_understood(secure_app: Flask, clock:
     assert client.get("/who").json == ["ada@example.com", "ada-1"]
     client.post("/logout")
     assert client.get_cookie("remember_token") is None and client.get("/who").json == [None, None]
+
+
+# Signals in any state, users who are put in by hand, and modules that only have the name.
+
+
+def test_signals_without_a_user_or_a_request_change_nothing(clock: FakeClock) -> None:
+    app = make_app(clock)
+    names = ["user_logged_in", "user_loaded_from_cookie", "user_login_confirmed", "user_logged_out"]
+    signals = [getattr(flask_login.signals, name) for name in [*names, "session_protected"]]
+
+    @app.get("/send")
+    def send() -> str:
+        for signal in signals:
+            signal.send(app, user=User("ada"))
+        return "sent"
+
+    client = app.test_client()
+    assert client.get("/send").text == "sent"
+    assert client.get("/confirm").text == "confirmed"
+    assert client.get("/who").json == [None, None]
+    client.get("/in/ada")
+    assert client.get("/send").text == "sent"
+    for signal in signals:
+        signal.send(app, user=User("ada"))
+    with app.app_context():
+        for signal in signals:
+            signal.send(app, user=User("ada"))
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_flask_logins_test_client_logs_in_for_our_functions_too(clock: FakeClock, fresh: bool) -> None:
+    app = make_app(clock)
+    app.test_client_class = flask_login.FlaskLoginClient
+    client = app.test_client(user=User("ada"), fresh_login=fresh)
+    (info,) = infos(app)
+    assert info.user_id == "ada"
+    assert client.get("/who").json == ["ada", "ada"]
+    assert statuses(client) == [200, 401, 200, 200 if fresh else 401]  # Flask-Login misses its "_id", and doubts.
+    revoke_in(app, "ada")
+    assert client.get("/who").json == [None, None]
+
+
+def revoke_in(app: Flask, user_id: str) -> None:
+    with app.app_context():
+        revoke_user(user_id)
+
+
+def test_a_user_whom_a_view_puts_into_the_session_by_hand_is_logged_in_with_a_new_token(clock: FakeClock) -> None:
+    app = make_app(clock)
+
+    @app.get("/by-hand/<name>")
+    def by_hand(name: str) -> str:
+        session["_user_id"] = name
+        return "in"
+
+    client = app.test_client()
+    client.get("/set/cart")
+    planted = token(client)
+    client.get("/by-hand/ada")
+    assert token(client) != planted and client.get("/who").json == ["ada", "ada"]
+    assert client.get("/all").json["cart"] == 1  # type: ignore[index]
+    client.get("/by-hand/grace")
+    assert client.get("/who").json == ["grace", "grace"] and "cart" not in client.get("/all").json
+    client.get("/by-hand/nobody-we-know")
+    assert client.get("/who").json == [None, "grace"]
+
+
+def test_a_user_whom_a_view_takes_out_of_the_session_by_hand_is_logged_out(clock: FakeClock) -> None:
+    app = make_app(clock)
+
+    @app.get("/by-hand")
+    def by_hand() -> str:
+        session.pop("_user_id")
+        return "out"
+
+    client = app.test_client()
+    client.get("/in/ada")
+    client.get("/set/cart")
+    copied = token(client)
+    client.get("/by-hand")
+    assert client.get("/who").json == [None, None] and client.get("/all").json["cart"] == 1  # type: ignore[index]
+    client.set_cookie("session", str(copied))
+    assert client.get("/who").json == [None, None] and client.get("/all").json == {"flashes": []}
+
+
+def test_one_session_too_many_by_hand_is_taken_out_again(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(clock, IDLESESSION_MAX_SESSIONS_PER_USER=1, IDLESESSION_AT_MAX_SESSIONS_PER_USER="refuse")
+    app.test_client().get("/in/ada")
+    app.test_client_class = flask_login.FlaskLoginClient
+    client = app.test_client(user=User("ada"))
+    assert client.get("/who").json == [None, None] and "ISW006" in caplog.text
+
+
+def test_a_loader_that_raises_logs_nobody_in(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app(clock)
+
+    def load(name: str) -> User:
+        raise LookupError(name)
+
+    app.login_manager.user_loader(load)  # type: ignore[attr-defined]
+    with app.test_client().session_transaction() as stored:
+        stored["_user_id"] = "ada"
+    assert [info.user_id for info in infos(app)] == [None] and "ISE006" in caplog.text
+
+
+@pytest.mark.parametrize("stub", [types.ModuleType("flask_login"), mock.MagicMock(), object()])
+def test_a_module_that_only_has_the_name_is_not_followed(stub: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "flask_login"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "flask_idlesession.integrations.flask_login")
+    monkeypatch.setitem(sys.modules, "flask_login", stub)
+    app = Flask(__name__)
+    app.config.update(TESTING=True, SECRET_KEY="9f3c2a7be10d44f8a6c5d2e1b7a890ff")
+    IdleSession(app)
+    app.add_url_rule("/", view_func=lambda: session.update(a=1) or "set")
+    assert app.test_client().get("/").text == "set"

@@ -120,6 +120,32 @@ def test_a_write_that_fails_is_no_success_page(client, store, path):
     assert client.get("/read").json == {"first": "first"}
 
 
+def test_the_answer_to_a_write_that_fails_keeps_headers_that_do_not_describe_the_body(app, store):
+    @app.after_request
+    def add_headers(response):
+        response.headers["X-Frame-Options"] = "DENY"
+        response.headers["Content-Security-Policy"] = "default-src 'none'"
+        response.set_cookie("theme", "dark")
+        return response
+
+    @app.get("/download")
+    def download():
+        session["downloads"] = 1
+        headers = {"Content-Disposition": "attachment", "ETag": '"1"', "Location": "/saved", "Expires": "Fri"}
+        return "x" * 1000, 200, {**headers, "Cache-Control": "public, max-age=60", "Content-Language": "en"}
+
+    client = app.test_client()
+    client.get("/write/first")
+    store.failing = ("commit",)
+    response = client.get("/download")
+    assert response.status_code == 503 and response.headers["Retry-After"]
+    assert response.headers["X-Frame-Options"] == "DENY" and response.headers["Content-Security-Policy"]
+    assert response.headers["Set-Cookie"].startswith("theme=dark")
+    gone = {"Content-Disposition", "ETag", "Location", "Expires", "Cache-Control", "Content-Language"}
+    assert not gone & set(dict(response.headers))
+    assert response.content_length == len(response.data) and response.mimetype == "text/html"
+
+
 def test_a_new_session_that_cannot_be_stored_issues_no_token(app, store):
     store.failing = ("create",)
     response = app.test_client().get("/write/first")
