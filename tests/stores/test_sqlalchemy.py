@@ -242,6 +242,12 @@ class TestColumns:
             store.load(a_record().info.sid, now=NOW)
         store.close()
 
+    def test_one_that_is_closed_in_the_middle_of_a_call_closes_the_connection_after_it(self, url: str) -> None:
+        store, closed = SQLAlchemyStore.from_url(url), []
+        sqlalchemy.event.listen(store._origin, "close", lambda connection, record: closed.append(connection))
+        store._call(lambda connection: store.close())
+        assert len(closed) == 1
+
     def test_one_that_is_dropped_closes_the_connections_that_it_opened(self, url: str) -> None:
         store, closed = SQLAlchemyStore.from_url(url), []
         sqlalchemy.event.listen(store._origin, "close", lambda connection, record: closed.append(connection))

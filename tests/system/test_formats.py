@@ -15,8 +15,6 @@ from zlib import crc32
 import pytest
 from flask import Flask
 from flask import session
-from sqlalchemy import create_engine
-from sqlalchemy import NullPool
 from support import formats
 from support.formats import NOW
 
@@ -95,8 +93,7 @@ def settings(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> It
         yield {"IDLESESSION_STORE": f"{kind}://127.0.0.1:{server.port}/{database}"}
     else:
         url = formats.fill_database(request.getfixturevalue(kind).url, file)
-        # No pool: the cleaner may be in the middle of a pass when the test is over.
-        yield {"IDLESESSION_STORE": create_engine(url, poolclass=NullPool)}
+        yield {"IDLESESSION_STORE": url.render_as_string()}
 
 
 @pytest.fixture

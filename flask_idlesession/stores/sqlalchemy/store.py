@@ -410,16 +410,21 @@ class SQLAlchemyStore(ForkAware):
     @contextmanager
     def _lend(self) -> Iterator[Connection]:
         """Lend a connection. One that was left amid a reply is never used again: the next might get that reply."""
-        with self._engine.connect() as connection:
-            fileno = getattr(connection.connection.dbapi_connection, "fileno", None)
-            try:
-                with nullcontext() if fileno is None else self._watchdog.watch(fileno()):
-                    yield connection
-            except SQLAlchemyError:
-                raise
-            except BaseException:
-                connection.invalidate()
-                raise
+        pool = self._origin.pool
+        try:
+            with self._engine.connect() as connection:
+                fileno = getattr(connection.connection.dbapi_connection, "fileno", None)
+                try:
+                    with nullcontext() if fileno is None else self._watchdog.watch(fileno()):
+                        yield connection
+                except SQLAlchemyError:
+                    raise
+                except BaseException:
+                    connection.invalidate()
+                    raise
+        finally:
+            if pool is not self._origin.pool:  # It was closed meanwhile, and what has come back to it is still open.
+                pool.dispose()
 
     def _in_transaction(self, work: Callable[[Connection], T], connection: Connection) -> T:
         for statement in _BEGIN[self._origin.dialect.name]:
