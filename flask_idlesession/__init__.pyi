@@ -56,6 +56,7 @@ from .model.signals import session_loaded as session_loaded
 from .model.signals import session_logged_in as session_logged_in
 from .model.signals import session_mismatched as session_mismatched
 from .model.signals import session_rotated as session_rotated
+from .model.signals import token_reused as token_reused
 from .sessions.manager import SessionManager as SessionManager
 from .sessions.session import Session as Session
 from .stores.contract import Store as Store

@@ -87,11 +87,13 @@ class IdleSession:
         if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
         state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
-        interface = IdleSessionInterface(state.runtime, self.codec)
+        hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
+        interface = IdleSessionInterface(state.runtime, self.codec, hears_routes=hears_routes)
         app.extensions[NAME] = state
         state.follow_flask_login(app)
         app.session_interface = interface
-        app.url_value_preprocessor(interface.note_arrival)
+        if hears_routes:
+            app.url_value_preprocessor(interface.note_arrival)
         app.context_processor(offer_csrf_token)
         got_request_exception.connect(interface.note_failure, app)
         if app.config.get(_PAGES) is not None:
@@ -158,10 +160,12 @@ class AppState:
         try:
             from .integrations.flask_login import FlaskLogin
             from .integrations.flask_login import follow_ids
+            from .integrations.flask_login import follow_remember_cookie
         except ImportError:  # Something else has that name: a stub of somebody's tests.
             return
         self._flask_login = self._flask_login or FlaskLogin(app)
         follow_ids(app)
+        follow_remember_cookie(app)
 
     def _start(self) -> Runtime:
         from .settings.keys import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
@@ -241,7 +245,9 @@ class AppState:
         if (settings.bind_address, settings.bind_agent) != ("off", "off"):
             from .accounts.binding import Binding
 
-            guard = Binding(manager.lifecycle, client, address=settings.bind_address, agent=settings.bind_agent)
+            hidden = {"_user_id", "_fresh", "_id"} if self._flask_login is not None else set()
+            address, agent = settings.bind_address, settings.bind_agent
+            guard = Binding(manager.lifecycle, client, address=address, agent=agent, hidden=hidden)
         # With a journal an unknown token is of a session that expired while nothing ran.
         loses = _is_alone(app, store) and store.traits.forgetful
         note_lost = LostSessions(store, began_at=manager.now()).note if loses else None
@@ -253,6 +259,7 @@ class AppState:
             guard=guard,
             note_lost=note_lost,
             watch_late=LateContexts().watch,
+            ends_reused=settings.ends_reused,
         )
 
     def _options(self, app: Flask, settings: "Settings", manager: SessionManager) -> dict[str, Any]:
@@ -284,6 +291,14 @@ def _weaknesses(app: Flask) -> list[str | None]:
     """Return what is weak about the application's keys; no frame above this one has them when that is refused."""
     keys = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
     return weaknesses_of(key for key in keys if key)
+
+
+def _takes_a_round_trip(store: Store | None, spec: object) -> bool:
+    """Whether the sessions are outside this process, as far as that is known when the application is made."""
+    known = spec if store is None else store
+    if isinstance(known, Store):
+        return not known.traits.in_process
+    return known is not None and not (isinstance(known, str) and known.startswith("memory:"))
 
 
 def _is_alone(app: Flask, store: Store) -> bool:

@@ -1,1 +1,1 @@
-"""Who the user of a session is, and what follows from that."""
+"""The user of a session, and what follows from that: guards, revoking, binding, saved forms."""

@@ -1,6 +1,7 @@
 """Judges users' requests that come from somewhere else than their session did, as the application chose."""
 
 import logging
+from collections.abc import Collection
 
 from flask import has_request_context
 from flask import request
@@ -34,13 +35,17 @@ class Binding:
     """Judges each request that shows the token of a user's session, before any view sees the session.
 
     ``address`` and ``agent`` are what happens to one from another network or browser: "off", "log",
-    "reauthenticate" or "end". A session is compared with where it was last seen: who moves is asked once.
+    "reauthenticate" or "end". ``hidden`` are keys that another log-in package keeps its user under: no view sees them
+    while the session waits for a new proof. A session is compared with where it was last seen: who moves is asked once.
     """
 
-    def __init__(self, lifecycle: Lifecycle, client: ClientInfo, *, address: str, agent: str) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle, client: ClientInfo, *, address: str, agent: str, hidden: Collection[str] = ()
+    ) -> None:
         self._lifecycle = lifecycle
         self._client = client
         self._address, self._agent = address, agent
+        self._hidden = hidden
         # A hint, so no lock guards it.
         self._told: dict[tuple[object, ...], None] = {}
 
@@ -48,6 +53,12 @@ class Binding:
         """Return the record as the view may see it; None if the session was ended."""
         if not has_request_context():
             return record
+        judged = self._judge(credential, record)
+        if judged is None or not self._hidden or SUSPECT not in judged.info.labels:
+            return judged
+        return judged.holding({key: data for key, data in judged.values.items() if key not in self._hidden})
+
+    def _judge(self, credential: Credential, record: Record) -> Record | None:
         labels = record.info.labels
         address, agent = labels.get(ADDRESS), labels.get(AGENT)
         reactions = []

@@ -19,6 +19,8 @@ from flask import url_for
 from ..model.policy import MINUTE
 from ..model.policy import seconds
 from ..web.current import current_settings
+from ..web.paths import is_local
+from ..web.paths import local_path
 from .log_in import authentication_age
 from .log_in import authentication_level
 from .log_in import current_user_id
@@ -101,11 +103,13 @@ def _log_in_url(view: str | None) -> str | None:
 def _page_wanted() -> str | None:
     """Return the page that the user was on the way to, or for a form the one that it stands on; None if unknown."""
     if request.method in ("GET", "HEAD") and not _is_for_a_script():
-        return f"{request.script_root}/" + request.full_path.rstrip("?").lstrip("/")
+        return local_path()
     page = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
     if not page.path or f"{page.scheme}://{page.netloc}" != request.host_url.rstrip("/"):
         return None
-    return "/" + page.path.lstrip("/") + (f"?{page.query}" if page.query else "")
+    if not is_local(page.path):
+        return None
+    return page.path + (f"?{page.query}" if page.query else "")
 
 
 def _is_for_a_script() -> bool:

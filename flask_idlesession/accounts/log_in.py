@@ -10,6 +10,7 @@ from flask import request
 from flask import session
 
 from ..model.labels import AUTHENTICATED_AT
+from ..model.labels import check_labels
 from ..model.labels import DEVICE
 from ..model.labels import LEVEL
 from ..model.labels import SUSPECT
@@ -23,6 +24,7 @@ from ..web.current import current_runtime
 from ..web.current import current_session
 from ..web.current import current_settings
 from .client import hinted_device
+from .saved_forms import forget_remembered_form
 from .saved_forms import settle_kept_form
 
 #: What may name a user.
@@ -46,11 +48,13 @@ def log_in(
     ``IDLESESSION_REMEMBER_LIFETIME`` says. ``idle_timeout`` and ``lifetime`` (seconds or timedeltas) are for this
     session alone, as for an administrator's. ``level`` says how the user proved who they are ("password",
     "passkey"), for :func:`fresh_login_required`; ``labels`` are shown with the session, and
-    :func:`revoke_where` finds it by them.
+    :func:`revoke_where` finds it by them. A label that has a name of the package's own, such as "level", is a
+    ValueError.
 
     The id is kept as a string. Anything else, such as the None of a user that was not found, is a TypeError.
     Raise :exc:`~flask_idlesession.TooManySessions` where the user may have no more sessions.
     """
+    check_labels(labels)
     chosen_idle, chosen_life = _duration(idle_timeout, "idle_timeout"), _duration(lifetime, "lifetime")
     if remember:
         remembered = current_settings().remember_lifetime
@@ -63,15 +67,16 @@ def log_in(
 def reauthenticate(*, level: str | None = None) -> None:
     """Note that the user has just proved again who they are.
 
-    The session gets a new token, both its clocks start again (NIST SP 800-63B-4, 5.2), and it counts as fresh. Nothing
-    else changes. Raise PermissionError where nobody is logged in.
+    The session gets a new token, both its clocks start again (NIST SP 800-63B-4, 5.2), and it counts as fresh.
+    ``level`` says how they proved it this time; without one, no level is proven any more. Nothing else changes.
+
+    Raise PermissionError where nobody is logged in.
     """
     user_id = current_user_id()
     if user_id is None:
         raise PermissionError("reauthenticate() needs a user who is logged in; call log_in().")
     info, lifetime = session_info(), None
     if info is not None:
-        level = level or cast(str | None, info.labels.get(LEVEL))
         if info.authenticated_at is not None:
             lifetime = info.lifetime_ends_at - info.authenticated_at
     _bind(user_id, {LEVEL: level}, lifetime=lifetime)
@@ -163,6 +168,8 @@ def _bind(
         raise TypeError(f"log_in() needs the user's id as a str, an int or a UUID, not {user_id!r}.")
     if current_settings().keep_forms:
         settle_kept_form(str(user_id))
+    if not keep:
+        forget_remembered_form()
     current_session()._log_in(
         str(user_id),
         keep=keep,

@@ -51,7 +51,7 @@ def revoke_others() -> int:
     ours, user_id = current_session(), current_user_id()
     if user_id is None:
         return 0
-    ours.rotate()
+    ours.rotate(grace=False)
     return revoke_user(user_id, keep=ours.sid)
 
 

@@ -20,12 +20,16 @@ from ..model.encryption import Cipher
 from ..model.errors import DecodeError
 from ..model.ids import SessionId
 from ..model.policy import HOUR
+from ..sessions.csrf_tokens import is_right
 from ..sessions.locking import RESERVED
 from ..sessions.session import AFTER
-from ..web.csrf import is_cross_site
+from ..sessions.session import Session
+from ..web.csrf import is_same_origin
+from ..web.csrf import shown_csrf_token
 from ..web.current import current_manager
 from ..web.current import current_session
 from ..web.current import current_settings
+from ..web.paths import local_path
 
 _KEPT = RESERVED + "kept_form"
 _REMEMBERED = RESERVED + "remembered_form"
@@ -44,8 +48,9 @@ _TOLD = "idlesession:secret"
 #: Names of fields that are never kept: parts of names, and words that are too short to be looked for in others. The
 #: script of the pages has the same pattern, so it must mean the same to JavaScript.
 NEVER_KEPT = (
-    r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|"
-    r"(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn)(?![a-z])"
+    r"pass(?!eng)|pwd|secret|token|csrf|credential|card|cvv|cvc|captcha|iban|api_?key|private_?key|mfa|"
+    r"security_?(?:answer|code)|one_?time|verification|account_?n(?:umber|o)|sort_?code|"
+    r"(?:^|[^a-z])(?:otp|totp|pin|pan|tan|ssn|pw|bic|cv2|csc|2fa|tfa)(?![a-z])"
 )
 _HUMP = r"(?<=[a-z0-9])(?=[A-Z])"
 
@@ -127,14 +132,21 @@ def forget_form() -> None:
 # For the guards of views.
 
 
+def forget_remembered_form() -> None:
+    """Forget the form that was remembered in this session, whoever sent it."""
+    current_session()._put_own(_REMEMBERED, None)
+
+
 def keep_form() -> None:
     """Keep the form of this request, if that is set up and it is known whose it is: of the user who is to log in
     anew, or of the one whose session ended.
     """
     room = current_settings().keep_forms
-    if not room or request.method != "POST" or is_cross_site():
+    if not room or request.method != "POST":
         return
     ours = current_session()
+    if not is_same_origin() and not _has_shown_csrf_token(ours):
+        return
     ending = ours._ending
     user_id = ours._user_id or (None if ending is None else ending.user_id)
     names = getattr(current_app.view_functions.get(request.endpoint or ""), _MARK, None)
@@ -191,7 +203,14 @@ def _is_card(value: str) -> bool:
 
 
 def _path() -> str:
-    return "/" + request.full_path.rstrip("?").lstrip("/")
+    return local_path() or "/"
+
+
+def _has_shown_csrf_token(ours: Session) -> bool:
+    """Whether the form has the CSRF token of the session that has ended, whose token the request still shows."""
+    shown = ours._facts.shown
+    token = shown_csrf_token()
+    return shown is not None and bool(token) and is_right(token or "", shown.secret, None, ours._codec)
 
 
 def _pack(fields: list[tuple[str, str]]) -> bytes:

@@ -25,6 +25,7 @@ from flask_login.signals import user_logged_out
 from flask_login.signals import user_login_confirmed
 
 from ..accounts.log_in import current_user_id
+from ..accounts.log_in import is_suspect
 from ..accounts.log_in import log_in
 from ..accounts.log_in import reauthenticate
 from ..accounts.log_in import resume
@@ -32,6 +33,7 @@ from ..accounts.revoking import revoke_user
 from ..model.errors import TooManySessions
 from ..model.labels import AUTHENTICATED_AT
 from ..sessions.session import Session
+from ..web.current import current_runtime
 from ..web.current import current_session
 
 _logger = logging.getLogger("flask_idlesession")
@@ -102,8 +104,12 @@ class FlaskLogin:
             _bind(app, log_in if session.get("_fresh", True) else resume)
 
     def _resume(self, app: Flask, user: Any, **_: Any) -> None:
-        """Bind whom the remember cookie names: logged in, and not fresh."""
-        if _has_user() and current_user_id() != str(session[USER_KEY]):
+        """Bind the user whom the remember cookie names: logged in, and not fresh."""
+        if not _has_user():
+            return
+        if _may_not_resume():
+            _forget_user(app)
+        elif current_user_id() != str(session[USER_KEY]):
             _bind(app, resume)
 
     def _confirm(self, app: Flask, **_: Any) -> None:
@@ -195,13 +201,18 @@ def _bind(app: Flask, bind: Callable[[str], None]) -> None:
         bind(user_id)
     except TooManySessions:
         if current_user_id() != user_id:
-            for key in SESSION_KEYS - {"next"}:
-                session.pop(key, None)
-            app.login_manager._update_request_context_with_user()  # type: ignore[attr-defined]
+            _forget_user(app)
         raise
     for key, value in ({**left, **noted} if new_id == user_id else noted).items():
         if key not in session:  # It went with the session of another user.
             session[key] = value
+
+
+def _forget_user(app: Flask) -> None:
+    """Take back that Flask-Login has noted a user for this request."""
+    for key in SESSION_KEYS - {"next"}:
+        session.pop(key, None)
+    app.login_manager._update_request_context_with_user()  # type: ignore[attr-defined]
 
 
 def _end() -> None:
@@ -210,6 +221,31 @@ def _end() -> None:
     session.clear()
     if has_csrf:
         session[_CSRF] = "clear"
+
+
+def follow_remember_cookie(app: Flask) -> None:
+    """Have Flask-Login pass over its remember cookie where that may log nobody in. No signal comes before it does."""
+    manager = getattr(app, "login_manager", None)
+    load = getattr(manager, "_load_user_from_remember_cookie", None)
+    if manager is None or load is None or hasattr(manager, _FOLLOWED):
+        return
+
+    @wraps(load)
+    def followed(cookie: str) -> Any:
+        return None if _may_not_resume() else load(cookie)
+
+    manager._load_user_from_remember_cookie = followed
+    setattr(manager, _FOLLOWED, True)
+
+
+def _may_not_resume() -> bool:
+    """Return whether the remember cookie counts for nothing in this request.
+
+    A request that uses the token header has no use for cookies, which a page of another site can have sent. And a
+    session that was seen from somewhere else waits for a proof, which this cookie is not.
+    """
+    header = current_runtime().header
+    return (header is not None and header.is_used_now()) or is_suspect()
 
 
 def follow_ids(app: Flask) -> None:

@@ -1,4 +1,6 @@
-"""The names of the labels that the package itself puts on sessions."""
+"""The labels of sessions: the names that the package itself uses, and what a label may be."""
+
+from collections.abc import Mapping
 
 #: When the user last proved who they are, in POSIX seconds.
 AUTHENTICATED_AT = "authenticated_at"
@@ -21,3 +23,28 @@ TURN = "__idlesession_turn"
 #: Labels that the info of a signal has, and no store: who ended the session, and that a user who was logged in showed
 #: again who they are.
 ENDED_BY, AGAIN = "ended_by", "again"
+
+#: Bytes of UTF-8 that the names and texts of one log-in's labels may have: every store has room for so many.
+_MOST_BYTES = 32_768
+
+_OWN = frozenset({AUTHENTICATED_AT, LEVEL, ADDRESS, AGENT, DEVICE, SUSPECT, ENDED_BY, AGAIN})
+
+
+def check_labels(labels: Mapping[str, object]) -> None:
+    """Raise TypeError or ValueError for labels that an application cannot put on a session."""
+    size = 0
+    for name, value in labels.items():
+        if not isinstance(name, str) or not isinstance(value, str | int | float):
+            raise TypeError(f"The label {name!r} is {value!r}; labels are texts or numbers by name.")
+        if name in _OWN or name.startswith(("first_", "__idlesession_")):
+            raise ValueError(f"The label {name!r} has a name that the package itself uses; choose another name.")
+        try:
+            size += len(name.encode()) + len(str(value).encode())
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"The label {name!r} is {value!r}, which has half a character; UTF-8 cannot hold it."
+            ) from None
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"The labels have {size} bytes; a session may have {_MOST_BYTES} at most. Keep more in the session."
+        )

@@ -7,6 +7,7 @@ from dataclasses import field
 from dataclasses import replace
 from enum import Enum
 from math import inf
+from typing import Any
 from typing import NamedTuple
 from typing import TypeVar
 
@@ -32,6 +33,15 @@ _T = TypeVar("_T")
 
 #: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
+
+
+class _Nothing(dict[str, Any]):
+    """An empty dict for all changes: hashable, because a dataclass takes no other default for a dict of its own."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+_NOTHING = _Nothing()
 
 
 class Outcome(Enum):
@@ -150,9 +160,9 @@ class Change:
     #: When the request was active; None for a passive one.
     last_seen_at: float | None = None
     #: New bytes by key; None removes the key.
-    delta: Delta = field(default_factory=dict)
+    delta: Delta = _NOTHING
     #: Commit only if these keys still hold these bytes (None: still absent).
-    expect: Delta = field(default_factory=dict)
+    expect: Delta = _NOTHING
     #: A new idle timeout for this session, in seconds, when it changes.
     idle_timeout: float | None = None
     #: The new instant by which a permanent session must be refreshed (infinite: it is permanent no
@@ -161,7 +171,7 @@ class Change:
     #: A new secret, and with it the user and the start of the lifetime.
     rotation: Rotation | None = None
     #: New labels by name; None removes the label.
-    labels: LabelDelta = field(default_factory=dict)
+    labels: LabelDelta = _NOTHING
     #: End the session if the delta leaves it without a value, as Flask's cookie session ends then.
     end_if_emptied: bool = False
 

@@ -44,6 +44,11 @@ log_in_refused = _signals.signal("log-in-refused")
 bad_tokens_seen = _signals.signal("bad-tokens-seen")
 
 
+#: A request showed a token that another one has replaced a while ago: a copy of it is in somebody's hands (RFC 9700,
+#: 4.14.2). Sent at most once a minute for each session.
+token_reused = _signals.signal("token-reused")
+
+
 def tell(signal: NamedSignal, sender: object, **what: Any) -> None:
     """Call every receiver, also when one of them raises.
 

@@ -21,6 +21,7 @@ from ..model.signals import session_ended
 from ..model.signals import session_logged_in
 from ..model.signals import session_mismatched
 from ..model.signals import session_rotated
+from ..model.signals import token_reused
 
 _logger = logging.getLogger("flask_idlesession.audit")
 
@@ -52,6 +53,7 @@ class AuditLog:
             (session_mismatched, self._note_mismatch),
             (log_in_refused, self._note_refusal),
             (bad_tokens_seen, self._note_bad_tokens),
+            (token_reused, self._note_reuse),
         ):
             signal.connect(receiver, app)
 
@@ -77,6 +79,9 @@ class AuditLog:
 
     def _note_bad_tokens(self, sender: object, count: int) -> None:
         self._write("bad tokens", count=count)
+
+    def _note_reuse(self, sender: object, info: SessionInfo) -> None:
+        self._write("replaced token shown", info)
 
     def _write(self, event: str, info: SessionInfo | None = None, **more: Any) -> None:
         if not _logger.isEnabledFor(logging.INFO):

@@ -106,12 +106,13 @@ def rotates(
 ) -> bool:
     """Return whether the session gets a new secret: always for a log-in, else when it is asked for or is due.
 
-    It does not where another request has just rotated it, and this one came with the secret of before.
+    It does not where another request has just rotated it, and this one came with the secret of before; unless that
+    secret is to be dead at once.
     """
     if intents.user_id is not None:
         return True
     if record.is_former(holder, now=now):
-        return False
+        return intents.no_grace
     interval = policy.rotation_interval
     return intents.rotate or (interval is not None and active and now - rotated_at >= interval)
 
@@ -119,7 +120,8 @@ def rotates(
 def rotation_of(info: SessionInfo, intents: Intents, rotated: bytes, *, policy: Policy, now: float) -> Rotation:
     """Return the rotation: a log-in's starts a new lifetime, and any other leaves the old secret a short grace."""
     if intents.user_id is None:
-        return Rotation(secret_digest=rotated, user_id=info.user_id, grace_ends_at=now + policy.rotation_grace)
+        grace_ends_at = None if intents.no_grace else now + policy.rotation_grace
+        return Rotation(secret_digest=rotated, user_id=info.user_id, grace_ends_at=grace_ends_at)
     lifetime = intents.lifetime or policy.lifetime
     return Rotation(secret_digest=rotated, user_id=intents.user_id, lifetime_ends_at=now + lifetime)
 
@@ -159,6 +161,8 @@ def new_labels(info: SessionInfo | None, intents: Intents, *, client: Labels, no
     if not logs_in and (info is None or info.user_id is None):
         return NO_LABELS
     known = NO_LABELS if info is None else info.labels
+    if not logs_in and not intents.labels and client.items() <= known.items():
+        return NO_LABELS
     labels: dict[str, str | float | None] = dict(client)
     labels |= {f"first_{name}": value for name, value in client.items() if f"first_{name}" not in known}
     if logs_in:

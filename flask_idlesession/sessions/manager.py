@@ -164,6 +164,11 @@ class SessionManager:
 
     def revoke_where(self, **criteria: Any) -> int:
         """End the sessions for which all of this holds; return how many. See :func:`flask_idlesession.revoke_where`."""
+        for name, value in criteria.items():
+            if value is None and name not in ("keep", "by"):
+                raise TypeError(
+                    f"revoke_where() was given {name}=None, which no session has; leave it out, or give a value."
+                )
         return self.revocation.revoke_where(**criteria)
 
     def prune(self) -> int:

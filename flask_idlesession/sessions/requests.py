@@ -4,13 +4,9 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import Enum
-from itertools import islice
-from math import inf
 from typing import Any
 
-from ..model.errors import DecodeError
 from ..model.errors import RecordRejected
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
@@ -37,19 +33,21 @@ from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
 from ..stores.failures import Failures
-from . import csrf_tokens
 from .changes import begin_of
 from .changes import change_of
 from .changes import NOTHING
-from .changes import ROTATED_AT
 from .changes import rotates
 from .facts import RequestFacts
 from .late_writes import LateWrites
 from .lifecycle import Lifecycle
+from .log_outs import LogOuts
 from .revocation import Revocation
+from .rotation import rotated_at
+from .rotation import with_rotation
 from .session import Intents
 from .session import Session
 from .size import check_size
+from .token_reuse import TokenReuse
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -61,9 +59,6 @@ _BRIEF = 0.1
 
 #: How many tokens of one request are looked up.
 _MOST_SHOWN = 8
-
-#: With each log-out a few of those before are looked at, and forgotten if they are old enough.
-_FORGET_LOG_OUTS = 4
 
 _NO_DELTA: Delta = {}
 
@@ -106,6 +101,7 @@ class Requests:
     ``client`` returns the labels of where the present request comes from. ``guard`` judges each request of a user's
     session. ``note_lost`` hears of the ids of sessions that an active request showed and that are not there.
     ``watch_late`` hears of sessions that are looked at after their response had begun.
+    ``ends_reused``: a session ends when a token of it is shown that was replaced a while ago.
     """
 
     def __init__(
@@ -118,6 +114,7 @@ class Requests:
         guard: Guard | None = None,
         note_lost: Callable[[SessionId, float], None] | None = None,
         watch_late: Callable[[Session], None] = _watch_none,
+        ends_reused: bool = False,
     ) -> None:
         self.policy: Policy = lifecycle.policy
         self.codec = lifecycle.codec
@@ -136,8 +133,8 @@ class Requests:
         self.near = in_process(self._store)
         self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
         self._rejections = Failures("A session was not saved", clock=time.monotonic)
-        # When which session was logged out here, for a few seconds. A hint, so no lock guards it.
-        self._logged_out: dict[SessionId, float] = {}
+        self._reuse = TokenReuse(lifecycle, ends=ends_reused)
+        self._log_outs = LogOuts(lifecycle, revocation)
 
     # A request comes.
 
@@ -162,12 +159,13 @@ class Requests:
                 opened[credential.sid] = credential
         return list(opened.values())
 
-    def is_fading(self, session: Session) -> bool:
-        """Return whether a view might outlive the session, as far as a look tells that takes no round trip."""
-        credential = session._facts.credential
-        if credential is None or self.near is None:
-            return False
-        return self.near.fades_at(credential.sid) <= session._facts.came_at
+    def is_fading(self, credential: Credential, session: Session, *, far: bool) -> bool:
+        """Return whether a view might outlive the session: less than half of its idle timeout is left.
+
+        ``far`` is the answer where only a round trip could tell.
+        """
+        near = self.near
+        return far if near is None else near.fades_at(credential.sid) <= session._facts.came_at
 
     def note_arrival(self, session: Session) -> None:
         """Count an arriving request as activity before its view runs.
@@ -243,9 +241,15 @@ class Requests:
             return self._load(credential)
         facts.seen_at = now = self.now()
         record = self._load(credential) if self.policy.touch_interval else self._load_touched(credential, facts, now)
-        if record is None and self._note_lost is not None:
-            self._note_lost(credential.sid, now)
+        if record is None:
+            self._note_nothing(credential, now)
         return record
+
+    def _note_nothing(self, credential: Credential, now: float) -> None:
+        """Note that an active request showed a token that opens nothing."""
+        if self._note_lost is not None:
+            self._note_lost(credential.sid, now)
+        self._reuse.note(credential, now=now)
 
     def _load(self, credential: Credential) -> Record | None:
         self._pruner.prune_few(now=self.now())
@@ -338,14 +342,26 @@ class Requests:
                 session._load()
             except StoreError:
                 return _KEPT
-        if session._is_unchanged and (not active or facts.credential is None):
-            return _KEPT
+        if session._is_unchanged:
+            if not active or facts.credential is None:
+                return _KEPT
+            if facts.is_touched and self._is_simple and self._is_noted(session, facts):
+                return _KEPT
         saved = self._save(session, active=active)
         if saved is Saved.ISSUED:
             facts.is_unsent = True
         elif facts.is_unsent and saved in (Saved.KEPT, Saved.REFRESHED):
             return Saved.ISSUED
         return saved
+
+    def _is_noted(self, session: Session, facts: RequestFacts) -> bool:
+        """Return whether all is stored of a request that only read, as of most: when it came, and where from."""
+        record, seen_at = session._kept, facts.seen_at
+        if record is None or seen_at is None or not 0 <= self.now() - seen_at < _BRIEF:
+            return False
+        if record.is_plain:
+            return True
+        return not record.is_permanent and self._client().items() <= record.info.labels.items()
 
     def _touch_unread(self, credential: Credential) -> bool:
         """Touch a session that its request did not ask for, if that takes no round trip and there is nothing else to
@@ -366,7 +382,9 @@ class Requests:
         if record is None or credential is None:
             return self._begin(session) or (Saved.ENDED if has_ended else _KEPT)
         now = self.now()
-        rotated = self._rotated(session, record, credential, now=now, active=active)
+        rotated = None
+        if intents is not None or not self._is_simple:
+            rotated = self._rotated(session, record, credential, now=now, active=active)
         change = self._change(session, record, credential, now=now, active=active, rotated=rotated)
         if change is None:
             return self._saved(record, active=active, refreshes=False)
@@ -422,9 +440,11 @@ class Requests:
         else:
             delta = session._delta()
         wrote = bool(delta)
-        empties = wrote and session._user_id is None and session._is_empty
+        empties = wrote and session._is_empty and session._user_id is None
         if rotated is not None and not empties:
-            delta = self._with_rotation(session, record, delta, now=now)
+            asked = NOTHING if intents is None else intents
+            how: dict[str, Any] = {"policy": self.policy, "codec": self.codec, "now": now}
+            delta = with_rotation(delta, record, credential, asked, **how)
         return change_of(
             record,
             holder=credential.holder,
@@ -435,20 +455,11 @@ class Requests:
             delta=delta,
             intents=NOTHING if intents is None else intents,
             wrote=session._modified or wrote,
-            permanent=session._assigned_permanence() if wrote else None,
+            permanent=session._assigned_permanence() if wrote and "_permanent" in session._suspects else None,
             empties=empties,
             rotated=None if rotated is None else rotated.holder,
-            client=self._client_of(session, record),
+            client=NO_LABELS if intents is None and not record.has_user else self._client_of(session, record),
         )
-
-    def _with_rotation(self, session: Session, record: Record, delta: Delta, *, now: float) -> Delta:
-        """Return the delta with what the package itself keeps of a rotation."""
-        after = dict(delta)
-        if self.policy.rotation_interval is not None:
-            after[ROTATED_AT] = self.codec.encode(now)
-        if csrf_tokens.FORMER in record.values:
-            after[csrf_tokens.FORMER] = self._former_csrf_tokens(session, record)
-        return after
 
     def _client_of(self, session: Session, record: Record | None) -> Labels:
         """Return where the request comes from, if that is to be noted of its session."""
@@ -487,7 +498,11 @@ class Requests:
         values = {key: data for key, data in delta.items() if data is not None}
         if not values and intents.user_id is None:
             return None
-        if intents.user_id is None and facts.credential is not None and self._is_late(facts.credential, facts):
+        if (
+            intents.user_id is None
+            and facts.credential is not None
+            and self._log_outs.overtook(facts.credential.sid, facts)
+        ):
             return self._drop(session, values)
         self.check_size(None, values)
         credential, now = intents.credential or Credential.new(), self.now()
@@ -524,31 +539,10 @@ class Requests:
         intents = session._intents_made or NOTHING
         if intents is NOTHING and self.policy.rotation_interval is None:
             return None
-        rotated_at = self._rotated_at(record)
-        holder, policy = credential.holder, self.policy
-        if rotates(record, intents, holder=holder, policy=policy, now=now, active=active, rotated_at=rotated_at):
+        holder, policy, last = credential.holder, self.policy, rotated_at(record, self.codec)
+        if rotates(record, intents, holder=holder, policy=policy, now=now, active=active, rotated_at=last):
             return intents.credential or credential.rotated()
         return None
-
-    def _rotated_at(self, record: Record) -> float:
-        data = record.values.get(ROTATED_AT)
-        if data is None:
-            return record.info.created_at
-        try:
-            return float(self.codec.decode(data))
-        except DecodeError:  # It was encrypted, and the keys were taken away.
-            return -inf
-
-    def _former_csrf_tokens(self, session: Session, record: Record) -> bytes:
-        """Return what is kept of the CSRF tokens of before a rotation.
-
-        Those of open forms are, if nobody asked for the rotation; none is at a log-in, for an attacker may have planted
-        the session.
-        """
-        intents, credential = session._intents_made or NOTHING, session._facts.credential
-        if intents.user_id is not None or intents.rotate or credential is None:
-            return csrf_tokens.no_former(self.codec)
-        return csrf_tokens.with_former(record.values.get(csrf_tokens.FORMER), credential.secret, self.codec)
 
     # Log-outs, and requests that come too late.
 
@@ -563,40 +557,13 @@ class Requests:
         try:
             record = self.reload(credential)
             ended = record is not None and self._lifecycle.end(record.info, EndReason.LOGGED_OUT)
-            self._note_log_out(credential.sid)
+            self._log_outs.note(credential.sid)
         except StoreError:
             self._pruner.condemn(credential)
             raise
         session._record, session._facts.credential = None, None
         session._intents.end = False
         return ended
-
-    def _note_log_out(self, sid: SessionId) -> None:
-        """Note it as earlier than each request that comes from now on, also on a clock that stands still."""
-        self._revocation.revoked_at = now = self._revocation.arrival()
-        self._logged_out[sid] = now
-        with suppress(RuntimeError):  # Another thread added one meanwhile: it will do this too.
-            for old, since in list(islice(self._logged_out.items(), _FORGET_LOG_OUTS)):
-                if now - since >= self.policy.rotation_grace:
-                    self._logged_out.pop(old, None)
-
-    def _is_late(self, credential: Credential, facts: RequestFacts) -> bool:
-        """Return whether the request came before its session was logged out, or while a log-in replaced its token.
-
-        Such a request was on its way then. A session of its own would push the new token out of the browser, or give
-        one to a user who logged out. A request that came after the log-out is a new visitor's.
-        """
-        now, logged_out_at = self.now(), self._logged_out.get(credential.sid)
-        if logged_out_at is not None:
-            return facts.came_at <= logged_out_at
-        info = self._lifecycle.look_up_info(credential.sid, now=now)
-        if info is None:
-            ending = self._store.ending(credential.sid, now=now)
-            if ending is None or ending.reason is not EndReason.LOGGED_OUT:
-                return False
-            return facts.came_at < ending.ended_at
-        began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
-        return began_at > now - self.policy.rotation_grace
 
     def _drop(self, session: Session, delta: Delta) -> Saved:
         """Forget what a request did to a session that ended, or whose token was replaced, while it was under way."""

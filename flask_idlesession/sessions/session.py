@@ -89,8 +89,9 @@ class Intents:
 
     #: End the session that came with the request; what is in the dict now belongs to a new one.
     end: bool = False
-    #: Give the session a new secret.
+    #: Give the session a new secret; without grace, that of before is dead at once.
     rotate: bool = False
+    no_grace: bool = False
     #: Bind this user, which is a log-in.
     user_id: str | None = None
     #: For this session alone, where they are not the usual ones.
@@ -178,8 +179,9 @@ class Session(SessionValues, SessionMixin):
             with session.exclusive():
                 session["stock"] = reserve(session["stock"])
 
-        What was assigned before is saved on entry, and the session is read again. What the block did is saved on exit,
-        also after an exception (unless ``IDLESESSION_SAVE_ON_ERROR`` is off). Requests that do not ask go on meanwhile.
+        Assignments before the block are saved on entry, and the session is read again. Those of the block are saved on
+        exit, also after an exception (unless ``IDLESESSION_SAVE_ON_ERROR`` is off). Requests that do not ask go on
+        meanwhile.
 
         Wait for ``timeout`` seconds at most, then raise :exc:`~flask_idlesession.LeaseTimeout`. A block that takes
         more than ``lease`` seconds loses the right: then :exc:`~flask_idlesession.ConflictError` is raised on exit,
@@ -203,11 +205,15 @@ class Session(SessionValues, SessionMixin):
             self._is_exclusive = False
             self._leave(right)
 
-    def rotate(self) -> None:
-        """Give the session a new token with this response. Its id and its values stay."""
+    def rotate(self, *, grace: bool = True) -> None:
+        """Give the session a new token with this response. Its id and its values stay.
+
+        Requests that are under way may use the old token for ten seconds more; without ``grace`` it is dead at once.
+        """
         self._require_response("session.rotate()")
         self._look()
         self._intents.rotate = True
+        self._intents.no_grace = self._intents.no_grace or not grace
         self._modified = True
 
     # What a session knows of itself.
@@ -275,7 +281,7 @@ class Session(SessionValues, SessionMixin):
 
     @property
     def _intents(self) -> Intents:
-        """What the request asks for beside the values."""
+        """The request's wishes beside the values."""
         if self._intents_made is None:  # Most ask for nothing.
             self._intents_made = Intents()
         return self._intents_made
@@ -297,7 +303,9 @@ class Session(SessionValues, SessionMixin):
     @property
     def _is_unchanged(self) -> bool:
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
-        return not self._may_differ and not self._facts.is_unsent and not self._intends
+        if self._modified or self._saved is not None or (self._live is not None and self._suspects):
+            return False  # As :attr:`_may_differ`, for most requests come to this.
+        return not self._facts.is_unsent and not self._intends
 
     @property
     def _user_id(self) -> str | None:
@@ -389,7 +397,7 @@ class Session(SessionValues, SessionMixin):
             return intents.credential
         # A request that came with the token from before a rotation cannot rotate, but can log in.
         is_former = record.is_former(credential.holder, now=self._persistence.now())
-        if intents.user_id is not None or (intents.rotate and not is_former):
+        if intents.user_id is not None or (intents.rotate and (intents.no_grace or not is_former)):
             intents.credential = intents.credential or credential.rotated()
             return intents.credential
         return credential

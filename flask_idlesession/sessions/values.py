@@ -32,7 +32,8 @@ class SessionValues(MutableMapping[str, Any]):
     """A mutable mapping of str to values, each stored under its own key.
 
     The store is not asked before the first look. A value is encoded when it is assigned, so that one which cannot be
-    stored raises there. What was read and can change in place is compared once more by :meth:`_delta`.
+    stored raises there. A value that was read and can change in place is
+    compared once more by :meth:`_delta`.
 
     A value whose bytes cannot be decoded is as if it were absent, and stays in the store: a type may be registered
     again, a key may come back.

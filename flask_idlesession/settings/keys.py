@@ -71,6 +71,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         None,
         "Seconds (or a timedelta) after which a session gets a new token by itself; None: only at log-in.",
     ),
+    "IDLESESSION_TOKEN_REUSE": (
+        "log",
+        'What a token meets with that was replaced a while ago and is shown again, so that somebody has a copy: "log" '
+        '(a signal, a log line and an audit line) or "end" (and the session ends).',
+    ),
     "IDLESESSION_SAVE_ON_ERROR": (True, "Whether what a view wrote is saved although it raised, as Flask does."),
     "IDLESESSION_CLEANUP_INTERVAL": (1.0, "Seconds within which an ended session is forgotten; at most 1."),
     "IDLESESSION_MAX_SESSIONS": (
@@ -181,6 +186,7 @@ class Settings:
     pages: str | None
     warn_before: float
     audit: bool
+    ends_reused: bool
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -216,6 +222,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         pages=None if got["IDLESESSION_PAGES"] is None else read_prefix(got["IDLESESSION_PAGES"]),
         warn_before=_read_warn_before(got, policy.idle_timeout),
         audit=read_flag(got, "IDLESESSION_AUDIT"),
+        ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
     )
 
 

@@ -22,6 +22,7 @@ from flask import Response
 
 from ..model.errors import ConfigError
 from ..model.errors import StoreError
+from ..model.labels import SUSPECT
 from ..model.record import SessionInfo
 from ..sessions.manager import SessionManager
 from ..sessions.requests import Saved
@@ -68,7 +69,8 @@ class ClaimsCookie:
     ) -> None:
         """Give the browser a JWT if it needs one, and take it away when its user logged out."""
         info = session._info if session._is_loaded else None
-        if saved is Saved.ENDED or saved is Saved.ISSUED and (info is None or info.user_id is None):
+        is_nobodys = info is None or info.user_id is None or SUSPECT in info.labels
+        if saved is Saved.ENDED or (saved is Saved.ISSUED or info is not None) and is_nobodys:
             if saved is Saved.ENDED or self._shown() is not None:
                 response.delete_cookie(self._name, **{**attributes, "httponly": True})
             return
@@ -125,7 +127,7 @@ class ClaimsCookie:
         shown = self._shown()
         if shown is None or not shown.startswith(f"{self._head}."):
             return False
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             payload = shown.split(".")[1]
             claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
             iat, exp = claims["iat"], claims["exp"]

@@ -10,6 +10,7 @@ from flask import Response
 from ..model.errors import StoreError
 
 
+<<<<<<< HEAD
 def vary_by_cookie(response: Response) -> None:
     """Say that the response depends on the cookie.
 
@@ -28,6 +29,8 @@ _OF_THE_BODY = re.compile(
 )
 
 
+=======
+>>>>>>> 0765519 (Close what an audit found in web and accounts, hold the way of a request by tests, and shorten it)
 def answer_failure(app: Flask, response: Response, error: StoreError) -> None:
     """Turn the response into what the application answers to a store that failed, 503 by default: never a page that
     says "saved" when nothing was.

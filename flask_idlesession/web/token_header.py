@@ -15,6 +15,15 @@ TOKEN_HEADER = "X-IdleSession-Token"
 _NAME = r"[A-Za-z0-9!#$%&'*+.^`|~-]+"
 _SCHEME = "bearer"
 
+#: Headers that browsers and proxies send by themselves (Fetch Standard, "forbidden request-header", and what is common
+#: besides): a page of another site can have them sent.
+_SENT_BY_ITSELF = (
+    r"cookie2?|host|origin|referer|user-agent|date|dnt|te|trailer|transfer-encoding|upgrade(-insecure-requests)?|via|"
+    r"expect|connection|keep-alive|priority|pragma|range|forwarded|from|purpose|service-worker|last-event-id|save-data|"
+    r"downlink|ect|rtt|device-memory|viewport-width|width|dpr|x-real-ip|x-requested-with|x-request-id|"
+    r"(accept|access-control|cache|content|if|max|proxy|sec|x-forwarded|x-client-data)(-.*)?"
+)
+
 
 class TokenHeader:
     """The header ``name`` as the place of the token, in ``Authorization`` as a bearer token (RFC 6750).
@@ -24,10 +33,10 @@ class TokenHeader:
     """
 
     def __init__(self, name: str) -> None:
-        if not re.fullmatch(_NAME, name) or name.lower() in ("cookie", "host", "content-type", "content-length"):
+        if not re.fullmatch(_NAME, name) or re.fullmatch(_SENT_BY_ITSELF, name.lower()):
             raise ConfigError(
                 f'IDLESESSION_TOKEN_HEADER is {name!r}; it must be "Authorization", or the name of a header that '
-                'nothing else uses, such as "X-Session".'
+                'nothing else uses, such as "X-Session". A browser or a proxy must not send it by itself.'
             )
         self.name = name
         self._key = "HTTP_" + name.upper().replace("-", "_")

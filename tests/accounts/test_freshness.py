@@ -193,7 +193,11 @@ def test_a_level_is_kept_until_another_is_shown_and_lapses_by_its_own_time(clock
     assert client.get("/vault").status_code == 401
     assert client.get("/again/passkey").text == "0.0 passkey"
     assert client.get("/vault").text == "vault"
-    assert client.get("/again/-").text == "0.0 passkey"
+    clock.advance(299)
+    assert client.get("/vault").text == "vault"
+    assert client.get("/again/-").text == "0.0 None"
+    assert client.get("/vault").status_code == 401, "This proof was of no level, and makes no older one fresh."
+    assert client.get("/again/passkey").text == "0.0 passkey"
     clock.advance(301)
     assert client.get("/vault").status_code == 401
     assert client.get("/in/ada").status_code == 200

@@ -111,7 +111,10 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
             "                return False\n",
         ),
     ),
-    ("test_7_4_3", ("accounts/revoking.py", "    ours.rotate()\n    return revoke_user", "    return revoke_user")),
+    (
+        "test_7_4_3",
+        ("accounts/revoking.py", "    ours.rotate(grace=False)\n    return revoke_user", "    return revoke_user"),
+    ),
     (
         "test_7_4_4",
         ("accounts/log_in.py", f'{_LOG_OUT_DOC}"""\n    current_runtime()\n    session.clear()', f'{_LOG_OUT_DOC}"""'),

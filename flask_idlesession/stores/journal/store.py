@@ -89,7 +89,7 @@ class JournalStore(MemoryStore):
 
     @property
     def traits(self) -> Traits:
-        """What the memory store can do, and that it remembers."""
+        """The traits of the memory store, but for its forgetting."""
         return replace(super().traits, forgetful=False)
 
     def create(self, record: Record) -> None:

@@ -350,8 +350,10 @@ def expiry(packed: bytes) -> float:
 
 def fades_at(packed: bytes) -> float:
     """From when on less than half of its idle timeout is left to the session."""
-    _, _, idle_timeout = _unpack_times(packed)
-    return expiry(packed) - (idle_timeout or _odd_timeout(packed)) / 2
+    seen, ends_at, idle_timeout = _unpack_times(packed)
+    idle_timeout = idle_timeout or _odd_timeout(packed)
+    idle_at = seen + idle_timeout
+    return (idle_at if idle_at < ends_at else ends_at) - idle_timeout / 2  # type: ignore[no-any-return]
 
 
 def is_logged_in(packed: bytes) -> bool:

@@ -120,7 +120,7 @@ class MemoryStore:
 
     @property
     def traits(self) -> Traits:
-        """What the store can do: it is in this process, and ends many sessions in one step."""
+        """The traits of the store: it is in this process, and ends many sessions in one step."""
         return Traits(in_process=True, bounded=self.bounded, forgetful=True, chunked=True)
 
     def __len__(self) -> int:

@@ -1,0 +1,51 @@
+"""Tells a request that came before a log-out, and is saved after it, from a new visitor's."""
+
+from contextlib import suppress
+from itertools import islice
+
+from ..model.ids import SessionId
+from ..model.record import EndReason
+from .facts import RequestFacts
+from .lifecycle import Lifecycle
+from .revocation import Revocation
+
+#: With each log-out a few of those before are looked at, and forgotten if they are old enough.
+_FORGET = 4
+
+
+class LogOuts:
+    """The log-outs of the last seconds in this process; for those of other processes the store is asked."""
+
+    def __init__(self, lifecycle: Lifecycle, revocation: Revocation) -> None:
+        self._lifecycle = lifecycle
+        self._revocation = revocation
+        self._remembered_for = lifecycle.policy.rotation_grace
+        # When which session was logged out. A hint, so no lock guards it.
+        self._logged_out: dict[SessionId, float] = {}
+
+    def note(self, sid: SessionId) -> None:
+        """Note a log-out as earlier than each request that comes from now on, also on a clock that stands still."""
+        self._revocation.revoked_at = now = self._revocation.arrival()
+        self._logged_out[sid] = now
+        with suppress(RuntimeError):  # Another thread added one meanwhile: it will do this too.
+            for old, since in list(islice(self._logged_out.items(), _FORGET)):
+                if now - since >= self._remembered_for:
+                    self._logged_out.pop(old, None)
+
+    def overtook(self, sid: SessionId, facts: RequestFacts) -> bool:
+        """Return whether the request came before its session was logged out, or while a log-in replaced its token.
+
+        Such a request was on its way then. A session of its own would push the new token out of the browser, or give
+        one to a user who logged out. A request that came after the log-out is a new visitor's.
+        """
+        now, logged_out_at = self._lifecycle.now(), self._logged_out.get(sid)
+        if logged_out_at is not None:
+            return facts.came_at <= logged_out_at
+        info = self._lifecycle.look_up_info(sid, now=now)
+        if info is None:
+            ending = self._lifecycle.store.ending(sid, now=now)
+            if ending is None or ending.reason is not EndReason.LOGGED_OUT:
+                return False
+            return facts.came_at < ending.ended_at
+        began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
+        return began_at > now - self._remembered_for
