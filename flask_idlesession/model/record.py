@@ -9,6 +9,7 @@ from enum import Enum
 from math import inf
 from typing import Any
 from typing import NamedTuple
+from typing import NoReturn
 from typing import TypeVar
 
 from .ids import SessionId
@@ -36,9 +37,14 @@ NO_LABELS: Labels = {}
 
 
 class _Nothing(dict[str, Any]):
-    """An empty dict for all changes: hashable, because a dataclass takes no other default for a dict of its own."""
+    """The empty dict of all changes: hashable, for a dataclass takes no other default, and nothing can be put in."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("This dict is empty for ever; give the change one of its own.")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
 
 
 _NOTHING = _Nothing()

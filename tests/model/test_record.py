@@ -90,8 +90,12 @@ def test_values_do_not_change(thing: Any) -> None:
         type(thing)(1, 2, 3)
 
 
-def test_the_delta_that_is_not_given_is_one_of_its_own() -> None:
-    Change(holder=HOLDER).delta["a"] = b"1"  # type: ignore[index]
+def test_the_delta_that_is_not_given_is_nobodys_to_fill() -> None:
+    for name in ("delta", "expect", "labels"):
+        with pytest.raises(TypeError, match="empty for ever"):
+            getattr(Change(holder=HOLDER), name)["a"] = b"1"
+        with pytest.raises(TypeError, match="empty for ever"):
+            getattr(Change(holder=HOLDER), name).update(a=b"1")
     assert Change(holder=HOLDER).delta == {} == Change(holder=HOLDER).expect
 
 
