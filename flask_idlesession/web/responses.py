@@ -9,28 +9,12 @@ from flask import Response
 
 from ..model.errors import StoreError
 
-
-<<<<<<< HEAD
-def vary_by_cookie(response: Response) -> None:
-    """Say that the response depends on the cookie.
-
-    Werkzeug's ``vary`` takes 14 to 28 µs, so it is left to responses that say something about it already.
-    """
-    for name, _ in response.headers:
-        if name.lower() == "vary":
-            response.vary.add("Cookie")
-            return
-    response.headers.add("Vary", "Cookie")
-
-
 #: Headers that tell of a body, which is replaced by another one (RFC 9110, 8), and of how long it may be kept.
 _OF_THE_BODY = re.compile(
     r"content-(?!security)|etag|last-modified|location|accept-ranges|cache-control|expires|age", re.I
 )
 
 
-=======
->>>>>>> 0765519 (Close what an audit found in web and accounts, hold the way of a request by tests, and shorten it)
 def answer_failure(app: Flask, response: Response, error: StoreError) -> None:
     """Turn the response into what the application answers to a store that failed, 503 by default: never a page that
     says "saved" when nothing was.
