@@ -44,7 +44,7 @@ class _Nothing(dict[str, Any]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("This dict is empty for ever; give the change one of its own.")
 
-    __setitem__ = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = setdefault = update = __ior__ = _refuse
 
 
 _NOTHING = _Nothing()

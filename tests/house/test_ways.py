@@ -65,6 +65,12 @@ def traced(path: str) -> dict[str, set[str]]:
     return called
 
 
+@pytest.fixture(autouse=True)
+def without_flask_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application uses no other package that is followed."""
+    monkeypatch.delitem(sys.modules, "flask_login", raising=False)
+
+
 @pytest.mark.parametrize("path", MOST_FILES)
 def test_a_request_goes_through_few_files(path: str) -> None:
     files = traced(path)
