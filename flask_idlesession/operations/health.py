@@ -40,15 +40,19 @@ def examine(store: Store, *, now: float) -> Health:
     else:
         latency = time.perf_counter() - asked_at
     breaker = store if isinstance(store, CircuitBreaker) else None
-    inner = store if breaker is None else breaker.store
-    inner = getattr(inner, "store", inner)  # Not what encrypts, but where it is kept.
     is_up = latency is not None
     refuses_writes = breaker is not None and is_up and breaker.refuses_writes
     return Health(
-        kind=type(inner).__name__,
+        kind=kind_of(store),
         is_up=is_up,
         down_for=0.0 if breaker is None or is_up and not refuses_writes else breaker.down_for,
         latency=latency,
         refuses_writes=refuses_writes,
         failures=0 if breaker is None else breaker.failures,
     )
+
+
+def kind_of(store: Store) -> str:
+    """Return the name of the class of the store inside what guards and encrypts it."""
+    inner = store.store if isinstance(store, CircuitBreaker) else store
+    return type(getattr(inner, "store", inner)).__name__  # Not what encrypts, but where it is kept.

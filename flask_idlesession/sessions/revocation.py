@@ -110,7 +110,7 @@ class Revocation:
             info
             for info in self._store.find(now=now, user_id=user_id)
             if (idle_for is None or now - info.last_seen_at >= idle_for)
-            and (network is None or _may_be_within(info.labels.get("address"), network))
+            and (network is None or may_be_within(info.labels.get("address"), network))
             and all(info.labels.get(name) == value for name, value in labels.items())
         ]
         return self._end_all(chosen, keep=keep, by=by)
@@ -208,7 +208,7 @@ def _marker_of(user_id: str) -> SessionId:
     return uuid5(_NAMES, f"user {user_id}")
 
 
-def _may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:
+def may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:
     """Whether a session whose address was kept so, whole or truncated, may have come from the network."""
     try:
         return ip_network(str(kept), strict=False).overlaps(network)

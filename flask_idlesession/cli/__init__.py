@@ -1,0 +1,18 @@
+"""The commands ``flask idlesession …``: what an operator sees and does without writing Python."""
+
+from .ending import prune
+from .ending import revoke
+from .group import Commands
+from .keys import gen_key
+from .looking import list_sessions
+from .looking import show
+from .looking import stats
+
+#: The entry point of Flask's group ``flask.commands``. Flask imports it for each of its commands, so what a command
+#: needs is imported when that command runs.
+cli = Commands(
+    "idlesession",
+    help="Look at this application's sessions, and end them.",
+    epilog="Exit codes: 0 done, 1 nothing was found, 2 wrong use, 3 the sessions cannot be reached.",
+    commands=[gen_key, list_sessions, prune, revoke, show, stats],
+)

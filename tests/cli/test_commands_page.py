@@ -1,0 +1,43 @@
+"""The page of the commands: what it shows is what they print."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.rst"
+
+_BLOCK = re.compile(r"^\.\. code-block:: console\n\n((?:   .*\n|\n)+)", re.MULTILINE)
+_KEY = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
+
+
+def fill(site) -> None:
+    site.put(1, "42", idle=12, address="192.0.2.0/24", agent="Firefox 140 on Linux", level="admin", values=CART)
+    site.put(2, "42", idle=900, address="198.51.100.0/24", agent="Safari 18 on iPhone")
+    site.put(3, idle=60, address="2001:db8:1234::/48", agent="Chrome 139 on Windows")
+
+
+CART = {"cart": [{"item": 7, "count": 2}], "theme": "dark"}
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """Yield each command of the page, and what the page says that it prints."""
+    for block in _BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        for piece in re.split(r"^   \$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = piece.partition("\n")
+            yield command, re.sub("^   ", "", output, flags=re.MULTILINE).strip()
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_each_command_prints_what_the_page_shows(site, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    fill(site)
+    commands = list(shown())
+    assert len(commands) >= 10
+    for command, output in commands:
+        program, group, *args = shlex.split(command)
+        assert (program, group) == ("flask", "idlesession")
+        printed = "\n".join(line.rstrip() for line in site.run(*args).output.strip().splitlines())
+        assert _KEY.sub("<a key>", printed) == _KEY.sub("<a key>", output), command
