@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from flask import Flask
@@ -11,6 +12,7 @@ from flask import Response
 from flask import url_for
 from werkzeug.wrappers import Response as AnyResponse
 
+from flask_idlesession import fresh_login_required
 from flask_idlesession import IdleSession
 from flask_idlesession.model.clock import Clock
 from flask_idlesession.model.clock import system_clock
@@ -20,7 +22,6 @@ from . import notes
 from . import this_session
 from .development import development_key
 from .durations import in_words
-from .durations import on_clock
 
 # Pages load their own style and script, and nothing else from anywhere; nobody frames them.
 CONTENT_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'; " + "; ".join(
@@ -34,19 +35,23 @@ def create_app(config: Mapping[str, Any] | None = None, *, clock: Clock = system
     app.config.update(
         IDLESESSION_IDLE_TIMEOUT=float(os.environ.get("EXAMPLE_IDLE_TIMEOUT", 30 * 60)),
         IDLESESSION_LIFETIME=float(os.environ.get("EXAMPLE_LIFETIME", 8 * 60 * 60)),
+        IDLESESSION_PAGES="/session",
+        IDLESESSION_LOGIN_VIEW="accounts.show_form",
+        # Notes that are sent too late are kept in encrypted form, where the extra "encryption" is installed.
+        IDLESESSION_KEEP_FORMS=16 * 1024 if find_spec("cryptography") else 0,
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=64 * 1024,
     )
     app.config.update(config or {})
     if not app.secret_key:
         app.secret_key = development_key(app.instance_path)
-    IdleSession(app, clock=clock)
+    # Whoever sits at an open browser for the first five minutes only can sign out the user's other devices.
+    IdleSession(app, clock=clock, before_ending=fresh_login_required(max_age=5 * 60)(lambda: None))
 
     for module in (accounts, notes, this_session):
         app.register_blueprint(module.pages)
     app.add_url_rule("/", "start", start)
     app.add_template_filter(in_words)
-    app.add_template_filter(on_clock)
     app.after_request(add_headers)
     return app
 
@@ -60,6 +65,6 @@ def add_headers(response: Response) -> Response:
     """Keep pages out of the browser's cache: after the log-out its Back button must not show the notes."""
     response.headers["Content-Security-Policy"] = CONTENT_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
-    if request.endpoint != "static":
+    if request.endpoint not in ("static", "idlesession.static"):
         response.headers["Cache-Control"] = "no-store"
     return response

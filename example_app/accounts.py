@@ -1,16 +1,12 @@
-"""Knows who may log in: the users, the log-in form, the log-out, and the guard before every other page."""
+"""Knows who may log in: the users, the log-in form, and the log-out."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from flask import Blueprint
-from flask import current_app
 from flask import flash
 from flask import redirect
 from flask import render_template
 from flask import request
-from flask import session
 from flask import url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.security import check_password_hash
@@ -18,8 +14,7 @@ from werkzeug.security import check_password_hash
 from flask_idlesession import current_user_id
 from flask_idlesession import log_in
 from flask_idlesession import log_out
-
-from .durations import in_words
+from flask_idlesession import session_ending
 
 pages = Blueprint("accounts", __name__)
 
@@ -32,28 +27,12 @@ USERS = {
     "57e2f655fb45cb8c917a005108351961b89254a388beb42ccedb5a95c3fea918",
 }
 
-# Why a session ended, as far as the page that it ended on could tell.
+# Why a session ended, for the page on which its user logs in again.
 ENDINGS = {
-    "idle": "For your security you are logged out after {idle} without activity.",
-    "lifetime": "For your security you are logged out {lifetime} after you logged in, however busy you are.",
-    "early": "Your session ended before its time: you logged out in another window, or the server was restarted.",
-    "over": "Your session is over: you were away for {idle} or longer, you logged out in another window, or the "
-    "server was restarted.",
+    "idle": "You were logged out because you were not active.",
+    "lifetime": "You were logged out because you were logged in for the longest time that is allowed.",
+    "revoked": "You were logged out from another device.",
 }
-
-
-def login_required(view: Callable[..., ResponseReturnValue]) -> Callable[..., ResponseReturnValue]:
-    """Lead who is not logged in to the log-in form."""
-
-    @wraps(view)
-    def guarded(**arguments: Any) -> ResponseReturnValue:
-        if current_user_id() is not None:
-            return view(**arguments)
-        # A browser that shows the token of no live session had one that is over.
-        had_session = session.new and current_app.config["SESSION_COOKIE_NAME"] in request.cookies
-        return redirect(url_for("accounts.show_form", ended="over" if had_session else None))
-
-    return guarded
 
 
 @pages.app_context_processor
@@ -64,10 +43,11 @@ def name_user() -> dict[str, Any]:
 
 @pages.get("/login")
 def show_form() -> ResponseReturnValue:
-    """Show the log-in form, and to who was logged out, why."""
-    if current_user_id() is not None:
-        return redirect(url_for("notes.show"))
-    return render_template("login.html", ending=_ending(request.args.get("ended")))
+    """Show the log-in form, and to a user who was logged out, why. Somebody who must prove again who they are is still
+    logged in.
+    """
+    ending = session_ending()
+    return render_template("login.html", ending=None if ending is None else ENDINGS.get(ending.reason.value))
 
 
 @pages.post("/login")
@@ -81,7 +61,7 @@ def submit_form() -> ResponseReturnValue:
         log_out()  # Otherwise ada's notes would be grace's.
     log_in(user)
     flash(f"Welcome, {user.title()}.")
-    return redirect(url_for("notes.show"))
+    return redirect(_onward())
 
 
 @pages.post("/logout")
@@ -98,9 +78,8 @@ def _is_password(user: str, password: str) -> bool:
     return known and user in USERS
 
 
-def _ending(ended: str | None) -> str | None:
-    """Return the sentence for ``?ended=``; None for anything that is no key of ENDINGS."""
-    config = current_app.config
-    idle, lifetime = (in_words(config[f"IDLESESSION_{name}"]) for name in ("IDLE_TIMEOUT", "LIFETIME"))
-    sentence = ENDINGS.get(ended or "")
-    return None if sentence is None else sentence.format(idle=idle, lifetime=lifetime)
+def _onward() -> str:
+    """Return the page that the user was on the way to, if it is one of ours."""
+    wanted = request.args.get("next", "")
+    is_ours = wanted.startswith("/") and not wanted.startswith("//") and "\\" not in wanted and wanted.isprintable()
+    return wanted if is_ours else url_for("notes.show")

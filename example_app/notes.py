@@ -15,7 +15,8 @@ from flask import session
 from flask import url_for
 from flask.typing import ResponseReturnValue
 
-from .accounts import login_required
+from flask_idlesession import kept_form
+from flask_idlesession import login_required
 
 pages = Blueprint("notes", __name__, url_prefix="/notes")
 
@@ -27,8 +28,8 @@ LONGEST_NOTE = 500
 @pages.get("/")
 @login_required
 def show() -> ResponseReturnValue:
-    """List the notes, the newest first, below the form for another."""
-    return render_template("notes.html", notes=read_notes(), longest=LONGEST_NOTE)
+    """List the notes, the newest first, below the form for another. A note that was sent too late is in the form."""
+    return render_template("notes.html", notes=read_notes(), longest=LONGEST_NOTE, text=_read_late_note())
 
 
 @pages.post("/")
@@ -58,6 +59,12 @@ def read_notes() -> list[dict[str, Any]]:
     """Return the session's notes, each with its id."""
     notes = [{"id": key.removeprefix(PREFIX), **session[key]} for key in session if key.startswith(PREFIX)]
     return sorted(notes, key=lambda note: note["written_at"], reverse=True)
+
+
+def _read_late_note() -> str:
+    """Return the note that the user sent when their session had ended, if there is one."""
+    form = kept_form()
+    return form.fields.get("text", "") if form is not None and form.path == url_for("notes.add") else ""
 
 
 def _find_problem(text: str) -> str | None:

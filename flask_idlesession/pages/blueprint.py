@@ -42,6 +42,7 @@ from .status import ended as ended_status
 from .status import is_marked
 from .status import Status
 from .texts import texts
+from .widget import element
 from .widget import idlesession_assets
 from .widget import idlesession_notice
 from .widget import idlesession_widget
@@ -219,7 +220,13 @@ def _ask_guard() -> ResponseReturnValue | None:
 def _page(name: str, **values: Any) -> ResponseReturnValue:
     said = texts()
     return render_template(
-        f"idlesession/{name}.html", _=said.say, _n=said.count, lang=said.language, direction=said.direction, **values
+        f"idlesession/{name}.html",
+        _=said.say,
+        _n=said.count,
+        lang=said.language,
+        direction=said.direction,
+        element=element,
+        **values,
     )
 
 

@@ -32,8 +32,6 @@ _STATIC = Path(__file__).parent / "static"
 #: Flask-Talisman's name for the nonce of a page's policy.
 _CSP_NONCE = "csp_nonce"
 
-_LINKED = "_idlesession_linked"
-
 #: Seconds within which activity is told to the server once: a twentieth of the idle timeout, within these bounds.
 _TOLD_AT_LEAST, _TOLD_AT_MOST = 5.0, MINUTE
 
@@ -47,25 +45,26 @@ def idlesession_widget(*, nonce: str | None = None) -> Markup:
     a global of templates, as Flask-Talisman has it. Where the view says nothing of caching, the browser does not store
     the page: nobody is to find it there after the end.
     """
-    if not has_request_context():
-        return Markup("")
-    shown = present()
+    return idlesession_assets(nonce=nonce) + element() if has_request_context() else Markup("")
+
+
+def element() -> Markup:
+    """Return the widget itself: what the script is to know, and the dialog."""
+    shown, said = present(), texts()
     after_this_request(_keep_out_of_caches)
-    status, said = shown.status(), texts()
     facts = {
         **{name: url_for(f"idlesession.{name.replace('-', '_')}") for name in ("status", "touch", "log-out", "ended")},
-        "answer": json.dumps(status.as_json()),
+        "answer": json.dumps(shown.status().as_json()),
         "user": mark_of(shown.user_id),
         "session": "" if shown.sid is None else str(shown.sid),
         "never": NEVER_KEPT,
     }
     if not shown.is_worth_a_warning:
-        return idlesession_assets(nonce=nonce) + _element(facts, "", said)
-    facts |= _durations(shown)
+        return _element(facts, "", said)
     kept = _kept(shown)
     if kept is not None:
         facts["kept"] = json.dumps(kept)
-    return idlesession_assets(nonce=nonce) + _element(facts, _dialog(shown, said), said)
+    return _element(facts | _durations(shown), _dialog(shown, said), said)
 
 
 def idlesession_notice() -> Markup:
@@ -74,11 +73,7 @@ def idlesession_notice() -> Markup:
 
 
 def idlesession_assets(*, nonce: str | None = None) -> Markup:
-    """Return the links to the script and the style sheet: once for a page."""
-    present_request = request._get_current_object()  # type: ignore[attr-defined]
-    if getattr(present_request, _LINKED, False):
-        return Markup("")
-    setattr(present_request, _LINKED, True)
+    """Return the links to the script and the style sheet, for the head of a page."""
     nonce = nonce or _nonce()
     said = Markup(' nonce="{}"').format(nonce) if nonce else ""
     return Markup('<link rel="stylesheet" href="{}"{}><script type="module" src="{}"{}></script>').format(

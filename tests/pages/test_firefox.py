@@ -160,7 +160,8 @@ def test_one_key_extends_the_session_once_and_leaves_the_page_as_it_was(tab: Fox
     assert site.touches == 2
     assert site.left == IDLE
     assert tab.ask(FOCUS) == "title"
-    assert tab.ask("document.querySelector('[name=title]').value") == "ab"
+    tab.press("c")
+    assert tab.ask("document.querySelector('[name=title]').value") == "abc"
 
 
 def test_the_session_can_be_extended_eleven_times_by_keyboard_alone(tab: FoxTab, site: Site) -> None:

@@ -612,3 +612,15 @@ def test_fields_with_names_of_properties_do_not_break_the_widget(tab: Tab) -> No
     tab.warned()
     tab.page.keyboard.press("Enter")
     tab.dialog.wait_for(state="hidden")
+
+
+def test_keys_go_on_where_they_were_after_the_warning(tab: Tab) -> None:
+    title = tab.page.get_by_label("Title")
+    title.fill("half sentence")
+    tab.page.evaluate("document.querySelector('[name=title]').setSelectionRange(5, 5)")
+    for word in ("a ", "long "):
+        tab.warned()
+        tab.page.keyboard.press("Escape")
+        tab.dialog.wait_for(state="hidden")
+        tab.page.keyboard.type(word)
+    assert title.input_value() == "half a long sentence"

@@ -1,4 +1,4 @@
-// The idle warning, the end, and the forms that outlive it: see docs/pages.rst.
+// The idle warning, the end, and forms: see docs/pages.rst.
 
 const ROOT = document.documentElement;
 const HIDDEN = "data-idlesession-hidden";
@@ -55,14 +55,11 @@ class Widget extends HTMLElement {
     return tell(name, { ...this.answer, ...left });
   }
 
-  // What happens around.
-
   listen() {
     const { signal } = this.stop;
     const on = (target, type, handle) => target.addEventListener(type, handle, { signal, capture: true });
     for (const type of ["pointerdown", "keydown", "wheel", "touchstart", "pointermove", "scroll"]) {
-      const handle = (event) => event.isTrusted && this.feel(type);
-      window.addEventListener(type, handle, { signal, capture: true, passive: true });
+      on(window, type, (event) => event.isTrusted && this.feel(type));
     }
     for (const type of ["visibilitychange", "resume", "online"]) on(window, type, () => document.hidden || this.wake());
     on(window, "pagehide", ({ persisted }) => {
@@ -127,8 +124,6 @@ class Widget extends HTMLElement {
     this.ask();
   }
 
-  // What the server says.
-
   tick() {
     clearTimeout(this.timer);
     if (this.over || !this.isConnected) return;
@@ -188,7 +183,6 @@ class Widget extends HTMLElement {
     }
   }
 
-  /** Do as the answer says; without one, as the clocks say. */
   hear(answer, wasTouch) {
     if (this.over || !this.isConnected) return;
     if (answer && answer.state !== "live") return this.end(answer.reason);
@@ -246,8 +240,6 @@ class Widget extends HTMLElement {
     this.channel.postMessage([news, this.dataset.user]);
   }
 
-  // What is shown.
-
   open(view) {
     if (view !== this.view) {
       this.view = view;
@@ -258,7 +250,11 @@ class Widget extends HTMLElement {
       this.say(view === "offline" ? "unreachable" : "");
       this.usual ??= document.title;
       document.title = this.warning = this.dialog.querySelector(`h2 [data-views~=${view}]`).textContent;
-      if (!this.dialog.open) this.dialog.showModal();
+      if (!this.dialog.open) {
+        const field = (this.before = document.activeElement);
+        this.range = [field.selectionStart, field.selectionEnd];
+        this.dialog.showModal();
+      }
       this.dialog.querySelector(`[data-views~=${view}][autofocus]`)?.focus();
     }
     if (/warn|final/.test(this.view)) this.count(this.left());
@@ -266,7 +262,13 @@ class Widget extends HTMLElement {
 
   close() {
     this.view = "";
-    this.dialog.close();
+    if (this.dialog.open) {
+      this.dialog.close();
+      // Chromium gives the focus back to an inert page: keys would go nowhere.
+      this.before.blur();
+      this.before.focus();
+      if (this.range[0] != null) this.before.setSelectionRange(...this.range);
+    }
     if (document.title === this.warning) document.title = this.usual;
     this.usual = null;
   }
@@ -275,7 +277,6 @@ class Widget extends HTMLElement {
     return this.dialog.querySelector(`[data-part=${name}]`);
   }
 
-  /** Each second to the eye, and to screen readers now and then. */
   count(left) {
     const seconds = Math.ceil(left / 1000);
     this.part("clock").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
@@ -332,7 +333,6 @@ function valuesOf(field) {
   return isChoice(field) && !field.checked ? [] : [field.value];
 }
 
-/** Fill in a field; return whether it has changed. */
 function fill(field, values) {
   const before = `${valuesOf(field)}`;
   // By the prototype's setter: a framework has one of its own.
@@ -355,7 +355,7 @@ function withStorage(use) {
 const keyOf = (form) => DRAFT + location.pathname + "#" + (form.getAttribute("id") ?? markedForms().indexOf(form));
 const forget = (form) => withStorage((storage) => delete storage[keyOf(form)]);
 
-/** Change each draft, or drop it for null; return how many are left. */
+/** Return how many are left. */
 const revise = (change) =>
   withStorage(
     (storage) =>
@@ -422,7 +422,7 @@ function restoreForms(widget) {
   }
 }
 
-/** Tell the server which fields only the page knows to be secret. */
+/** Name to the server the fields that only the page knows to be secret. */
 function noteSent(form) {
   forget(form);
   const secret = fieldsOf(form).filter((field) => !isKept(field) && !isSecretName(field.name));
