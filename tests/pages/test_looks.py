@@ -121,6 +121,20 @@ def test_a_dozen_properties_style_everything_and_each_has_its_dark_value_in_both
     assert {name for name in names if f"``{name}``" not in docs} == set()
 
 
+def test_an_application_s_own_colours_win_wherever_its_style_sheet_stands(tab: Tab) -> None:
+    tab.page.route(
+        "**/site.css",
+        lambda route: route.fulfill(
+            content_type="text/css", body=":root { --idlesession-accent: rgb(1, 2, 3); } body { background: Canvas; }"
+        ),
+    )
+    tab.page.reload()
+    for colours in ("light", "dark"):
+        tab.page.emulate_media(color_scheme=colours)
+        colour = "getComputedStyle(document.querySelector('.idlesession-primary')).backgroundColor"
+        assert tab.page.evaluate(colour) == "rgb(1, 2, 3)"
+
+
 def test_the_page_needs_nothing_inline_and_nothing_from_elsewhere(app_pages: list[str]) -> None:
     for page in app_pages:
         ours = page.split("<idlesession-widget")[-1] if "idlesession-page" not in page else page
