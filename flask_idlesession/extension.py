@@ -26,6 +26,7 @@ from .settings.secret_keys import fault_in
 from .settings.secret_keys import require_strong_keys
 from .settings.secret_keys import weaknesses_of
 from .stores import open_store
+from .stores.contract import advising
 from .stores.contract import has_clock
 from .stores.contract import Store
 from .stores.memory import MemoryStore
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
     from .operations.health import Health
+    from .operations.store_advice import StoreAdvice
     from .pages.blueprint import BeforeEnding
     from .settings.keys import Settings
     from .web.jwt_cookie import MoreClaims
@@ -122,6 +124,7 @@ class AppState:
         self._audit: AuditLog | None = None
         self._flask_login: Logins | None = None
         self._clock_skew: ClockSkew | None = None
+        self._advice: StoreAdvice | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
@@ -189,11 +192,7 @@ class AppState:
             clock=self._clock,
             sender=app,
         )
-        timed = has_clock(store)
-        if timed is not None:
-            from .operations.clock_skew import ClockSkew
-
-            self._clock_skew = ClockSkew(timed, clock=self._clock)
+        self._watch(store)
         if settings.audit:
             from .operations.audit_log import AuditLog
 
@@ -210,6 +209,18 @@ class AppState:
             others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
             **self._options(app, settings, manager),
         )
+
+    def _watch(self, store: Store) -> None:
+        """Look after the store's server in the background, as far as the store can tell of it."""
+        timed, advised = has_clock(store), advising(store)
+        if timed is not None:
+            from .operations.clock_skew import ClockSkew
+
+            self._clock_skew = ClockSkew(timed, clock=self._clock)
+        if advised is not None:
+            from .operations.store_advice import StoreAdvice
+
+            self._advice = StoreAdvice(advised)
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:
         folder = Path(app.instance_path).parent

@@ -16,6 +16,11 @@ def new_session_id() -> SessionId:
     return uuid4()
 
 
+def is_of_many(sid: SessionId) -> bool:
+    """Return whether the id was made from a name (a UUID of version 5, RFC 9562), and names no session."""
+    return sid.int >> 76 & 0xF == 5
+
+
 def new_secret() -> bytes:
     """Return 256 bits from the operating system (OWASP ASVS 5.0, 7.2.3 asks for 128)."""
     return secrets.token_bytes(SECRET_BYTES)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from typing import NoReturn
 from typing import TypeVar
 
+from .ids import is_of_many
 from .ids import SessionId
 from .labels import AUTHENTICATED_AT
 
@@ -138,7 +139,7 @@ class Ending(NamedTuple):
 
         Its id is made from a name then (a UUID of version 5, RFC 9562); a session's is random.
         """
-        return self.sid.int >> 76 & 0xF == 5
+        return is_of_many(self.sid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

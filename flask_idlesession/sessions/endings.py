@@ -16,15 +16,16 @@ from ..model.record import with_labels
 from ..model.signals import session_ended
 from ..model.signals import tell_all
 from ..stores.contract import chunked
+from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: Seconds for which it is remembered how a session ended.
-REMEMBERED = 3600.0
-
 #: How many sessions end in one step: few enough that no request waits long for it.
 _CHUNK = 256
+
+#: After so many failures without a success the store is given up. Of a cluster's sessions a part may be away.
+_TRIES = 20
 
 
 class Endings:
@@ -35,10 +36,14 @@ class Endings:
         self._sender = sender
 
     def end(self, info: SessionInfo, reason: EndReason, *, now: float, by: str | None = None) -> bool:
-        """Forget the session; return whether it was this call that ended it, which then is told."""
+        """Forget the session; return whether it was this call that ended it, which then is told.
+
+        How it ended is remembered first, so that a request which comes between is told.
+        """
+        self._remember([(info, reason)], now=now, by=by)
         ended = self._store.delete(info.sid)
         if ended:
-            self.tell([(info, reason)], now=now, by=by)
+            self._tell([(info, reason)], by=by)
         return ended
 
     def end_all(
@@ -46,36 +51,90 @@ class Endings:
     ) -> int:
         """Forget these sessions, many in one step; return how many this call ended, each of which is told.
 
-        A step that fails leaves the sessions before it ended and told, and those after it as they were.
+        Where a step fails its sessions are tried one by one, and then the others. The first failure is raised when all
+        that can be ended has ended, or when nothing can.
         """
-        ended, left = 0, iter(infos)
+        ended, left, failures = 0, iter(infos), _InARow()
         while chunk := list(islice(left, _CHUNK)):
-            gone = self._delete(chunk)
-            self.tell([(info, reason) for info in gone], now=clock(), by=by)
+            self._remember([(info, reason) for info in chunk], now=clock(), by=by)
+            gone = self._delete(chunk, failures)
+            self._tell([(info, reason) for info in gone], by=by)
             ended += len(gone)
+            if failures.are_too_many:
+                break
+        if failures.first is not None:
+            raise failures.first
         return ended
 
-    def _delete(self, infos: Sequence[SessionInfo]) -> Sequence[SessionInfo]:
+    def _delete(self, infos: Sequence[SessionInfo], failures: "_InARow") -> Sequence[SessionInfo]:
         """Forget these sessions; return those that were there."""
         store = chunked(self._store)
-        if store is None:
-            return [info for info in infos if self._store.delete(info.sid)]
-        return store.delete_many([info.sid for info in infos])
+        if store is not None:
+            try:
+                together = store.delete_many([info.sid for info in infos])
+            except StoreError as error:
+                failures.note(error)
+            else:
+                failures.in_a_row = 0
+                return together
+        gone: list[SessionInfo] = []
+        for info in infos:
+            try:
+                if self._store.delete(info.sid):
+                    gone.append(info)
+            except StoreError as error:
+                failures.note(error)
+                if failures.are_too_many:
+                    break
+            else:
+                failures.in_a_row = 0
+        return gone
 
-    def tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
+    def note(self, info: SessionInfo, reason: EndReason, *, now: float) -> None:
+        """Remember and tell the end of a session that the store has forgotten already."""
+        self._remember([(info, reason)], now=now)
+        self._tell([(info, reason)])
+
+    def note_pruned(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float) -> None:
+        """Tell the ends of sessions that were pruned; remember them, unless the store did."""
+        if not self._store.traits.buries:
+            self._remember(ended, now=now)
+        self._tell(ended)
+
+    def _tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, by: str | None = None) -> None:
         """Tell that these sessions are over: they are in the store no more."""
-        ended = [pair for pair in ended if TURN not in pair[0].labels]
-        buried = [Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by) for info, reason in ended]
-        self._bury(buried, until=now + REMEMBERED)
         told = (
             {"info": info if by is None else with_labels(info, {ENDED_BY: by}), "reason": reason}
             for info, reason in ended
+            if TURN not in info.labels
         )
         tell_all(session_ended, self._sender(), told)
 
-    def _bury(self, buried: Sequence[Ending], *, until: float) -> None:
+    def _remember(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
+        buried = [
+            Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by)
+            for info, reason in ended
+            if TURN not in info.labels
+        ]
         try:
             if buried:
-                self._store.bury(buried, until=until)
+                self._store.bury(buried, until=now + REMEMBERED)
         except StoreError as error:  # They are over all the same; only the reason is lost.
             _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)
+
+
+class _InARow:
+    """The failures of one revocation: the first, and how many there were without a success between them."""
+
+    def __init__(self) -> None:
+        self.first: StoreError | None = None
+        self.in_a_row = 0
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether it is to be given up: the store is away, and not one of its servers or one session."""
+        return self.in_a_row > _TRIES
+
+    def note(self, error: StoreError) -> None:
+        self.first = self.first or error
+        self.in_a_row += 1

@@ -80,7 +80,7 @@ class Lifecycle:
 
     def note_end(self, info: SessionInfo, reason: EndReason) -> None:
         """Tell the end of a session that the store has forgotten already."""
-        self._endings.tell([(info, reason)], now=self.now())
+        self._endings.note(info, reason, now=self.now())
 
     def give_up(self, info: SessionInfo, error: DecodeError | UnreadableRecord) -> None:
         """End a session whose stored bytes cannot be read."""

@@ -24,6 +24,8 @@ from ..model.record import Ending
 from ..model.record import EndReason
 from ..model.record import Record
 from ..model.record import SessionInfo
+from ..stores.contract import endings_of
+from ..stores.contract import evicting
 from .lifecycle import Lifecycle
 
 _logger = logging.getLogger("flask_idlesession")
@@ -78,13 +80,11 @@ class Revocation:
 
     def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
-        self._remember(_marker_of(user_id), user_id, keep)
-        return self._end_all(self.sessions_of(user_id), keep=keep, by=by)
+        return self._revoke(_marker_of(user_id), user_id, keep=keep, by=by)
 
     def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End every session but ``keep``, log-ins that are under way included; return how many."""
-        self._remember(_EVERYBODY, None, keep)
-        return self._end_all(self._store.find(now=self._lifecycle.now()), keep=keep, by=by)
+        return self._revoke(_EVERYBODY, None, keep=keep, by=by)
 
     def revoke_where(
         self,
@@ -108,7 +108,7 @@ class Revocation:
         now = self._lifecycle.now()
         chosen = [
             info
-            for info in self._store.find(now=now, user_id=user_id)
+            for info in self._found(user_id, now=now)
             if (idle_for is None or now - info.last_seen_at >= idle_for)
             and (network is None or may_be_within(info.labels.get("address"), network))
             and all(info.labels.get(name) == value for name, value in labels.items())
@@ -120,9 +120,9 @@ class Revocation:
         session, which the revocation may not have seen yet, is ended.
         """
         assert info.user_id is not None
-        for marker in (_marker_of(info.user_id), _EVERYBODY):
-            ending = self._store.ending(marker, now=self._lifecycle.now())
-            if ending is not None and ending.ended_at >= came_at and ending.by != str(info.sid):
+        markers = _marker_of(info.user_id), _EVERYBODY
+        for ending in endings_of(self._store, markers, now=self._lifecycle.now()):
+            if ending.ended_at >= came_at and ending.by != str(info.sid):
                 self._lifecycle.end(info, EndReason.REVOKED)
                 return True
         return False
@@ -192,6 +192,32 @@ class Revocation:
         if turn is not None and not now - _TURN < turn.info.created_at < now + _TURN:
             change = Change(holder=turn.secret_digest, end_if_emptied=True)
             self._store.commit(sid, change, now=turn.info.created_at)
+
+    def _revoke(self, marker: SessionId, user_id: str | None, *, keep: SessionId | None, by: str | None) -> int:
+        """End the sessions, and remember the instant for log-ins under way. A store that cannot remember it may still
+        end sessions: that it could not is raised after them.
+        """
+        failure = None
+        try:
+            self._remember(marker, user_id, keep)
+        except StoreError as error:
+            failure = error
+        count = self._end_all(self._found(user_id, now=self._lifecycle.now()), keep=keep, by=by)
+        if failure is not None:
+            raise failure
+        return count
+
+    def _found(self, user_id: str | None, *, now: float) -> Iterator[SessionInfo]:
+        """Yield the live sessions, of the user if one is given: also those that the store's lists have lost."""
+        listed = set()
+        for info in self._store.find(now=now, user_id=user_id):
+            listed.add(info.sid)
+            yield info
+        store = evicting(self._store)
+        if store is not None:
+            for info in store.find_unlisted(now=now, user_id=user_id):
+                if info.sid not in listed:
+                    yield info
 
     def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
         self.revoked_at = now = self.arrival()

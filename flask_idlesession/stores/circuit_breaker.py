@@ -17,9 +17,12 @@ from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from .circuit import Circuit
+from .contract import Advising
 from .contract import Chunked
+from .contract import Evicting
 from .contract import HasClock
 from .contract import InProcess
+from .contract import Recalling
 from .contract import Store
 from .contract import Touch
 from .contract import Traits
@@ -87,6 +90,15 @@ class CircuitBreaker:
     def delete_many(self, sids: Sequence[SessionId]) -> Sequence[SessionInfo]:
         return self._write(cast(Chunked, self.store).delete_many, sids)
 
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+        return self._read(cast(Recalling, self.store).endings, sids, now=now)
+
+    def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        return self._each(cast(Evicting, self.store).find_unlisted(now=now, user_id=user_id))
+
+    def advice(self) -> Sequence[str]:
+        return self._read(cast(Advising, self.store).advice)
+
     def fades_at(self, sid: SessionId) -> float:
         return cast(InProcess, self.store).fades_at(sid)
 
@@ -97,9 +109,7 @@ class CircuitBreaker:
         return self._read(cast(HasClock, self.store).clock_skew, now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
-        found = self._read(self.store.find, now=now, user_id=user_id)
-        while (info := self._read(next, found, None)) is not None:
-            yield info
+        return self._each(self.store.find(now=now, user_id=user_id))
 
     def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
         return self._write(self.store.prune, now=now, limit=limit)
@@ -115,6 +125,10 @@ class CircuitBreaker:
 
     def close(self) -> None:
         self.store.close()
+
+    def _each(self, found: Iterator[SessionInfo]) -> Iterator[SessionInfo]:
+        while (info := self._read(next, found, None)) is not None:
+            yield info
 
     def _read(self, method: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if self._is_troubled:

@@ -16,6 +16,9 @@ from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 
+#: Seconds for which it is remembered how a session ended.
+REMEMBERED = 3600.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
@@ -34,6 +37,14 @@ class Traits:
     has_clock: bool = False
     #: Many sessions end in one step: the store is :class:`Chunked`.
     chunked: bool = False
+    #: How several sessions ended is told in one step: the store is :class:`Recalling`.
+    recalls: bool = False
+    #: ``prune`` remembers in the same step how each session ended, for :data:`~.REMEMBERED` seconds.
+    buries: bool = False
+    #: The server may forget the lists of sessions, to make room for other data: the store is :class:`Evicting`.
+    evicts: bool = False
+    #: The store knows how its server should be set up: it is :class:`Advising`.
+    advises: bool = False
 
 
 @dataclass(slots=True)
@@ -150,6 +161,30 @@ class Chunked(Store, Protocol):
         """Forget these sessions in one step; return the infos of those that were there, in any order."""
 
 
+class Recalling(Store, Protocol):
+    """A store with the trait ``recalls``."""
+
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+        """Return how these sessions ended, as far as that is still remembered, in any order."""
+
+
+class Evicting(Store, Protocol):
+    """A store with the trait ``evicts``."""
+
+    def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the live sessions as ``find`` does, also those that no list names any more.
+
+        It looks at all that is stored. On a server that evicts nothing it yields nothing.
+        """
+
+
+class Advising(Store, Protocol):
+    """A store with the trait ``advises``."""
+
+    def advice(self) -> Sequence[str]:
+        """Return how the server should be set up and is not: one text for each fault, none if all is well."""
+
+
 class HasClock(Store, Protocol):
     """A store with the trait ``has_clock``."""
 
@@ -165,6 +200,23 @@ def in_process(store: Store) -> InProcess | None:
 def chunked(store: Store) -> Chunked | None:
     """Return the store if it has the trait ``chunked``."""
     return cast(Chunked, store) if store.traits.chunked else None
+
+
+def endings_of(store: Store, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+    """Return how these sessions ended, in one step if the store has the trait ``recalls``."""
+    if store.traits.recalls:
+        return cast(Recalling, store).endings(sids, now=now)
+    return [ending for sid in sids if (ending := store.ending(sid, now=now)) is not None]
+
+
+def evicting(store: Store) -> Evicting | None:
+    """Return the store if it has the trait ``evicts``."""
+    return cast(Evicting, store) if store.traits.evicts else None
+
+
+def advising(store: Store) -> Advising | None:
+    """Return the store if it has the trait ``advises``."""
+    return cast(Advising, store) if store.traits.advises else None
 
 
 def has_clock(store: Store) -> HasClock | None:

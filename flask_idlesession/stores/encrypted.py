@@ -21,9 +21,12 @@ from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.record import Values
+from .contract import Advising
 from .contract import Chunked
+from .contract import Evicting
 from .contract import HasClock
 from .contract import InProcess
+from .contract import Recalling
 from .contract import Store
 from .contract import Touch
 from .contract import Traits
@@ -93,6 +96,16 @@ class EncryptedStore:
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
         gone = cast(Chunked, self.store).delete_many(sids)
         return [self._open_labels(info, self._open_label_or_none) for info in gone]
+
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+        return cast(Recalling, self.store).endings(sids, now=now)
+
+    def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        for info in cast(Evicting, self.store).find_unlisted(now=now, user_id=user_id):
+            yield self._open_labels(info, self._open_label_or_none)
+
+    def advice(self) -> Sequence[str]:
+        return cast(Advising, self.store).advice()
 
     def fades_at(self, sid: SessionId) -> float:
         return cast(InProcess, self.store).fades_at(sid)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 from uuid import uuid4
+from uuid import uuid5
 
 import pytest
 
@@ -30,6 +31,9 @@ from ..model.record import Rotation
 from ..model.record import SessionInfo
 from ..stores import open_store
 from ..stores.contract import chunked
+from ..stores.contract import endings_of
+from ..stores.contract import evicting
+from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
 from ..stores.contract import Touch
 
@@ -879,6 +883,36 @@ class StoreContract:
         assert [store.ending(ending.sid, now=NOW) for ending in endings[::100]] == endings[::100]
         assert store.next_expiry() is None, "An ending is not a session."
         assert list(store.find(now=NOW)) == []
+
+    def test_many_endings_are_told_at_once(self, store: Store) -> None:
+        endings = [Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=NOW) for _ in range(9)]
+        endings += [Ending(sid=uuid5(UUID(int=1), name), reason=EndReason.REVOKED, ended_at=NOW) for name in "ab"]
+        store.bury(endings, until=NOW + 60)
+        asked = [*(ending.sid for ending in endings[3:]), uuid4(), uuid5(UUID(int=1), "c")]
+        assert sorted(endings_of(store, asked, now=NOW)) == sorted(endings[3:])
+        assert not endings_of(store, asked, now=NOW + 60) and not endings_of(store, [], now=NOW)
+
+    @pytest.mark.needs("prunes")
+    def test_what_was_pruned_is_remembered_at_once_if_the_store_says_so(self, store: Store) -> None:
+        idle, old = a_record(user_id="ada"), a_record(lifetime_ends_at=NOW + 30, idle_timeout=LIFETIME)
+        store.create(idle)
+        store.create(old)
+        assert len(drain(store, now=NOW + IDLE)) == 2
+        if store.traits.buries:
+            for info, reason in ((idle.info, EndReason.IDLE), (old.info, EndReason.LIFETIME)):
+                told = Ending(sid=info.sid, reason=reason, ended_at=info.expires_at, user_id=info.user_id)
+                assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED - 1) == told
+                assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED) is None
+
+    def test_what_no_list_names_is_found_if_the_store_says_so(self, store: Store) -> None:
+        searched = evicting(store)
+        records = [a_record(user_id=user) for user in ("ada", "ada", "bob", None)]
+        for record in records:
+            store.create(record)
+        if searched is not None:
+            found = list(searched.find_unlisted(now=NOW, user_id="ada"))
+            assert sids(found) <= {record.info.sid for record in records[:2]}
+            assert list(searched.find_unlisted(now=NOW + IDLE)) == []
 
     # Delete.
 

@@ -97,25 +97,79 @@ def test_what_another_ended_meanwhile_is_neither_counted_nor_told() -> None:
         assert told == [first, second]
 
 
+class Failing(Counting):
+    """A store whose fourth chunk fails, and with ``is_away`` all that comes after it."""
+
+    chunks = 0
+    is_away = False
+    is_full = False
+
+    def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        self.chunks += 1
+        if self.chunks == 4 or self.is_away and self.chunks > 4:
+            raise StoreUnavailable("The statement took too long.")
+        return super().delete_many(sids)
+
+    def delete(self, sid: SessionId) -> bool:
+        if self.is_away:
+            raise StoreUnavailable("Nobody answers.")
+        return super().delete(sid)
+
+    def bury(self, *arguments: Any, **options: Any) -> None:
+        if self.is_full:
+            raise StoreUnavailable("The disk is full.")
+        super().bury(*arguments, **options)
+
+
 def test_a_revocation_that_broke_off_and_is_made_again_misses_no_survivor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(endings, "_CHUNK", 10)
+    store = Failing()
+    with SessionManager(store) as manager, ended_ids(manager) as told:
+        sids = begin(manager, 595)
+        store.is_away = True
+        with pytest.raises(StoreUnavailable, match="too long"):
+            manager.revoke_user("ada")
+        assert len(told) == 30 and len(manager.sessions_of("ada")) == 565
+        store.is_away = False
+        assert manager.revoke_user("ada") == 565
+        assert sorted(told) == sorted(sids) and manager.sessions_of("ada") == []
 
-    class Failing(Counting):
-        chunks = 0
 
-        def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
-            self.chunks += 1
-            if self.chunks == 4:
-                raise StoreUnavailable("The disk is full.")
-            return super().delete_many(sids)
-
+def test_sessions_that_do_not_end_together_end_one_by_one_and_the_failure_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(endings, "_CHUNK", 10)
     with SessionManager(Failing()) as manager, ended_ids(manager) as told:
         sids = begin(manager, 95)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="too long"):
             manager.revoke_user("ada")
-        assert len(told) == 30 and len(manager.sessions_of("ada")) == 65
-        assert manager.revoke_user("ada") == 65
         assert sorted(told) == sorted(sids) and manager.sessions_of("ada") == []
+
+
+def test_where_the_revocation_cannot_be_noted_the_sessions_end_and_that_is_raised() -> None:
+    store = Failing()
+    with SessionManager(store) as manager, ended_ids(manager) as told:
+        sids = begin(manager, 5)
+        store.is_full = True
+        for revoke in (lambda: manager.revoke_user("ada"), manager.revoke_all):
+            with pytest.raises(StoreUnavailable, match="full"):
+                revoke()
+            assert sorted(told) == sorted(sids)
+        store.is_full = False
+
+
+def test_a_request_between_the_end_of_a_session_and_what_follows_is_told_why_it_ended() -> None:
+    class Watched(Counting):
+        ending_at_delete: Any = None
+
+        def delete(self, sid: SessionId) -> bool:
+            self.ending_at_delete = self.ending(sid, now=manager.now())
+            return super().delete(sid)
+
+    with SessionManager(store := Watched()) as manager:
+        (sid,) = begin(manager, 1)
+        assert manager.revoke(sid, by="the admin")
+        assert (store.ending_at_delete.reason, store.ending_at_delete.by) == (EndReason.REVOKED, "the admin")
 
 
 @pytest.mark.alone

@@ -7,12 +7,14 @@ Instants are binary doubles, and so come back as they went.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from math import inf
+from math import isnan
 from struct import error as StructError
 from struct import Struct
 from typing import NoReturn
 
 from ...model import msgpack as engine
-from ...model.errors import StoreError
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
@@ -101,33 +103,55 @@ def to_labels(labels: LabelDelta) -> bytes:
 
 
 def to_infos(told: list[bytes]) -> list[SessionInfo]:
-    """Return the infos in heads, each of which is followed by its labels. Labels that cannot be read are left out: a
-    session that was spoilt is listed, and expires, like the others.
+    """Return the infos in heads, each of which is followed by its labels. A head that cannot be read is left out, and
+    labels too: a session whose labels were spoilt is listed, and expires, like the others.
     """
-    return [_parse(head, _labels_if_any(labels), None)[0] for head, labels in zip(told[::2], told[1::2], strict=True)]
+    infos = []
+    for head, labels in zip(told[::2], told[1::2], strict=True):
+        with suppress(_Spoilt):
+            infos.append(_parse(head, _labels_if_any(labels))[0])
+    return infos
 
 
 def sid_in(head: bytes) -> bytes:
-    """Return the id in a head, as it stands there."""
-    return head[_SID]
+    """Return the id in a head, as it stands there; no bytes if it is no head."""
+    return head[_SID] if len(head) >= _FIXED.size else b""
 
 
 def to_record(sid: SessionId, fields: dict[bytes, bytes]) -> Record:
-    """Return the record in the hash of session ``sid``, and take the head and the labels out of the hash."""
-    head, packed = fields.pop(HEAD), fields.pop(LABELS, b"")
+    """Return the record in the hash of session ``sid``, and take the head and the labels out of the hash.
+
+    Raise :exc:`UnreadableRecord` for what this store did not write.
+    """
+    head, packed = fields.pop(HEAD, b""), fields.pop(LABELS, b"")
     try:
-        labels = _to_labels(packed)
+        info, secret, former, former_ends_at = _parse(head, _labels_if_any(packed))
+    except _Spoilt as error:
+        raise unreadable(sid) from error
+    if info.sid != sid:
+        raise unreadable(sid)
+    try:
+        _to_labels(packed)
         values = {field.decode("utf-8", "surrogatepass"): value for field, value in fields.items()}
-    except (ValueError, StoreError) as error:
-        message = f"What is stored as the values or labels of session {sid} is nothing that this store wrote."
-        raise UnreadableRecord(message, info=_parse(head, _labels_if_any(packed), sid)[0]) from error
-    info, secret, former, former_ends_at = _parse(head, labels, sid)
+    except (ValueError, _Spoilt) as error:
+        message = f"Session {sid} has values or labels that this store did not write."
+        raise UnreadableRecord(message, info=info) from error
     return Record(info=info, secret_digest=secret, values=values, former_digest=former, former_ends_at=former_ends_at)
 
 
-def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionInfo, bytes, bytes, float]:
+def unreadable(sid: SessionId) -> UnreadableRecord:
+    """Return the error for a session of which nothing can be read."""
+    info = SessionInfo(sid=sid, created_at=0.0, last_seen_at=0.0, idle_timeout=inf, lifetime_ends_at=inf)
+    return UnreadableRecord(f"The key of session {sid} holds something that this version did not write.", info=info)
+
+
+class _Spoilt(ValueError):
+    """Bytes are not what this store writes."""
+
+
+def _parse(head: bytes, labels: Labels) -> tuple[SessionInfo, bytes, bytes, float]:
     if len(head) < _FIXED.size + 2 or head[0] != _VERSION:
-        raise StoreError("What is stored as the head of a session was written by nothing that this version knows.")
+        raise _Spoilt("The head of the session was written by nothing that this version knows.")
     _, seen, idle, lifetime, refresh, created, former_ends_at, stored, _ = _FIXED.unpack_from(head)
     start = _FIXED.size + 1
     end = start + head[start - 1]
@@ -135,10 +159,9 @@ def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionI
         former_end = end + 1 + head[end]
         user_id = _user_of(head[former_end:])
     except (IndexError, ValueError) as error:
-        raise StoreError("What is stored as the head of a session is nothing that this store wrote.") from error
-    sid = SessionId(bytes=stored) if sid is None else sid
+        raise _Spoilt("The head of the session is cut off.") from error
     info = SessionInfo(
-        sid=sid,
+        sid=SessionId(bytes=stored),
         user_id=user_id,
         created_at=created,
         last_seen_at=seen,
@@ -147,13 +170,15 @@ def _parse(head: bytes, labels: Labels, sid: SessionId | None) -> tuple[SessionI
         refresh_by=refresh,
         labels=labels,
     )
+    if isnan(info.expires_at):
+        raise _Spoilt("The head of the session has no end.")
     return info, head[start:end], head[end + 1 : former_end], former_ends_at
 
 
 def _labels_if_any(data: bytes) -> Labels:
     try:
         return _to_labels(data)
-    except StoreError:
+    except _Spoilt:
         return NO_LABELS
 
 
@@ -163,7 +188,7 @@ def _to_labels(data: bytes) -> Labels:
     try:
         return _parse_labels(data)
     except (StructError, ValueError, TypeError) as error:
-        raise StoreError("What is stored as the labels of a session is nothing that this store wrote.") from error
+        raise _Spoilt("The labels of the session are nothing that this store wrote.") from error
 
 
 def _parse_labels(data: bytes) -> Labels:
@@ -186,12 +211,16 @@ def to_grave(ending: Ending, *, until: float) -> bytes:
     return _ENDING.pack(*fixed) + owner + to_owner(ending.by)
 
 
-def to_ending(grave: bytes) -> tuple[Ending, float]:
-    """Return how a session ended, and until when that is remembered."""
-    sid, ended_at, until, reason, length = _ENDING.unpack_from(grave)
-    text = grave[_ENDING.size :]
-    user_id, by = _user_of(text[:length]), _user_of(text[length:])
-    return Ending(sid=SessionId(bytes=sid), reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by), until
+def to_ending(grave: bytes) -> tuple[Ending, float] | None:
+    """Return how a session ended, and until when that is remembered; None for what no store wrote."""
+    try:
+        sid, ended_at, until, reason, length = _ENDING.unpack_from(grave)
+        text = grave[_ENDING.size :]
+        user_id, by = _user_of(text[:length]), _user_of(text[length:])
+        ending = Ending(sid=SessionId(bytes=sid), reason=_REASONS[reason], ended_at=ended_at, user_id=user_id, by=by)
+    except (StructError, ValueError, IndexError):
+        return None
+    return ending, until
 
 
 def to_keep(endings: Sequence[Ending], *, until: float) -> bytes:

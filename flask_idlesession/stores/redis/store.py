@@ -1,6 +1,7 @@
 """Keeps records in Redis or Valkey, alone, in a cluster, or watched over by Sentinel: the store of many hosts."""
 
 import os
+import re
 from binascii import crc_hqx
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -12,14 +13,18 @@ from math import inf
 from typing import Any
 
 from ...model.errors import ConfigError
+from ...model.errors import RecordRejected
 from ...model.errors import SessionExists
 from ...model.errors import StoreError
+from ...model.errors import StoreUnavailable
+from ...model.ids import is_of_many
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from ..contract import REMEMBERED
 from ..contract import Touch
 from ..contract import Traits
 from . import format as form
@@ -34,6 +39,20 @@ _SLOTS = 16384
 #: How many endings are remembered at least, once there were so many; at most about twice as many.
 _MAX_BURIED = 50_000
 
+#: The policy of a server that forgets nothing by itself.
+_KEEPS_ALL = b"noeviction"
+
+#: What a pattern of Redis's takes for something else than itself.
+_SPECIAL = re.compile(rb"[*?\[\]\\^]")
+
+#: What a server says of one command's data. Anything else is about all of them, or a probe will tell.
+_REJECTIONS = (
+    "string exceeds maximum allowed size",
+    "invalid bulk length",
+    "too big bulk count",
+    "too big mbulk count",
+)
+
 _OUTCOMES = (Outcome.DONE, Outcome.GONE, Outcome.CONFLICT, Outcome.EMPTIED)
 
 
@@ -46,7 +65,7 @@ class RedisStore:
     cluster one for each of 16 slots where it is about more than one session.
     """
 
-    traits = Traits(has_clock=True, chunked=True)
+    traits = Traits(has_clock=True, chunked=True, recalls=True, buries=True, evicts=True, advises=True)
 
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
         _check(client, prefix)
@@ -74,19 +93,26 @@ class RedisStore:
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
         if touch is not None:
             return self._touched(sid, touch, now)
-        record = self._to_record(sid, self._fields(sid))
-        return record if record is not None and record.info.is_live(now) else None
+        fields = self._fields(sid)
+        if not fields:
+            return None
+        if form.sid_in(fields.get(form.HEAD, b"")) != sid.bytes:
+            self._check_not_crossed(sid)
+            raise form.unreadable(sid)
+        record = form.to_record(sid, fields)
+        return record if record.info.is_live(now) else None
 
     def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         keys = self._keys(sid)
-        told = self._run(scripts.VISIT, keys, form.to_visit(touch.holder, now=now, refresh_by=touch.refresh_by))
-        if type(told) is not bytes or not told.startswith(keys[1]):
+        told = form.to_visit(touch.holder, now=now, refresh_by=touch.refresh_by)
+        answer = self._run(scripts.VISIT, keys, told)
+        if type(answer) is not bytes or not answer.startswith(keys[1]):
             raise self._crossed()
         try:
-            fields = form.to_fields(told, at=len(keys[1]))
+            fields = form.to_fields(answer, at=len(keys[1]))
         except ValueError as error:
             raise self._crossed() from error
-        return self._to_record(sid, fields)
+        return form.to_record(sid, fields) if fields else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
@@ -127,25 +153,45 @@ class RedisStore:
         return None if first == inf else first
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        shares: dict[bytes, list[Ending]] = {}
+        shares: dict[tuple[bytes, ...], list[Ending]] = {}
         for ending in endings:
-            shares.setdefault(self._base(ending.sid), []).append(ending)
-        limit = b"%d" % (_MAX_BURIED // len(self._bases))
-        for base, share in shares.items():
-            arguments = [form.to_keep(share, until=until), limit]
+            shares.setdefault(self._keys_of_endings(ending.sid), []).append(ending)
+        for keys, share in shares.items():
+            arguments = [form.to_keep(share, until=until), self._most_buried]
             for ending in share:
                 arguments += (ending.sid.bytes, form.to_grave(ending, until=until))
-            self._run(scripts.BURY, (base + b"ended", base + b"ended before"), *arguments)
+            self._run(scripts.BURY, keys, *arguments)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        base = self._base(sid)
-        grave = self._run(scripts.ENDING, (base + b"ended", base + b"ended before"), sid.bytes)
-        if not grave:
-            return None
-        ending, until = form.to_ending(grave)
-        if ending.sid != sid:
-            raise self._crossed()
-        return ending if now < until else None
+        return next(iter(self.endings([sid], now=now)), None)
+
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        shares: dict[tuple[bytes, ...], list[SessionId]] = {}
+        for sid in sids:
+            shares.setdefault(self._keys_of_endings(sid), []).append(sid)
+        found: list[Ending] = []
+        for keys, share in shares.items():
+            graves = self._run(scripts.ENDINGS, keys, *(sid.bytes for sid in share))
+            for sid, grave in zip(share, graves, strict=True):
+                told = form.to_ending(grave) if grave else None
+                if told is not None and told[0].sid != sid:
+                    raise self._crossed()
+                if told is not None and now < told[1]:
+                    found.append(told[0])
+        return found
+
+    def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        if self._policies() == {_KEEPS_ALL}:
+            return
+        owner = b"all" if user_id is None else form.to_owner(user_id)
+        for base in self._bases:
+            pattern = _SPECIAL.sub(rb"\\\g<0>", base) + b"session:*"
+            for info in self._pages(scripts.FIND_UNLISTED, (base + b"due",), pattern, owner):
+                if info.is_live(now):
+                    yield info
+
+    def advice(self) -> list[str]:
+        return [_advice(policy) for policy in sorted(self._policies() - {_KEEPS_ALL})]
 
     def clock_skew(self, now: float) -> float:
         """Return by how many seconds ``now`` is ahead of the server's clock, give or take the way there and back."""
@@ -158,6 +204,14 @@ class RedisStore:
 
     # The steps of the above.
 
+    @property
+    def _most_buried(self) -> bytes:
+        return b"%d" % (_MAX_BURIED // len(self._bases))
+
+    def _policies(self) -> set[bytes]:
+        """Return what the servers do when they are short of memory; b"" for one that does not say."""
+        return {self._run(scripts.POLICY, (base + b"due",)) for base in self._bases}
+
     def _base(self, sid: SessionId) -> bytes:
         return self._bases[sid.int % len(self._bases)]
 
@@ -168,50 +222,64 @@ class RedisStore:
     def _keys_of_user(self, owner: bytes) -> list[tuple[bytes, bytes]]:
         return [(base + b"due", base + b"user:" + owner[1:]) for base in self._bases]
 
+    def _keys_of_endings(self, sid: SessionId) -> tuple[bytes, ...]:
+        """Return where it is kept how the session ended. A revocation of many sessions has a place of its own, so that
+        no flood of ends pushes it out.
+        """
+        if is_of_many(sid):
+            base = self._bases[0]
+            return base + b"due", base + b"revoked", base + b"revoked before"
+        base = self._base(sid)
+        return base + b"due", base + b"ended", base + b"ended before"
+
     def _fields(self, sid: SessionId) -> dict[bytes, bytes]:
         try:
             fields = self._ask("HGETALL", self._keys(sid)[1])
             if type(fields) is list:
                 fields = dict(zip(fields[::2], fields[1::2], strict=True))
         except self._errors as error:
+            if "WRONGTYPE" in str(error):
+                raise form.unreadable(sid) from error
             raise self._failure(error) from error
         except (TypeError, ValueError) as error:  # It cannot be made a dict, as redis-py would or as is done here.
             self._drop_connections()
-            raise StoreError("The answer was no session; the connection is dropped.") from error
+            raise StoreUnavailable("The answer was no session; the connection is dropped.") from error
         return fields  # type: ignore[no-any-return]
 
-    def _to_record(self, sid: SessionId, fields: dict[bytes, bytes]) -> Record | None:
-        if not fields:
-            return None
-        if form.HEAD not in fields:
-            raise StoreError(f"What is stored as session {sid} has no head: this store did not write it.")
-        stored = form.sid_in(fields[form.HEAD])
-        record = form.to_record(sid, fields)
-        if stored != sid.bytes:
+    def _check_not_crossed(self, sid: SessionId) -> None:
+        """Raise if what came as the answer is not what is stored as session ``sid``."""
+        keys = self._keys(sid)
+        told = self._run(scripts.HEAD_OF, keys)
+        if type(told) is not bytes or not told.startswith(keys[1]) or form.sid_in(told[len(keys[1]) :]) == sid.bytes:
             raise self._crossed()
-        return record
 
     def _infos(self) -> Iterator[SessionInfo]:
         for base in self._bases:
-            seen: set[SessionId] = set()
-            cursor = b"0"
-            while True:
-                cursor, *told = self._run(scripts.FIND, (base + b"due",), cursor)
-                for info in form.to_infos(told):
-                    if info.sid not in seen:
-                        seen.add(info.sid)
-                        yield info
-                if cursor == b"0":
-                    break
+            yield from self._pages(scripts.FIND, (base + b"due",))
 
     def _infos_of(self, user_id: str) -> Iterator[SessionInfo]:
         owner = form.to_owner(user_id)
         for keys in self._keys_of_user(owner):
-            yield from form.to_infos(self._run(scripts.FIND_USER, keys, owner))
+            yield from self._pages(scripts.FIND_USER, keys, owner)
+
+    def _pages(self, script: Script, keys: tuple[bytes, ...], *arguments: bytes) -> Iterator[SessionInfo]:
+        """Yield the infos that a script lists piece by piece, each of them once."""
+        seen: set[SessionId] = set()
+        cursor = b"0"
+        while True:
+            cursor, *told = self._run(script, keys, *arguments, cursor)
+            for info in form.to_infos(told):
+                if info.sid not in seen:
+                    seen.add(info.sid)
+                    yield info
+            if cursor == b"0":
+                return
 
     def _prune(self, base: bytes, now: float, limit: int) -> list[SessionInfo]:
+        keys = base + b"due", base + b"ended", base + b"ended before"
+        told = form.DOUBLE.pack(now), b"%d" % limit, b"%d" % REMEMBERED, self._most_buried
         while True:
-            reply: list[bytes] = self._run(scripts.PRUNE, (base + b"due",), form.DOUBLE.pack(now), b"%d" % limit)
+            reply: list[bytes] = self._run(scripts.PRUNE, keys, *told)
             if len(reply) > 1 or _due_at(reply[0]) > now:
                 return form.to_infos(reply[1:])
 
@@ -237,11 +305,15 @@ class RedisStore:
         if type(error).__name__ == "ReadOnlyError":
             # It was demoted. Connections made anew find whatever took its place.
             self._drop_connections(in_use=False)
-        return StoreError(f"The session server failed: {error}")
+        if any(said in str(error) for said in _REJECTIONS):
+            return RecordRejected(f"The session server did not take a session's data: {error}")
+        return StoreUnavailable(f"The session server failed: {error}")
 
     def _crossed(self) -> StoreError:
         self._drop_connections()
-        return StoreError("The answer was about another session than the one asked for; the connection is dropped.")
+        return StoreUnavailable(
+            "The answer was about another session than the one asked for; the connection is dropped."
+        )
 
     def _drop_connections(self, *, in_use: bool = True) -> None:
         if self._connections is not None:
@@ -251,6 +323,18 @@ class RedisStore:
         for client in clients:
             with suppress(*self._errors, AttributeError):
                 client.connection_pool.disconnect(inuse_connections=in_use)
+
+
+def _advice(policy: bytes) -> str:
+    if not policy:
+        return (
+            "The session server does not tell this user its maxmemory-policy. So a revocation looks at all sessions. "
+            "Allow the user +info and +scan."
+        )
+    return (
+        f"The session server's maxmemory-policy is {policy.decode()}: when it is short of memory it forgets sessions, "
+        "and their users are logged out. Set maxmemory-policy noeviction, on a server that only the sessions use."
+    )
 
 
 def _due_at(data: bytes) -> float:
