@@ -46,6 +46,7 @@ def test_the_two_commands_stand_on_a_line_of_their_own(command: str) -> None:
 
 
 def test_the_pages_that_it_names_are_there() -> None:
-    named = set(re.findall(r"``(docs/[\w./-]+|[A-Z]+\.rst)``", README))
+    named = set(re.findall(r"(?:``|image:: )(docs/[\w./-]+|[A-Z]+\.rst)", README))
+    assert any(path.endswith(".png") for path in named)
     assert len(named) > 8
     assert not {path for path in named if not (CHECKOUT / path).exists()}
