@@ -1,17 +1,26 @@
-"""Turns a record, or how a session ended, into one row of an SQL table, and a row into what it was."""
+"""Turns a record, or how a session ended, into one row of an SQL table, and a row into what it was.
+
+The values are one blob: a byte for the format, and a map in msgpack. More maps may follow it. Each is a delta, which a
+store can put behind the blob without reading it.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
+from hmac import compare_digest
 from random import random
 from typing import Any
 from typing import NoReturn
 
 from ..model import msgpack as engine
+from ..model.errors import RecordRejected
 from ..model.errors import StoreError
 from ..model.ids import SessionId
+from ..model.record import Delta
 from ..model.record import Ending
 from ..model.record import EndReason
 from ..model.record import Labels
+from ..model.record import LONGEST_USER_ID
+from ..model.record import merged
 from ..model.record import NO_LABELS
 from ..model.record import Record
 from ..model.record import SessionInfo
@@ -36,15 +45,33 @@ TRIMMED_EVERY = 1000
 FORGOTTEN_AT_ONCE = 256
 TRIMMED_AT_ONCE = 4096
 
+#: Bytes that the labels of one session may take as msgpack: MariaDB's column has no room for more.
+LONGEST_LABELS = 65_535
+
+#: Characters that are kept of who ended a session.
+_LONGEST_BY = 10_000
+
 #: The first byte of the values' blob: what begins with another one was written by something else.
 _FORMAT = b"\x01"
+
+#: The bytes with which msgpack begins a larger map, or a text, bytes or nil, and how many bytes of its size follow.
+_MAPS = {0xDE: 2, 0xDF: 4}
+_TEXTS_AND_BYTES = {0xC0: 0, 0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 _ONLY_BYTES = frozenset((bytes,))
 
 
 def to_row(record: Record) -> dict[str, Any]:
-    """Return the record's columns by name; ``sid`` is a UUID still."""
+    """Return the record's columns by name; ``sid`` is a UUID still.
+
+    Raise :exc:`~flask_idlesession.RecordRejected` for what no column can hold.
+    """
     info = record.info
+    if info.user_id is not None and not is_user_id(info.user_id):
+        raise RecordRejected(
+            f"A user id that is not text, or of more than {LONGEST_USER_ID} bytes, cannot be stored: "
+            f"{info.user_id[:40]!r}…"
+        )
     return {
         "sid": info.sid,
         "user_id": info.user_id,
@@ -53,7 +80,7 @@ def to_row(record: Record) -> dict[str, Any]:
         "idle_timeout": info.idle_timeout,
         "lifetime_ends_at": info.lifetime_ends_at,
         "refresh_by": info.refresh_by,
-        "labels": engine.pack(dict(info.labels), _refuse) if info.labels else b"",
+        "labels": _from_labels(info),
         "secret_digest": record.secret_digest,
         "former_digest": record.former_digest,
         "former_ends_at": record.former_ends_at,
@@ -61,14 +88,45 @@ def to_row(record: Record) -> dict[str, Any]:
     }
 
 
+def is_user_id(user_id: str) -> bool:
+    """Return whether a session can be this user's: the id is text, and an index can hold it."""
+    try:
+        return len(user_id.encode()) <= LONGEST_USER_ID
+    except UnicodeEncodeError:
+        return False
+
+
 def to_data(values: Values) -> bytes:
     """Return a record's values as the column ``data``."""
-    return _FORMAT + engine.pack(dict(values), _refuse)
+    return _FORMAT + to_more(values)
+
+
+def to_more(delta: Delta) -> bytes:
+    """Return what can be put behind the column ``data``, to have the delta applied."""
+    return _pack(dict(delta), what="keys and values")
+
+
+def ends_at(row: Sequence[Any]) -> float:
+    """Return when the session expires whose row begins with the columns of :data:`INFO`."""
+    _, _, _, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
+    return float(min(last_seen_at + idle_timeout, lifetime_ends_at, refresh_by))
+
+
+def opens(row: Sequence[Any], holder: bytes, *, now: float) -> bool:
+    """Return whether the holder opens the session whose row begins with the columns of :data:`RECORD`, live at ``now``.
+
+    The values need not be readable.
+    """
+    secret_digest, former_digest, former_ends_at = row[8:11]
+    if now >= ends_at(row):
+        return False
+    return compare_digest(secret_digest, holder) or (now < former_ends_at and compare_digest(former_digest, holder))
 
 
 def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
-    """Return the info in a row that begins with the columns of :data:`INFO`. Labels that cannot be read are left
-    out: a session that was spoilt is listed, and expires, like the others.
+    """Return the info in a row that begins with the columns of :data:`INFO`.
+
+    Labels that cannot be read are left out: a session whose row is damaged is listed, and expires, like the others.
     """
     labels = NO_LABELS
     with suppress(StoreError):
@@ -111,9 +169,9 @@ def to_ending_rows(endings: Sequence[Ending], *, until: float) -> list[dict[str,
     rows = {
         ending.sid: {
             "sid": ending.sid,
-            "user_id": ending.user_id,
+            "user_id": ending.user_id if ending.user_id is None or is_user_id(ending.user_id) else None,
             "reason": ending.reason.value,
-            "ended_by": ending.by,
+            "ended_by": None if ending.by is None else ending.by[:_LONGEST_BY].encode(errors="replace").decode(),
             "ended_at": ending.ended_at,
             "forget_at": until,
         }
@@ -129,7 +187,7 @@ def to_ending(sid: SessionId, row: Sequence[Any]) -> Ending:
     try:
         return Ending(sid=sid, reason=EndReason(reason), ended_at=ended_at, user_id=user_id, by=by)
     except ValueError as error:
-        raise StoreError(f"What is stored as the ending of session {sid} is nothing that this store wrote.") from error
+        raise StoreError(f"The stored ending of session {sid} is not in this store's format.") from error
 
 
 def is_time_to_trim(endings: Sequence[Ending]) -> bool:
@@ -137,30 +195,92 @@ def is_time_to_trim(endings: Sequence[Ending]) -> bool:
     return random() * TRIMMED_EVERY < len(endings)
 
 
+def _from_labels(info: SessionInfo) -> bytes:
+    data = _pack(dict(info.labels), what="labels") if info.labels else b""
+    if len(data) > LONGEST_LABELS:
+        raise RecordRejected(
+            f"The labels of session {info.sid} take {len(data)} bytes; a store keeps {LONGEST_LABELS} at most."
+        )
+    return data
+
+
 def _to_labels(sid: SessionId, data: bytes) -> Labels:
     if not data:
         return NO_LABELS
     labels = _unpack(sid, data, what="labels")
     if not all(isinstance(label, (str, int, float)) for label in labels.values()):
-        raise StoreError(f"What is stored as the labels of session {sid} is not texts and numbers by name.")
+        raise StoreError(f"The stored labels of session {sid} are not texts and numbers by name.")
     return labels
 
 
 def _to_values(sid: SessionId, data: bytes) -> Values:
-    values = _unpack(sid, data[1:] if data[:1] == _FORMAT else b"", what="values")
+    if data[:1] != _FORMAT:
+        raise _spoilt(sid, what="values")
+    try:
+        values = _unpack(sid, data[1:], what="values")
+    except StoreError:
+        values = _merged(sid, data[1:])
     if not _ONLY_BYTES.issuperset(map(type, values.values())):
-        raise StoreError(f"What is stored as the values of session {sid} is not bytes by name.")
+        raise StoreError(f"The stored values of session {sid} are not bytes by name.")
     return values
+
+
+def _merged(sid: SessionId, data: bytes) -> dict[str, Any]:
+    """Return the values after the first map and the deltas behind it."""
+    try:
+        parts = _split(data)
+    except LookupError as error:
+        raise _spoilt(sid, what="values") from error
+    if not parts:
+        raise _spoilt(sid, what="values")
+    values: dict[str, Any] = {}
+    for part in parts:
+        values = merged(values, _unpack(sid, part, what="values"))
+    return values
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Return the maps that lie one behind the other. Their keys are texts, and their values bytes or nil."""
+    parts, end = [], 0
+    while end < len(data):
+        start, first = end, data[end]
+        width = 0 if first & 0xF0 == 0x80 else _MAPS[first]
+        end += 1 + width
+        pairs = int.from_bytes(data[start + 1 : end]) if width else first & 0x0F
+        for _ in range(2 * pairs):
+            end = _behind(data, end)
+        parts.append(data[start:end])
+    return parts
+
+
+def _behind(data: bytes, at: int) -> int:
+    """Return where the text, the bytes or the nil ends that begins there."""
+    first = data[at]
+    if first & 0xE0 == 0xA0:
+        return at + 1 + (first & 0x1F)
+    width = _TEXTS_AND_BYTES[first]
+    return at + 1 + width + int.from_bytes(data[at + 1 : at + 1 + width])
+
+
+def _pack(mapping: dict[str, Any], *, what: str) -> bytes:
+    try:
+        return engine.pack(mapping, _refuse)
+    except (ValueError, TypeError) as error:
+        raise RecordRejected(f"The {what} of a session cannot be stored: {error}") from error
 
 
 def _unpack(sid: SessionId, data: bytes, *, what: str) -> dict[str, Any]:
     try:
         unpacked = engine.unpack(data, _refuse)
     except (ValueError, TypeError) as error:
-        raise StoreError(f"What is stored as the {what} of session {sid} is nothing that this store wrote.") from error
+        raise _spoilt(sid, what=what) from error
     if type(unpacked) is not dict:
-        raise StoreError(f"What is stored as the {what} of session {sid} is nothing that this store wrote.")
+        raise _spoilt(sid, what=what)
     return unpacked
+
+
+def _spoilt(sid: SessionId, *, what: str) -> StoreError:
+    return StoreError(f"The stored {what} of session {sid} are not in this store's format.")
 
 
 def _refuse(*what: object) -> NoReturn:

@@ -81,7 +81,7 @@ def fresh_store(url: str) -> Iterator[SQLAlchemyStore]:
 
 def empty(store: SQLAlchemyStore) -> None:
     store.next_expiry()
-    with store._lend() as connection:
+    with store._connections.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM idlesession_session")
         connection.exec_driver_sql("DELETE FROM idlesession_ending")
 
@@ -97,7 +97,7 @@ servers_only = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indi
 def engine_of() -> Iterator[Callable[[str], sqlalchemy.Engine]]:
     """Lend an engine for each URL: to connect, and to compile each statement anew, takes longer than most tests."""
     with ExitStack() as stores:
-        yield cache(lambda url: stores.enter_context(closing(open_store(url)))._origin)
+        yield cache(lambda url: stores.enter_context(closing(open_store(url)))._connections.engine)
 
 
 class TestContract(StoreContract):
@@ -135,7 +135,7 @@ class TestRaces(StoreRaces):
     def test_processes_may_start_at_the_same_time(self, url: str) -> None:
         for attempt in range(2):
             assert in_processes(None, url, [(_start, (f"start{attempt}_",))] * 8) == [True] * 8
-            with closing(open_store(url)) as store, store._origin.begin() as connection:
+            with closing(open_store(url)) as store, store._connections.engine.begin() as connection:
                 assert connection.exec_driver_sql(f"SELECT count(*) FROM start{attempt}_session").scalar() == 8
                 connection.exec_driver_sql(f"DROP TABLE start{attempt}_session")
                 connection.exec_driver_sql(f"DROP TABLE start{attempt}_ending")
@@ -198,7 +198,7 @@ class TestColumns:
 
     def test_an_error_shows_no_value_that_was_sent(self, store: SQLAlchemyStore) -> None:
         record = a_record(user_id="anna")
-        bare = SQLAlchemyStore(store._origin, table_prefix="none_", create_table=False)
+        bare = SQLAlchemyStore(store._connections.engine, table_prefix="none_", create_table=False)
         with pytest.raises(StoreError) as caught:
             bare.create(record)
         shown = "".join(traceback.format_exception(caught.value))
@@ -212,25 +212,25 @@ class TestColumns:
     def test_the_ddl_is_printed_without_a_server_and_makes_the_tables(self, url: str) -> None:
         store = SQLAlchemyStore.from_url(url, table_prefix="printed_")
         statements = [each for each in store.ddl().split(";") if each.strip()]
-        assert len(statements) == (6 if store._origin.dialect.name == "postgresql" else 5)
-        with store._origin.connect() as connection:
+        assert len(statements) == (6 if store._connections.engine.dialect.name == "postgresql" else 5)
+        with store._connections.engine.connect() as connection:
             for each in statements:
                 connection.exec_driver_sql(each)
-        given = SQLAlchemyStore(store._origin, table_prefix="printed_", create_table=False)
+        given = SQLAlchemyStore(store._connections.engine, table_prefix="printed_", create_table=False)
         record = a_record(user_id="anna")
         given.create(record)
         assert given.load(record.info.sid, now=NOW) == record
         ending = an_ending()
         given.bury([ending], until=NOW + 60)
         assert given.ending(ending.sid, now=NOW) == ending
-        store.metadata.drop_all(store._origin)
+        store.metadata.drop_all(store._connections.engine)
         store.close()
 
     def test_postgresql_leaves_room_in_its_pages_for_touched_rows(self, store: SQLAlchemyStore) -> None:
-        if store._origin.dialect.name != "postgresql":
+        if store._connections.engine.dialect.name != "postgresql":
             pytest.skip("Only PostgreSQL has a fill factor.")
         store.create(a_record())
-        with store._origin.connect() as connection:
+        with store._connections.engine.connect() as connection:
             options = connection.exec_driver_sql(
                 f"SELECT reloptions FROM pg_class WHERE relname = '{store.metadata.sorted_tables[-1].name}'"
             )
@@ -250,7 +250,7 @@ class TestColumns:
 
     def test_one_that_is_dropped_closes_the_connections_that_it_opened(self, url: str) -> None:
         store, closed = SQLAlchemyStore.from_url(url), []
-        sqlalchemy.event.listen(store._origin, "close", lambda connection, record: closed.append(connection))
+        sqlalchemy.event.listen(store._connections.engine, "close", lambda connection, record: closed.append(connection))
         list(store.find(now=NOW))
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -259,10 +259,10 @@ class TestColumns:
         assert closed and not warned
 
     def test_two_prefixes_are_two_stores(self, store: SQLAlchemyStore) -> None:
-        other, record = SQLAlchemyStore(store._origin, table_prefix="other_"), a_record()
+        other, record = SQLAlchemyStore(store._connections.engine, table_prefix="other_"), a_record()
         store.create(record)
         assert other.load(record.info.sid, now=NOW) is None
-        other.metadata.drop_all(store._origin)
+        other.metadata.drop_all(store._connections.engine)
 
     def test_another_kind_of_server_is_refused(self) -> None:
         class Engine:
@@ -286,9 +286,9 @@ class TestStatements:
         def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
             told.append(statement.split()[0])
 
-        sqlalchemy.event.listen(store._origin, "before_cursor_execute", note)
+        sqlalchemy.event.listen(store._connections.engine, "before_cursor_execute", note)
         act()
-        sqlalchemy.event.remove(store._origin, "before_cursor_execute", note)
+        sqlalchemy.event.remove(store._connections.engine, "before_cursor_execute", note)
         return told
 
     def test_a_call_is_one_statement_and_a_commit_of_values_is_two(self, store: SQLAlchemyStore) -> None:
@@ -339,7 +339,7 @@ class TestStatements:
     ) -> None:
         record = a_record()
         store.create(record)
-        write, other = sqlalchemy_module._write, open_store(store._origin.url.render_as_string(hide_password=False))
+        write, other = sqlalchemy_module._write, open_store(store._connections.engine.url.render_as_string(hide_password=False))
         later = Change(holder=HOLDER, last_seen_at=NOW + 50)
 
         def come_between(connection: Any, statement: Any) -> bool:
@@ -506,7 +506,7 @@ def an_ending(*, ended_at: float = NOW) -> Ending:
 
 
 def _endings(store: SQLAlchemyStore) -> int:
-    with store._origin.connect() as connection:
+    with store._connections.engine.connect() as connection:
         return connection.exec_driver_sql("SELECT count(*) FROM idlesession_ending").scalar_one()
 
 
@@ -524,7 +524,7 @@ def _until_it_answers(store: SQLAlchemyStore) -> None:
 
 def _kill_connections(store: SQLAlchemyStore) -> None:
     """Let the server end every connection but the one that asks for it."""
-    other = sqlalchemy.create_engine(store._origin.url, isolation_level="AUTOCOMMIT")
+    other = sqlalchemy.create_engine(store._connections.engine.url, isolation_level="AUTOCOMMIT")
     with other.connect() as connection:
         if other.dialect.name == "postgresql":
             connection.exec_driver_sql(

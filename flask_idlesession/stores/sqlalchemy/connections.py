@@ -1,0 +1,215 @@
+"""Lends the connections of an engine, one for each call, and sends what may be sent again.
+
+To check a connection out of SQLAlchemy's pool for each call, and to have SQLAlchemy run the statement, takes ten times
+the processor time.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from ...model.errors import IdleSessionError
+from ...model.errors import StoreError
+from ...process.socket_timeout import Watchdog
+from .errors import Beaten
+from .errors import CrossedAnswer
+from .errors import Lost
+from .errors import NamesMixed
+from .errors import told
+from .errors import UNSENDABLE
+from .kinds import BEGIN
+from .lines import Line
+
+T = TypeVar("T")
+
+#: How often a call is sent at most that the server broke off for another's sake, or whose connection was lost.
+_TRIES = 6
+
+#: How many connections of an engine of the store's own are kept ready, and for how many seconds each.
+_KEPT = 10
+_RECYCLED = 1800.0
+
+
+class Connections:
+    """The connections of one engine, each in autocommit mode while it is lent.
+
+    Those of an application's engine go back to its pool after each call, as they came.
+    """
+
+    def __init__(self, engine: Engine, *, timeout: float) -> None:
+        self.engine = engine
+        self._timeout = timeout
+        self._watchdog = Watchdog(timeout=timeout)
+        driver: Any = engine.dialect.dbapi
+        self._raised: tuple[type[Exception], ...] = (driver.Error, SQLAlchemyError, OSError, *UNSENDABLE)
+        #: The connections of an engine of the store's own that are ready. Nobody else uses its pool.
+        self.ready: deque[Line] = deque()
+        self._keeps = False
+        #: Whether the driver may name what it has prepared.
+        self._names = True
+
+    def own(self) -> None:
+        """Take the engine for the store's alone: keep connections ready, and have its server keep to the timeout."""
+        self._keeps = True
+
+    def ask(self, work: Callable[[Line], T]) -> T:
+        """Return what ``work`` does with a connection. It is done again if the connection was lost."""
+        try:
+            return self._lend(work)
+        except (Lost, Beaten) as error:
+            return self._insist(partial(self._lend, work), (Lost, Beaten), error)
+
+    def tell(self, work: Callable[[Line], T]) -> T:
+        """Return what ``work`` does with a connection. Raise :exc:`Lost` if it may or may not have been done."""
+        try:
+            return self._lend(work)
+        except Beaten as error:
+            return self._insist(partial(self._lend, work), (Beaten,), error)
+
+    def transact(self, work: Callable[[Line], T]) -> T:
+        """Return what ``work`` does in one transaction. Raise :exc:`Lost` if that may or may not have been kept."""
+
+        def transaction(line: Line) -> T:
+            try:
+                for text in BEGIN[self.engine.dialect.name]:
+                    line.say(text)
+                answer = work(line)
+            except Lost as error:
+                raise Beaten(str(error)) from error.__cause__
+            except IdleSessionError:
+                _roll_back(line)
+                raise
+            line.say("COMMIT")
+            return answer
+
+        return self.tell(transaction)
+
+    def open(self, work: Callable[[Connection], T]) -> T:
+        """Return what ``work`` does with a connection of SQLAlchemy's, which is slow, and knows how to make tables."""
+        engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+        def attempt() -> T:
+            try:
+                with engine.connect() as connection:
+                    return work(connection)
+            except self._raised as error:
+                raise told(error, dialect=self.engine.dialect) from error
+
+        try:
+            return attempt()
+        except (Lost, Beaten) as error:
+            return self._insist(attempt, (Lost, Beaten), error)
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        drop_all(self.ready)
+        self.engine.dispose()
+
+    def leave_to_parent(self) -> None:
+        """In a child, leave the connections alone that it got from its parent."""
+        _of_parents.extend((self.engine.pool, self.ready))
+        self.ready = deque()
+        self.engine.dispose(close=False)
+
+    def _insist(self, attempt: Callable[[], T], again: tuple[type[StoreError], ...], error: StoreError) -> T:
+        """Return what another attempt does, after one that failed with ``error``."""
+        give_up_at = time.monotonic() + self._timeout
+        for _ in range(_TRIES - 1):
+            if isinstance(error, NamesMixed):
+                self._names = False
+                drop_all(self.ready)
+            try:
+                return attempt()
+            except again as another:
+                error = another
+                if time.monotonic() >= give_up_at:
+                    break
+        raise error
+
+    def _lend(self, work: Callable[[Line], T]) -> T:
+        """Lend a connection. One that was left amid an answer is never used again: the next might get that answer."""
+        line = self._take()
+        try:
+            if line.guard is not None:
+                self._watchdog.watch(line.guard)
+            answer = work(line)
+        except IdleSessionError as error:
+            self._give_back(line, error)
+            raise
+        except BaseException:
+            line.drop()
+            raise
+        self._give_back(line, None)
+        return answer
+
+    def _take(self) -> Line:
+        while self.ready:
+            try:
+                line = self.ready.pop()
+            except IndexError:  # Another thread was quicker.
+                break
+            if time.monotonic() < line.recycle_at:
+                return line
+            line.drop()
+        return self._open()
+
+    def _give_back(self, line: Line, error: IdleSessionError | None) -> None:
+        is_whole = line.guard is None or self._watchdog.release(line.guard)
+        is_of_pool = line.pool is self.engine.pool
+        if not is_of_pool or not is_whole or not line.is_usable or isinstance(error, CrossedAnswer):
+            line.drop()
+        elif self._keeps and len(self.ready) < _KEPT:
+            self.ready.append(line)
+            if line.pool is not self.engine.pool:  # The store was closed just now.
+                drop_all(self.ready)
+        else:
+            line.end()
+        if line.is_lost and is_of_pool:  # The server has ended the others, too.
+            self.close()
+
+    def _open(self) -> Line:
+        """Take a connection from the pool, and make it ready."""
+        pool, recycle_at = self.engine.pool, time.monotonic() + _RECYCLED
+        try:
+            lent = self.engine.raw_connection()
+        except self._raised as error:
+            raise told(error, dialect=self.engine.dialect) from error
+        line = Line(lent, pool=pool, dialect=self.engine.dialect, raised=self._raised, recycle_at=recycle_at)
+        try:
+            guard = line.guard_by(self._watchdog)
+            if guard is not None:
+                self._watchdog.watch(guard)
+            line.begin(limit=self._timeout if self._keeps else None, names=self._names)
+        except IdleSessionError as error:
+            self._give_back(line, error)
+            raise
+        except BaseException:
+            line.drop()
+            raise
+        return line
+
+
+def drop_all(lines: deque[Line]) -> None:
+    """Close these connections."""
+    while lines:
+        with suppress(IndexError):  # Another thread may be quicker.
+            lines.pop().drop()
+
+
+def _roll_back(line: Line) -> None:
+    try:
+        line.say("ROLLBACK")
+    except IdleSessionError:
+        line.is_lost = True
+
+
+#: Pools and connections of parents, which a child neither uses nor closes, nor lets the collector close.
+_of_parents: list[object] = []

@@ -1,0 +1,78 @@
+"""Remembers for a while how sessions ended."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...model.ids import SessionId
+from ...model.record import Ending
+from .. import columns as row
+from .connections import Connections
+from .ended_sessions import EndedSessions
+from .kinds import check
+from .kinds import in_batches
+from .kinds import Kind
+from .lines import Line
+
+
+class Endings:
+    """How sessions ended. A burial is a statement or a short transaction, and forgets a few whose time has come."""
+
+    def __init__(self, connections: Connections, statements: EndedSessions, kind: Kind) -> None:
+        self._connections = connections
+        self._statements = statements
+        self._kind = kind
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Note these endings, and forget some that are too old or too many."""
+        if not endings:
+            return
+        rows = row.to_ending_rows(endings, until=until)
+        if self._kind.is_postgresql:
+            lists = {f"{name}_": [each[name] for each in rows] for name in row.ENDING}
+            self._connections.ask(lambda line: line.count(self._statements.bury_list, lists))
+        else:
+            self._bury_in_batches(rows)
+        due = {"now_": max(ending.ended_at for ending in endings), "most_": row.FORGOTTEN_AT_ONCE}
+        self._connections.ask(lambda line: line.count(self._statements.forget_due, due))
+        if row.is_time_to_trim(endings):
+            self._trim(self._statements.count_of_one, self._statements.forget_of_one)
+            self._trim(self._statements.count_of_many, self._statements.forget_of_many)
+
+    def load(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended."""
+
+        def work(line: Line) -> Sequence[Any]:
+            rows = line.rows(self._statements.load, {"sid_": sid, "now_": now})
+            check(rows[0][0] if rows else None, sid)
+            return rows[0]
+
+        found = self._connections.ask(work)
+        return None if found[2] is None else row.to_ending(sid, found)
+
+    def _bury_in_batches(self, rows: Sequence[dict[str, Any]]) -> None:
+        batches = [*in_batches(rows, EndedSessions.SIZES)]
+
+        def work(line: Line) -> None:
+            for size, batch in batches:
+                line.count(self._statements.bury(size), _in_turn(batch, size=size))
+
+        if len(batches) == 1:
+            self._connections.ask(work)
+        else:
+            self._connections.transact(work)
+
+    def _trim(self, counting: Any, forgetting: Any) -> None:
+        """Forget the first to go of those that are too many, in steps for which nobody waits long."""
+        excess = self._connections.ask(lambda line: line.rows(counting, {}))[0][0] - row.MOST_ENDINGS
+        left = min(excess, row.TRIMMED_AT_ONCE)
+        while left > 0:
+            most = min(left, row.FORGOTTEN_AT_ONCE)
+            self._connections.ask(lambda line: line.count(forgetting, {"most_": most}))  # noqa: B023
+            left -= most
+
+
+def _in_turn(rows: Sequence[dict[str, Any]], *, size: int) -> dict[str, Any]:
+    """Return the rows' values by their names; the last row stands for those that are missing."""
+    return {
+        f"{name}_{number}_": rows[min(number, len(rows) - 1)][name] for number in range(size) for name in row.ENDING
+    }

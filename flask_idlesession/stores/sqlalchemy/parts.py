@@ -1,0 +1,29 @@
+"""Puts the store's parts together for one kind of server."""
+
+from sqlalchemy import Table
+
+from .commits import Commits
+from .connections import Connections
+from .ended_sessions import EndedSessions
+from .endings import Endings
+from .kinds import Kind
+from .lists import Lists
+from .many_sessions import ManySessions
+from .one_session import OneSession
+from .pruning import Pruning
+from .rows import Rows
+from .turns import Turns
+
+
+class Parts:
+    """What does the store's work, each part with its statements, on a server that has been connected to once."""
+
+    def __init__(self, connections: Connections, sessions: Table, ended: Table) -> None:
+        kind = Kind(connections.engine.dialect)
+        one, many = OneSession(sessions, kind), ManySessions(sessions, kind)
+        turns = Turns(connections, one, kind)
+        self.rows = Rows(connections, one, kind, turns)
+        self.commits = Commits(connections, one, kind, rows=self.rows, turns=turns)
+        self.lists = Lists(connections, many, kind)
+        self.pruning = Pruning(connections, many, kind)
+        self.endings = Endings(connections, EndedSessions(ended, kind), kind)
