@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from functools import partial
 from math import inf
@@ -30,6 +31,7 @@ from support.store_races import StoreRaces
 from support.store_races import write_keys
 
 from flask_idlesession.model.errors import ConfigError
+from flask_idlesession.model.errors import RecordRejected
 from flask_idlesession.model.errors import SessionExists
 from flask_idlesession.model.errors import StoreError
 from flask_idlesession.model.record import Change
@@ -38,6 +40,7 @@ from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
 from flask_idlesession.testing.store_contract import delete_all
 from flask_idlesession.testing.store_contract import StoreContract
 
@@ -47,7 +50,8 @@ from support import servers  # noqa: E402
 
 from flask_idlesession.stores import columns as row  # noqa: E402
 from flask_idlesession.stores.sqlalchemy import SQLAlchemyStore  # noqa: E402
-from flask_idlesession.stores.sqlalchemy import store as sqlalchemy_module  # noqa: E402
+from flask_idlesession.stores.sqlalchemy.commits import Commits  # noqa: E402
+from flask_idlesession.stores.sqlalchemy.lines import Line  # noqa: E402
 
 
 # SQLite by SQLAlchemy is slow, and has a store of its own: a plain run leaves it out.
@@ -88,6 +92,30 @@ def empty(store: SQLAlchemyStore) -> None:
 
 def open_store(url: str) -> SQLAlchemyStore:
     return SQLAlchemyStore.from_url(url, timeout=20)
+
+
+def is_mariadb(store: SQLAlchemyStore) -> bool:
+    return store._connections.engine.dialect.name == "mariadb"
+
+
+def sent_by(act: Callable[[], object]) -> list[str]:
+    """Return the first words of the statements that ``act`` sends."""
+    sent: list[str] = []
+    send, say = Line._send, Line.say
+
+    def note_statement(line: Line, statement: Any, *rest: Any) -> Any:
+        sent.append(statement.text.split()[0])
+        return send(line, statement, *rest)
+
+    def note_text(line: Line, text: str) -> None:
+        sent.append(text.split()[0])
+        say(line, text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Line, "_send", note_statement)
+        patch.setattr(Line, "say", note_text)
+        act()
+    return sent
 
 
 servers_only = pytest.mark.parametrize("server", ["postgresql", "mariadb"], indirect=True)
@@ -193,8 +221,14 @@ class TestColumns:
 
     def test_a_user_id_too_long_for_an_index_is_refused_and_never_cut(self, store: SQLAlchemyStore) -> None:
         store.create(a_record(user_id="ü" * 512))
-        with pytest.raises(StoreError, match="more than 1024 bytes"):
+        with pytest.raises(RecordRejected, match="more than 1024 bytes"):
             store.create(a_record(user_id="ü" * 513))
+        anonymous = a_record()
+        store.create(anonymous)
+        log_in = Rotation(secret_digest=b"n" * 32, user_id="ü" * 513)
+        with pytest.raises(RecordRejected):
+            store.commit(anonymous.info.sid, Change(holder=HOLDER, rotation=log_in), now=NOW)
+        assert store.load(anonymous.info.sid, now=NOW) == anonymous
 
     def test_an_error_shows_no_value_that_was_sent(self, store: SQLAlchemyStore) -> None:
         record = a_record(user_id="anna")
@@ -244,13 +278,15 @@ class TestColumns:
 
     def test_one_that_is_closed_in_the_middle_of_a_call_closes_the_connection_after_it(self, url: str) -> None:
         store, closed = SQLAlchemyStore.from_url(url), []
-        sqlalchemy.event.listen(store._origin, "close", lambda connection, record: closed.append(connection))
-        store._call(lambda connection: store.close())
+        sqlalchemy.event.listen(store._connections.engine, "close", lambda connection, record: closed.append(1))
+        store._connections.ask(lambda line: store.close())
         assert len(closed) == 1
 
     def test_one_that_is_dropped_closes_the_connections_that_it_opened(self, url: str) -> None:
         store, closed = SQLAlchemyStore.from_url(url), []
-        sqlalchemy.event.listen(store._connections.engine, "close", lambda connection, record: closed.append(connection))
+        sqlalchemy.event.listen(
+            store._connections.engine, "close", lambda connection, record: closed.append(connection)
+        )
         list(store.find(now=NOW))
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -279,79 +315,166 @@ class TestColumns:
 
 
 class TestStatements:
-    def sent(self, store: SQLAlchemyStore, act: Any) -> list[str]:
-        """Return the statements that ``act`` sends."""
-        told: list[str] = []
+    def test_a_look_that_touches_is_one_statement_and_two_where_an_update_returns_nothing(
+        self, store: SQLAlchemyStore
+    ) -> None:
+        record = a_record(user_id="anna")
+        store.create(record)
+        sent = sent_by(lambda: store.load(record.info.sid, now=NOW + 1, touch=Touch(HOLDER, None)))
+        assert sent == (["SELECT", "UPDATE"] if is_mariadb(store) else ["UPDATE"])
+        assert sent_by(lambda: store.load(record.info.sid, now=NOW)) == ["SELECT"]
 
-        def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-            told.append(statement.split()[0])
-
-        sqlalchemy.event.listen(store._connections.engine, "before_cursor_execute", note)
-        act()
-        sqlalchemy.event.remove(store._connections.engine, "before_cursor_execute", note)
-        return told
-
-    def test_a_call_is_one_statement_and_a_commit_of_values_is_two(self, store: SQLAlchemyStore) -> None:
+    def test_what_ends_begins_or_lists_sessions_is_one_statement(self, store: SQLAlchemyStore) -> None:
         record = a_record(user_id="anna")
         sid = record.info.sid
-        assert self.sent(store, lambda: store.create(record)) == ["INSERT"]
-        assert self.sent(store, lambda: store.load(sid, now=NOW)) == ["SELECT"]
-        touch = Change(holder=HOLDER, last_seen_at=NOW + 1)
-        assert self.sent(store, lambda: store.commit(sid, touch, now=NOW + 1)) == ["UPDATE"]
-        refresh = Change(holder=HOLDER, last_seen_at=NOW + 1, refresh_by=NOW + 9, idle_timeout=3.0)
-        assert self.sent(store, lambda: store.commit(sid, refresh, now=NOW + 1)) == ["UPDATE"]
-        assert store.next_expiry() == NOW + 4
-        delta = Change(holder=HOLDER, delta={"a": b"1"})
-        assert self.sent(store, lambda: store.commit(sid, delta, now=NOW)) == ["SELECT", "UPDATE"]
-        label = Change(holder=HOLDER, labels={"address": "192.0.2.1"})
-        assert self.sent(store, lambda: store.commit(sid, label, now=NOW)) == ["SELECT", "UPDATE"]
-        assert self.sent(store, lambda: store.prune(now=NOW, limit=9)) == ["SELECT"]
-        assert self.sent(store, lambda: store.ending(sid, now=NOW)) == ["SELECT"]
-        assert self.sent(store, lambda: store.delete_many([sid]))[-4:] in (
-            ["BEGIN", "SELECT", "DELETE", "COMMIT"],
-            ["START", "SELECT", "DELETE", "COMMIT"],
-        )
-        assert self.sent(store, lambda: store.delete(sid)) == ["DELETE"]
+        assert sent_by(lambda: store.create(record)) == ["INSERT"]
+        assert sent_by(lambda: list(store.find(now=NOW, user_id="anna"))) == ["SELECT"]
+        assert sent_by(lambda: store.ending(sid, now=NOW)) == ["SELECT"]
+        assert len(sent_by(lambda: store.next_expiry())) == 1
+        assert sent_by(lambda: store.delete(sid)) == ["DELETE"]
+
+    def test_a_touch_is_one_statement(self, store: SQLAlchemyStore) -> None:
+        record = a_record()
+        store.create(record)
+        touch = Change(holder=HOLDER, last_seen_at=NOW + 1, refresh_by=NOW + 9)
+        assert sent_by(lambda: store.commit(record.info.sid, touch, now=NOW + 1)) == ["UPDATE"]
+        assert store.next_expiry() == NOW + 9
+
+    def test_a_write_is_one_statement_whoever_wrote_before(self, store: SQLAlchemyStore, url: str) -> None:
+        record = a_record()
+        sid = record.info.sid
+        store.create(record)
+        with closing(open_store(url)) as other:
+            other.next_expiry()
+            for number, writer in enumerate([store, store, other, store, other, other]):
+                change = Change(holder=HOLDER, delta={f"{number}": b"%d" % number}, last_seen_at=NOW + number)
+                assert sent_by(lambda: writer.commit(sid, change, now=NOW + number)) == ["UPDATE"]  # noqa: B023
+            left = other.load(sid, now=NOW)
+        assert left is not None and left.values == {"kept": b"k"} | {f"{n}": b"%d" % n for n in range(6)}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            Change(holder=HOLDER, labels={"address": "192.0.2.1"}),
+            Change(holder=HOLDER, delta={"a": b"1"}, expect={"kept": b"k"}),
+            Change(holder=HOLDER, rotation=Rotation(secret_digest=b"n" * 32, user_id="anna")),
+            Change(holder=HOLDER, idle_timeout=5.0),
+        ],
+        ids=["labels", "expect", "log-in", "idle timeout"],
+    )
+    def test_any_change_after_a_look_is_one_statement_and_two_without(
+        self, store: SQLAlchemyStore, url: str, change: Change
+    ) -> None:
+        seen, unseen = a_record(), a_record()
+        with closing(open_store(url)) as other:
+            other.create(seen)
+            other.create(unseen)
+        store.load(seen.info.sid, now=NOW + 1, touch=Touch(HOLDER, None))
+        assert sent_by(lambda: store.commit(seen.info.sid, change, now=NOW)) == ["UPDATE"]
+        expected = ["UPDATE"] if change.idle_timeout is not None else ["SELECT", "UPDATE"]
+        assert sent_by(lambda: store.commit(unseen.info.sid, change, now=NOW)) == expected
+        assert store.load(seen.info.sid, now=NOW + 1) is not None
+
+    def test_many_sessions_end_and_expire_in_few_statements(self, store: SQLAlchemyStore) -> None:
+        records = [a_record() for _ in range(300)]
+        for record in records:
+            store.create(record)
+        half = [record.info.sid for record in records[:150]]
+        assert len(sent_by(lambda: store.delete_many(half))) <= 5
+        endings = [an_ending() for _ in range(256)]
+        assert len(sent_by(lambda: store.bury(endings, until=NOW + 60))) <= 9
+        assert len(sent_by(lambda: store.prune(now=NOW + 999, limit=256))) <= 6
+        assert list(store.find(now=NOW)) == []
 
     def test_a_commit_that_others_overtake_takes_a_lock_in_the_end(
         self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         record = a_record()
         store.create(record)
-        overtaken = []
-        write = sqlalchemy_module._write
+        change_row = Commits._change
 
-        def overtake(connection: Any, statement: Any) -> bool:
-            if len(overtaken) < 3:
-                overtaken.append(1)
-                connection.execute(sqlalchemy.update(store.table).values(version=store.table.c.version + 1))
-            return write(connection, statement)
+        def overtake(commits: Commits, values: dict[str, Any]) -> bool:
+            with store._connections.engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE idlesession_session SET version = version + 1")
+            return change_row(commits, values)
 
-        monkeypatch.setattr(sqlalchemy_module, "_write", overtake)
-        change = Change(holder=HOLDER, delta={"a": b"1"})
+        monkeypatch.setattr(Commits, "_change", overtake)
+        change = Change(holder=HOLDER, delta={"a": b"1"}, expect={"a": None})
         outcomes: list[Outcome] = []
-        told = self.sent(store, lambda: outcomes.append(store.commit(record.info.sid, change, now=NOW)))
+        sent = sent_by(lambda: outcomes.append(store.commit(record.info.sid, change, now=NOW)))
         assert outcomes == [Outcome.DONE]
-        assert told[-1] == "COMMIT" and any(word in ("BEGIN", "START") for word in told)
-
-    def test_a_touch_that_comes_between_is_not_undone(
-        self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        record = a_record()
-        store.create(record)
-        write, other = sqlalchemy_module._write, open_store(store._connections.engine.url.render_as_string(hide_password=False))
-        later = Change(holder=HOLDER, last_seen_at=NOW + 50)
-
-        def come_between(connection: Any, statement: Any) -> bool:
-            assert other.commit(record.info.sid, later, now=NOW + 50) is Outcome.DONE
-            return write(connection, statement)
-
-        monkeypatch.setattr(sqlalchemy_module, "_write", come_between)
-        change = Change(holder=HOLDER, last_seen_at=NOW + 1, delta={"a": b"1"})
-        assert store.commit(record.info.sid, change, now=NOW + 1) is Outcome.DONE
+        assert sent[-1] == "COMMIT" and any(word in ("BEGIN", "START") for word in sent)
         left = store.load(record.info.sid, now=NOW)
-        assert left is not None and left.info.last_seen_at == NOW + 50 and left.values["a"] == b"1"
-        other.close()
+        assert left is not None and left.values == {"kept": b"k", "a": b"1"}
+
+    def test_a_touch_and_a_refresh_that_come_between_are_not_undone(
+        self, store: SQLAlchemyStore, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = a_record(refresh_by=NOW + 1000)
+        store.create(record)
+        change_row, later = Commits._change, Change(holder=HOLDER, last_seen_at=NOW + 50, refresh_by=NOW + 2000)
+        with closing(open_store(url)) as other:
+
+            def come_between(commits: Commits, values: dict[str, Any]) -> bool:
+                assert other.commit(record.info.sid, later, now=NOW + 50) is Outcome.DONE
+                return change_row(commits, values)
+
+            monkeypatch.setattr(Commits, "_change", come_between)
+            change = Change(holder=HOLDER, last_seen_at=NOW + 1, labels={"a": "1"})
+            assert store.commit(record.info.sid, change, now=NOW + 1) is Outcome.DONE
+        left = store.load(record.info.sid, now=NOW)
+        assert left is not None and left.info.labels == {"a": "1"}
+        assert (left.info.last_seen_at, left.info.refresh_by) == (NOW + 50, NOW + 2000)
+
+    def test_what_a_thread_saw_last_is_never_written_over_what_is_there(self, store: SQLAlchemyStore, url: str) -> None:
+        record = a_record()
+        sid = record.info.sid
+        with closing(open_store(url)) as other:
+            for end in (other.delete, lambda sid: other.prune(now=NOW + 999, limit=9)):
+                store.create(record)
+                assert store.load(sid, now=NOW) == record
+                end(sid)
+                for change in (Change(holder=HOLDER, delta={"a": b"1"}), Change(holder=HOLDER, labels={"a": "1"})):
+                    assert store.commit(sid, change, now=NOW) is Outcome.GONE
+            store.create(record)
+            store.load(sid, now=NOW)
+            other.delete(sid)
+            again = replace(record, values={"new": b"n"})
+            other.create(again)
+            assert store.commit(sid, Change(holder=HOLDER, delta={"a": b"1"}), now=NOW) is Outcome.DONE
+            left = other.load(sid, now=NOW)
+        assert left is not None and left.values == {"new": b"n", "a": b"1"}
+
+    def test_large_values_that_meet_are_merged_and_not_put_behind_one_another(
+        self, store: SQLAlchemyStore, url: str
+    ) -> None:
+        record = replace(a_record(), values={"big": b"b" * 100_000})
+        sid = record.info.sid
+        store.create(record)
+        with closing(open_store(url)) as other:
+            for number in range(6):
+                writer, delta = (store, other)[number % 2], {f"{number % 3}": bytes([number]) * 40_000}
+                assert writer.commit(sid, Change(holder=HOLDER, delta=delta), now=NOW) is Outcome.DONE
+        with store._connections.engine.connect() as connection:
+            size = connection.exec_driver_sql("SELECT length(data) FROM idlesession_session").scalar_one()
+        assert size < 221_000
+        left = store.load(sid, now=NOW)
+        assert left is not None
+        assert left.values == record.values | {f"{n % 3}": bytes([n]) * 40_000 for n in (3, 4, 5)}
+
+    def test_small_deltas_are_put_behind_each_other_within_a_bound(self, store: SQLAlchemyStore, url: str) -> None:
+        record = replace(a_record(), values={})
+        store.create(record)
+        sid = record.info.sid
+        with closing(open_store(url)) as other:
+            for number in range(40):
+                change = Change(holder=HOLDER, delta={"n": bytes([number]) * 5000})
+                assert (store, other)[number % 2].commit(sid, change, now=NOW) is Outcome.DONE
+        with store._connections.engine.connect() as connection:
+            size = connection.exec_driver_sql("SELECT length(data) FROM idlesession_session").scalar_one()
+        assert size < 72_000
+        left = store.load(sid, now=NOW)
+        assert left is not None and left.values == {"n": bytes([39]) * 5000}
 
     @pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
     @servers_only
