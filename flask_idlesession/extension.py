@@ -33,6 +33,7 @@ from .stores.memory import MemoryStore
 from .web.activity import ActivityRule
 from .web.csrf import offer_csrf_token
 from .web.current import NAME
+from .web.failures import note_failure
 from .web.interface import IdleSessionInterface
 from .web.late_contexts import LateContexts
 from .web.runtime import Runtime
@@ -270,6 +271,7 @@ class AppState:
             guard=guard,
             note_lost=note_lost,
             watch_late=LateContexts().watch,
+            note_failure=note_failure,
             ends_reused=settings.ends_reused,
         )
 

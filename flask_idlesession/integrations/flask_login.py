@@ -86,7 +86,7 @@ class FlaskLogin:
         ``FlaskLoginClient`` does so. A user whom the loader does not know is nobody, as to Flask-Login.
         """
         login_manager = getattr(app, "login_manager", None)
-        if login_manager is None or not session._wrote(USER_KEY):
+        if login_manager is None or session._is_refused or not session._wrote(USER_KEY):
             return
         noted = session._peek(USER_KEY)
         if noted is None:
@@ -105,7 +105,7 @@ class FlaskLogin:
 
     def _resume(self, app: Flask, user: Any, **_: Any) -> None:
         """Bind the user whom the remember cookie names: logged in, and not fresh."""
-        if not _has_user():
+        if not _has_user() or current_session()._is_refused:
             return
         if _may_not_resume():
             _forget_user(app)

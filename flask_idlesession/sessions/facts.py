@@ -32,6 +32,8 @@ class RequestFacts:
     is_unsent: bool = False
     #: Whether Flask is about to send the response: no cookie can be set after it was saved.
     is_answered: bool = False
+    #: Whether the view met a failure of the store and is over: what runs now finds an empty session.
+    is_over: bool = False
     #: The keys that were assigned too late to be stored, until that is logged.
     lost: dict[str, None] | None = None
     #: Whether a response of this request carried the token. That response may have been thrown away.

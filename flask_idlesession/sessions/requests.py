@@ -90,7 +90,7 @@ def _nowhere() -> Labels:
     return NO_LABELS
 
 
-def _watch_none(session: Session) -> None:
+def _ignore(session: Session) -> None:
     return None
 
 
@@ -100,7 +100,8 @@ class Requests:
     ``activity`` tells of what carries a session whether it is the user's activity (None: too early to say).
     ``client`` returns the labels of where the present request comes from. ``guard`` judges each request of a user's
     session. ``note_lost`` hears of the ids of sessions that an active request showed and that are not there.
-    ``watch_late`` hears of sessions that are looked at after their response had begun.
+    ``watch_late`` hears of sessions that are looked at after their response had begun, ``note_failure`` of those that
+    could not be read when their view looked at them.
     ``ends_reused``: a session ends when a token of it is shown that was replaced a while ago.
     """
 
@@ -113,7 +114,8 @@ class Requests:
         client: Callable[[], Labels] = _nowhere,
         guard: Guard | None = None,
         note_lost: Callable[[SessionId, float], None] | None = None,
-        watch_late: Callable[[Session], None] = _watch_none,
+        watch_late: Callable[[Session], None] = _ignore,
+        note_failure: Callable[[Session], None] = _ignore,
         ends_reused: bool = False,
     ) -> None:
         self.policy: Policy = lifecycle.policy
@@ -127,6 +129,7 @@ class Requests:
         self._client = client
         self._guard = guard
         self._note_lost = note_lost
+        self.note_failure = note_failure
         self.late = LateWrites(self, watch=watch_late)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
         #: The store, if a look at it takes no round trip.
@@ -332,6 +335,8 @@ class Requests:
         Nothing is stored of a session that ended meanwhile: the log-out was final.
         """
         facts = session._facts
+        if session._failure is not None and not (session._intents_made or NOTHING).end:
+            return _KEPT
         if not session._is_loaded:
             if facts.credential is None or not active:
                 return _KEPT

@@ -36,7 +36,11 @@ from .locking import modify
 from .locking import RESERVED
 from .locking import visible
 from .values import check_key
+from .values import Refusing
 from .values import SessionValues
+
+#: How many exceptions are looked at, each the cause of the one before.
+_DEEPEST_CAUSE = 10
 
 #: Where a session that a form began keeps the id of the one before, which had ended: it can say why still.
 AFTER = RESERVED + "after"
@@ -78,6 +82,9 @@ class Persistence(Commits, Protocol):
 
     def ending(self, sid: SessionId) -> Ending | None:
         """Return how the session ended, while that is remembered."""
+
+    def note_failure(self, session: "Session") -> None:
+        """Note that a view looked at the session, and met a failure of the store."""
 
     def check_size(self, record: Record | None, delta: Delta) -> None:
         """Raise :exc:`~flask_idlesession.RecordRejected` if the session would be too large after this."""
@@ -129,7 +136,7 @@ class Session(SessionValues, SessionMixin):
         """
         with suppress(StoreError):  # A user who logs out does not have to be read first.
             self._look()
-        record, is_loaded = self._record, self._is_loaded
+        record, is_loaded = self._record, self._is_loaded and not self._is_refused
         self._adopt(None)
         self._lay_out()
         self._record = record
@@ -211,7 +218,7 @@ class Session(SessionValues, SessionMixin):
         Requests that are under way may use the old token for ten seconds more; without ``grace`` it is dead at once.
         """
         self._require_response("session.rotate()")
-        self._look()
+        self._look_to_change()
         self._intents.rotate = True
         self._intents.no_grace = self._intents.no_grace or not grace
         self._modified = True
@@ -252,6 +259,7 @@ class Session(SessionValues, SessionMixin):
         duration = seconds(value, name="session.idle_timeout")
         if duration == self.idle_timeout:
             return
+        self._look_to_change()
         if self._is_late:
             self._persistence.late.set_idle_timeout(self, duration)
         else:
@@ -341,7 +349,7 @@ class Session(SessionValues, SessionMixin):
         if not self._is_new:
             after = None if self._user_id is not None else self._get_own(AFTER)
             return None if after is None else self._persistence.ending(SessionId(bytes=after))
-        if facts.shown is None or self._intents.end:
+        if facts.shown is None or self._intents.end or self._is_refused:
             return None
         return self._persistence.ending(facts.shown.sid)
 
@@ -367,7 +375,7 @@ class Session(SessionValues, SessionMixin):
         """
         check_user_id(user_id)
         self._require_response("log_in()")
-        self._look()
+        self._look_to_change()
         switches = self._user_id not in (None, user_id)
         if switches:
             self.clear()
@@ -412,7 +420,7 @@ class Session(SessionValues, SessionMixin):
 
     def _put_own(self, key: str, data: bytes | None) -> None:
         """Keep something under a reserved key, or nothing any more. It is saved with the rest."""
-        if data == self._get_own(key):
+        if data == self._get_own(key) or self._is_refused:
             return
         if self._is_late:
             self._persistence.late.write(self, {key: data})
@@ -432,6 +440,35 @@ class Session(SessionValues, SessionMixin):
         """Take back all that the view did and that was not saved yet, except a log-out: that is final."""
         self._adopt(self._record)
         self._intents = Intents(end=self._intents.end)
+
+    # While the store fails.
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the session could not be read, and is empty while that is answered."""
+        return isinstance(self._live, Refusing)
+
+    def _look_to_change(self) -> None:
+        """Look at the session, which is to be changed. Raise StoreError if it could not be read."""
+        self._look()
+        if self._is_refused and self._failure is not None:
+            raise self._failure
+
+    def _lay_out_nothing(self, error: StoreError, handled: BaseException | None) -> dict[str, Any]:
+        is_first, self._failure = self._failure is None, error
+        if self._facts.is_over or _is_of_store(handled):
+            return self._refuse(error)
+        if is_first:
+            self._persistence.note_failure(self)
+        raise error
+
+    def _refuse(self, error: StoreError) -> dict[str, Any]:
+        """Show nothing, and let nothing be assigned, since the application is about to answer the failure."""
+        self._adopt(None)
+        self._failure = error
+        self._stored, self._encoded, self._suspects = {}, {}, {}
+        self._live = live = Refusing(error)
+        return live
 
     # After the response has begun.
 
@@ -494,6 +531,15 @@ class Session(SessionValues, SessionMixin):
         values = merged(self._record.values, delta)
         self._record = self._record.holding(values)
         self._stored = {} if self._intents.end else visible(values)
+
+
+def _is_of_store(handled: BaseException | None) -> bool:
+    """Return whether an exception is a failure of the store, or was raised because of one."""
+    for _ in range(_DEEPEST_CAUSE):
+        if handled is None or isinstance(handled, StoreError):
+            break
+        handled = handled.__cause__ or handled.__context__
+    return isinstance(handled, StoreError)
 
 
 def check_user_id(user_id: object) -> None:

@@ -1,6 +1,7 @@
 """The mapping of a session: values are decoded when they are first read, and what changed is found by its bytes."""
 
 import logging
+import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from ..model.codec import ATOMS
 from ..model.codec import Codec
 from ..model.errors import DecodeError
 from ..model.errors import EncodeError
+from ..model.errors import StoreError
 from ..model.record import Delta
 from ..model.record import merged
 from ..model.record import Record
@@ -19,6 +21,25 @@ from .locking import RESERVED
 from .locking import visible
 
 _logger = logging.getLogger("flask_idlesession")
+
+#: Keys that Flask-Login assigns when it is asked for the current user.
+_NOTED_WHILE_READING = frozenset({"_user_id", "_fresh", "_id", "_remember"})
+
+
+class Refusing(dict[str, Any]):
+    """The keys of a session that could not be read: there are none, and none can be assigned.
+
+    Flask-Login notes keys of its own where it only looks who the user is, so it may; they are not stored.
+    """
+
+    def __init__(self, failure: StoreError) -> None:
+        super().__init__()
+        self._failure = failure
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in _NOTED_WHILE_READING:
+            raise self._failure
+        super().__setitem__(key, value)
 
 
 class _Unread:
@@ -45,6 +66,7 @@ class SessionValues(MutableMapping[str, Any]):
         "_is_loaded",
         "_modified",
         "_is_late",
+        "_failure",
         "_kept",
         "_written",
         "_live",
@@ -66,6 +88,8 @@ class SessionValues(MutableMapping[str, Any]):
         self._modified = False
         #: Whether the response has begun: from then on each assignment is written through at once.
         self._is_late = False
+        #: The failure of the store that the view met, as long as no later look succeeded.
+        self._failure: StoreError | None = None
         #: Whether a view looked.
         self.accessed = False
         # The record, and what was saved of its values since it was looked at.
@@ -160,6 +184,12 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _fetch(self) -> Record | None:
         """Return the record from the store."""
+        raise NotImplementedError
+
+    def _lay_out_nothing(self, error: StoreError, handled: BaseException | None) -> dict[str, Any]:
+        """Return no keys, in a dict that refuses to be written, if a failure of the store is being answered already;
+        else raise ``error``. ``handled`` is the exception that was being handled when the keys were looked at.
+        """
         raise NotImplementedError
 
     def _write_through(self, key: str, data: bytes | None) -> None:
@@ -272,8 +302,12 @@ class SessionValues(MutableMapping[str, Any]):
         if self._is_loaded:
             record = self._record
         else:
-            self._kept = record = self._fetch()
-            self._is_loaded = True
+            handled = sys.exception()
+            try:
+                self._kept = record = self._fetch()
+            except StoreError as error:
+                return self._lay_out_nothing(error, handled)
+            self._is_loaded, self._failure = True, None
         stored = {} if record is None else record.values
         if RESERVED in " ".join(stored):  # One look at all of them: most sessions have none such.
             stored = visible(stored)

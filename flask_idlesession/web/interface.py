@@ -28,7 +28,7 @@ from .bad_cookies import note_foreign
 from .bad_cookies import note_several
 from .cookies import find_tokens
 from .cookies import other_places
-from .responses import answer_failure
+from .failures import answer_failure
 from .runtime import Runtime
 from .signers import Signers
 from .token_header import TokenHeader
@@ -37,6 +37,10 @@ _logger = logging.getLogger("flask_idlesession")
 
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with this one.
 _KEPT = Saved.KEPT
+
+
+#: What Flask answers where a failure of the store was raised while another error was handled.
+_UNANSWERED = 500
 
 
 class KeylessSession(NullSession):
@@ -208,9 +212,14 @@ class IdleSessionInterface(SessionInterface):
             saved = runtime.requests.save(session, active=active)
             is_failure = False
         except StoreError as error:
-            answer_failure(app, response, error)
+            is_failure = True
             # A log-out is one for this browser, whatever became of the store.
-            saved, is_failure = Saved.ENDED if session._intents.end else Saved.KEPT, True
+            saved = Saved.ENDED if session._intents.end else Saved.KEPT
+            session._refuse(error)
+            answer_failure(app, response, error)
+        if session._failure is not None and not is_failure and response.status_code == _UNANSWERED:
+            is_failure = True
+            answer_failure(app, response, session._failure)
         facts.carrier = None  # It has the session: together they would wait for the garbage collector.
         if session.accessed:
             _vary_by_cookie(response)
