@@ -76,9 +76,8 @@ def reauthenticate(*, level: str | None = None) -> None:
     if user_id is None:
         raise PermissionError("reauthenticate() needs a user who is logged in; call log_in().")
     info, lifetime = session_info(), None
-    if info is not None:
-        if info.authenticated_at is not None:
-            lifetime = info.lifetime_ends_at - info.authenticated_at
+    if info is not None and info.authenticated_at is not None:
+        lifetime = info.lifetime_ends_at - info.authenticated_at
     _bind(user_id, {LEVEL: level}, lifetime=lifetime)
 
 

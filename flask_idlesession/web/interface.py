@@ -100,9 +100,9 @@ class IdleSessionInterface(SessionInterface):
         # For the hooks below: Flask has the session in its context, but under another name in each of 3.0 to 3.2.
         # Not in the environ: an application may be called with a copy of another one's.
         request._idlesession = session  # type: ignore[attr-defined]
-        if credential is not None and requests.is_fading(credential, session, far=not self._hears_routes):
-            if runtime.activity.counts_early(app, request):
-                requests.note_arrival(session)
+        is_fading = credential is not None and requests.is_fading(credential, session, far=not self._hears_routes)
+        if is_fading and runtime.activity.counts_early(app, request):
+            requests.note_arrival(session)
         return session
 
     def _prepare(self, app: Flask) -> Runtime:
