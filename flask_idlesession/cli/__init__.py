@@ -1,5 +1,6 @@
 """The commands ``flask idlesession …``: what an operator sees and does without writing Python."""
 
+from .checking import check
 from .ending import prune
 from .ending import revoke
 from .group import Commands
@@ -12,7 +13,7 @@ from .looking import stats
 #: needs is imported when that command runs.
 cli = Commands(
     "idlesession",
-    help="Look at this application's sessions, and end them.",
-    epilog="Exit codes: 0 done, 1 nothing was found, 2 wrong use, 3 the sessions cannot be reached.",
-    commands=[gen_key, list_sessions, prune, revoke, show, stats],
+    help="Look at this application's sessions, end them, and check the deployment.",
+    epilog="Exit codes: 0 done, 1 nothing was found or a check failed, 2 wrong use, 3 the sessions cannot be reached.",
+    commands=[check, gen_key, list_sessions, prune, revoke, show, stats],
 )

@@ -55,6 +55,16 @@ class OtherProcesses:
         if others:
             self._warn(others, mark)
 
+    def living(self) -> dict[int, str]:
+        """Return the live processes of this application by pid, with their keys' fingerprints; be none of them."""
+        if fcntl is None or not self._folder.is_dir():
+            return {}
+        try:
+            return self._others()
+        except OSError as error:
+            _logger.debug("Other processes of this application cannot be looked for: %s", error)
+            return {}
+
     def _enter(self, mark: str) -> None:
         _let_go(self._files)
         self._folder.mkdir(mode=0o700, exist_ok=True)

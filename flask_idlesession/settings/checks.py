@@ -9,6 +9,7 @@ from typing import Any
 from typing import Literal
 
 from ..model.errors import ConfigError
+from ..model.messages import CODES
 from ..model.policy import DAY
 from ..model.policy import seconds
 
@@ -140,6 +141,18 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
                 "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
     return keys
+
+
+def read_codes(value: Any) -> frozenset[str]:
+    """Return codes of messages, all of which there are."""
+    codes = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    for code in codes:
+        if not isinstance(code, str) or code not in CODES:
+            raise ConfigError(
+                f"IDLESESSION_SILENCED_CHECKS is {value!r}, but {code!r} is no code; "
+                'it must be a list of codes, such as ["ISW108"].'
+            )
+    return frozenset(codes)
 
 
 def check_cookie(config: Mapping[str, Any]) -> None:

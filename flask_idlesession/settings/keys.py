@@ -19,6 +19,7 @@ from .checks import in_cookie
 from .checks import one_of
 from .checks import read_activity
 from .checks import read_bound
+from .checks import read_codes
 from .checks import read_encryption_keys
 from .checks import read_flag
 from .checks import read_interval
@@ -153,6 +154,7 @@ KEYS: dict[str, tuple[Any, str]] = {
         "idle timeout.",
     ),
     "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
+    "IDLESESSION_SILENCED_CHECKS": ((), 'Codes of findings that "flask idlesession check" leaves out.'),
 }
 
 
@@ -186,6 +188,7 @@ class Settings:
     pages: str | None
     warn_before: float
     audit: bool
+    silenced_checks: frozenset[str]
     ends_reused: bool
 
 
@@ -222,6 +225,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         pages=None if got["IDLESESSION_PAGES"] is None else read_prefix(got["IDLESESSION_PAGES"]),
         warn_before=_read_warn_before(got, policy.idle_timeout),
         audit=read_flag(got, "IDLESESSION_AUDIT"),
+        silenced_checks=read_codes(got["IDLESESSION_SILENCED_CHECKS"]),
         ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
     )
 

@@ -1,6 +1,7 @@
 """The contract between the sessions and what keeps their records."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -37,6 +38,8 @@ class Traits:
     has_clock: bool = False
     #: Many sessions end in one step: the store is :class:`Chunked`.
     chunked: bool = False
+    #: It tells facts of its server or file, and the store is :class:`HasFacts`.
+    has_facts: bool = False
     #: How several sessions ended is told in one step: the store is :class:`Recalling`.
     recalls: bool = False
     #: ``prune`` remembers in the same step how each session ended, for :data:`~.REMEMBERED` seconds.
@@ -192,6 +195,13 @@ class HasClock(Store, Protocol):
         """Return by how many seconds ``now`` is ahead of the server's clock."""
 
 
+class HasFacts(Store, Protocol):
+    """A store with the trait ``has_facts``."""
+
+    def facts(self) -> Mapping[str, object]:
+        """Return what ``flask idlesession check`` looks at, by name; without what the server does not tell."""
+
+
 def in_process(store: Store) -> InProcess | None:
     """Return the store if it has the trait ``in_process``."""
     return cast(InProcess, store) if store.traits.in_process else None
@@ -222,3 +232,8 @@ def advising(store: Store) -> Advising | None:
 def has_clock(store: Store) -> HasClock | None:
     """Return the store if it has the trait ``has_clock``."""
     return cast(HasClock, store) if store.traits.has_clock else None
+
+
+def has_facts(store: Store) -> HasFacts | None:
+    """Return the store if it has the trait ``has_facts``."""
+    return cast(HasFacts, store) if store.traits.has_facts else None

@@ -65,7 +65,7 @@ class RedisStore:
     cluster one for each of 16 slots where it is about more than one session.
     """
 
-    traits = Traits(has_clock=True, chunked=True, recalls=True, buries=True, evicts=True, advises=True)
+    traits = Traits(has_clock=True, chunked=True, recalls=True, buries=True, evicts=True, advises=True, has_facts=True)
 
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
         _check(client, prefix)
@@ -198,6 +198,24 @@ class RedisStore:
         seconds, microseconds = self._run(scripts.TIME, (self._bases[0] + b"due",))
         return now - int(seconds) - int(microseconds) / 1e6
 
+    def facts(self) -> dict[str, object]:
+        """Return the server's ``maxmemory_policy``, and whether it ``is_persistent``; without what it does not tell.
+
+        A cluster tells nothing: its nodes may differ.
+        """
+        told: dict[str, str] = {}
+        for option in () if self._is_cluster else ("maxmemory-policy", "save", "appendonly"):
+            try:
+                answer = self._client.execute_command("CONFIG GET", option)
+            except self._errors:  # Its user may not ask, or the service has no such command.
+                return {}
+            pairs = answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+            told |= {_text(name): _text(value) for name, value in pairs}
+        if not told:
+            return {}
+        is_persistent = bool(told.get("save")) or told.get("appendonly") == "yes"
+        return {"maxmemory_policy": told.get("maxmemory-policy"), "is_persistent": is_persistent}
+
     def close(self) -> None:
         """Let go of the connections that are idle. The client may be used on."""
         self._drop_connections(in_use=False)
@@ -323,6 +341,10 @@ class RedisStore:
         for client in clients:
             with suppress(*self._errors, AttributeError):
                 client.connection_pool.disconnect(inuse_connections=in_use)
+
+
+def _text(told: object) -> str:
+    return told.decode() if isinstance(told, bytes) else str(told)
 
 
 def _advice(policy: bytes) -> str:

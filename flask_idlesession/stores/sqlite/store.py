@@ -23,6 +23,7 @@ from ...model.record import SessionInfo
 from .. import columns as row
 from ..contract import Touch
 from ..contract import Traits
+from .file import has_wal_reset_fault
 from .file import SQLiteFile
 
 #: "Idle", as the file's application id: what says that a database is one of ours.
@@ -114,7 +115,7 @@ class SQLiteStore:
     the call returns; other writes survive the end of any process, and may be lost with the power.
     """
 
-    traits = Traits(chunked=True)
+    traits = Traits(chunked=True, has_facts=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout)
@@ -214,6 +215,15 @@ class SQLiteStore:
         with self._connection() as connection:
             found = connection.execute(_EXHUME, (sid.bytes, now)).fetchone()
         return None if found is None else row.to_ending(sid, found)
+
+    def facts(self) -> dict[str, object]:
+        """Return the file's ``path`` and ``mode``, SQLite's ``version``, and whether that ``has_wal_fault``."""
+        return {
+            "path": str(self._file.path),
+            "mode": self._file.path.stat().st_mode & 0o777,
+            "version": sqlite3.sqlite_version,
+            "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info),
+        }
 
     def close(self) -> None:
         self._file.close()
