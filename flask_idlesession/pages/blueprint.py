@@ -37,6 +37,7 @@ from .next_page import first_page
 from .next_page import log_in_page
 from .next_page import next_page
 from .present import present
+from .present import present_if_known
 from .same_origin import same_origin_only
 from .status import ended as ended_status
 from .status import is_marked
@@ -116,7 +117,7 @@ def log_out() -> ResponseReturnValue:
 @passive
 def show_ended() -> ResponseReturnValue:
     """Say why the session is over, what became of what was typed, and lead back."""
-    shown, said = present(), texts()
+    shown, said = present_if_known(), texts()
     wanted = next_page(request.args.get("next"))
     if shown.user_id is not None:
         return _page(
@@ -136,7 +137,7 @@ def show_ended() -> ResponseReturnValue:
         "ended",
         title=told.title,
         explanation=told.text,
-        is_form_kept=is_form_kept(),
+        is_form_kept=shown.is_known and is_form_kept(),
         is_unmeant=told.is_unmeant,
         onward=said.say("Sign in again")
         if log_in_url

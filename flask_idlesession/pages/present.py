@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..accounts.log_in import current_user_id
 from ..accounts.log_in import session_ending
 from ..accounts.log_in import session_info
+from ..model.errors import StoreError
 from ..model.ids import SessionId
 from ..model.record import Ending
 from ..model.record import SessionInfo
@@ -30,6 +31,8 @@ class Present:
     was_over: bool
     #: Whether its end would be a loss: somebody is logged in, or there is something in it.
     is_worth_a_warning: bool
+    #: Whether the store could be asked.
+    is_known: bool = True
 
     @property
     def sid(self) -> SessionId | None:
@@ -77,3 +80,23 @@ def present() -> Present:
         was_over=info is None and ours._facts.shown is not None and not ours._intents.end,
         is_worth_a_warning=user_id is not None or bool(ours),
     )
+
+
+def present_if_known() -> Present:
+    """Return the same, and what a visitor without a session is told where the store is down: the page after the end and
+    a public page are of use then, too.
+    """
+    try:
+        return present()
+    except StoreError:
+        runtime = current_runtime()
+        return Present(
+            settings=runtime.settings,
+            now=runtime.manager.now(),
+            info=None,
+            ending=None,
+            user_id=None,
+            was_over=False,
+            is_worth_a_warning=False,
+            is_known=False,
+        )

@@ -22,7 +22,7 @@ from ..model.policy import MINUTE
 from ..web.csrf import csrf_token
 from .durations import in_words
 from .present import Present
-from .present import present
+from .present import present_if_known
 from .status import mark_of
 from .texts import Texts
 from .texts import texts
@@ -50,7 +50,9 @@ def idlesession_widget(*, nonce: str | None = None) -> Markup:
 
 def element() -> Markup:
     """Return the widget itself: what the script is to know, and the dialog."""
-    shown, said = present(), texts()
+    shown, said = present_if_known(), texts()
+    if not shown.is_known:
+        return Markup("")
     after_this_request(_keep_out_of_caches)
     facts = {
         **{name: url_for(f"idlesession.{name.replace('-', '_')}") for name in ("status", "touch", "log-out", "ended")},
@@ -69,7 +71,7 @@ def element() -> Markup:
 
 def idlesession_notice() -> Markup:
     """Return a sentence that says how long a session lasts: for the log-in page (WCAG 2.2, 2.2.6)."""
-    return Markup(_render("notice", **_limits(present(), texts())))
+    return Markup(_render("notice", **_limits(present_if_known(), texts())))
 
 
 def idlesession_assets(*, nonce: str | None = None) -> Markup:

@@ -15,6 +15,8 @@ from flask_idlesession import csrf_token
 from flask_idlesession import fresh_login_required
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
+from flask_idlesession import MemoryStore
+from flask_idlesession import StoreUnavailable
 from flask_idlesession.testing import FakeClock
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -698,3 +700,50 @@ def test_the_functions_are_there_in_macros_without_context(app: Flask) -> None:
     page = app.test_client().get("/macro").text
     assert "<idlesession-widget" in page
     assert "signed out when you are not active for 10 minutes, and 2 hours after you signed in" in page
+
+
+# A store that is down.
+
+
+class DownStore(MemoryStore):
+    """A store whose server cannot be reached, once it is down."""
+
+    is_down = False
+
+    def load(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_down:
+            raise StoreUnavailable("The server cannot be reached.")
+        return super().load(*args, **kwargs)
+
+
+@pytest.fixture
+def without_store(clock: FakeClock) -> FlaskClient:
+    """A client whose session's store went down."""
+    store = DownStore()
+    app = make_site(clock=clock, store=store)
+
+    @app.get("/public")
+    def public() -> str:
+        from flask import render_template_string
+
+        return render_template_string("public {{ idlesession_notice() }} {{ idlesession_widget() }}")
+
+    client = signed_in(app, "ada")
+    store.is_down = True
+    return client
+
+
+def test_a_script_is_told_of_an_outage_as_of_one(without_store: FlaskClient) -> None:
+    assert without_store.get("/session/status").status_code == 503
+    assert without_store.post("/session/touch", headers=OURS).status_code == 503
+    assert without_store.get_cookie("session") is not None
+
+
+def test_a_public_page_and_the_page_after_the_end_are_shown_in_an_outage(without_store: FlaskClient) -> None:
+    page = without_store.get("/public")
+    assert page.status_code == 200
+    assert page.text.startswith("public <p")
+    assert "<idlesession-widget" not in page.text
+    answer = without_store.get("/session/ended?reason=idle")
+    assert "not active for 30 minutes" in answer.text
+    assert without_store.get_cookie("session") is not None

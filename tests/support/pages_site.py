@@ -74,7 +74,12 @@ _LOGIN = """{% extends layout %}{% block content %}
 
 
 def make_site(
-    *, clock: Clock | None = None, before_ending: Any = None, template_folder: str = "templates", **config: Any
+    *,
+    clock: Clock | None = None,
+    before_ending: Any = None,
+    template_folder: str = "templates",
+    store: Any = None,
+    **config: Any,
 ) -> Flask:
     """Return the application; ``app.seen`` counts what was asked of it."""
     app = Flask("site", template_folder=template_folder)
@@ -83,7 +88,7 @@ def make_site(
     app.config.update(
         IDLESESSION_PAGES="/session", IDLESESSION_LOGIN_VIEW="log_in_page", IDLESESSION_KEEP_FORMS=10_000, **config
     )
-    IdleSession(app, before_ending=before_ending, **({} if clock is None else {"clock": clock}))
+    IdleSession(app, before_ending=before_ending, store=store, **({} if clock is None else {"clock": clock}))
     app.seen, app.gates = Counter(), {}  # type: ignore[attr-defined]
     layout = app.jinja_env.from_string(_LAYOUT)
 
