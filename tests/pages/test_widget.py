@@ -475,7 +475,7 @@ def test_the_time_is_told_once_a_minute_and_then_each_twenty_seconds(tab: Tab) -
         "You will be signed out in 40 seconds.",
         "You will be signed out in 20 seconds.",
     ]
-    assert tab.page.locator("[data-part=clock]").inner_text() == "0:02"
+    assert tab.page.locator("[data-part=clock]").inner_text() in ("0:01", "0:02")
     assert tab.page.locator("[aria-hidden=true] [data-part=clock]").count() == 1
 
 
