@@ -439,3 +439,35 @@ def test_the_pattern_of_the_documentation_works(app: Flask, clock: FakeClock) ->
 
     client = late_post(app, clock)
     assert client.post("/login2", data={"user": "ada"}).location == "/save"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_kept"),
+    [
+        ("4111 1111 1111 1111", False),
+        ("4111-1111-1111-1111", False),
+        ("5555555555554444", False),
+        ("378282246310005", False),
+        ("6304 0000 0000 0000", False),
+        ("4111 1111 1111 1112", True),  # Its check digit is another one.
+        ("0049 89 1234 5678 9", True),
+        ("1234567890", True),
+        ("4111 1111 1111 1111 and more", True),
+        ("٤١١١١١١١١١١١١١١١", True),
+    ],
+)
+def test_the_number_of_a_payment_card_is_not_kept_whatever_its_field_is_called(
+    app: Flask, clock: FakeClock, value: str, is_kept: bool
+) -> None:
+    client = late_post(app, clock, data={"text": TEXT, "reference": value})
+    client.get("/in/ada")
+    assert ("reference" in client.get("/kept").json["fields"]) is is_kept
+
+
+def test_fields_that_the_page_names_as_secret_are_not_kept_and_neither_are_their_names(
+    app: Flask, clock: FakeClock
+) -> None:
+    data = {"text": TEXT, "phrase": "hush", "my words": "hush", "idlesession:secret": "phrase\r\nmy words"}
+    client = late_post(app, clock, data=data)
+    client.get("/in/ada")
+    assert client.get("/kept").json["fields"] == {"text": [TEXT]}
