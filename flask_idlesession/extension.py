@@ -224,7 +224,7 @@ class AppState:
             self._advice = StoreAdvice(advised)
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:
-        folder = Path(app.instance_path).parent
+        folder = Path(app.instance_path)  # The store makes it, if need be.
         store = open_store(
             settings.store if self._store is None else self._store,
             folder=folder,
@@ -242,7 +242,7 @@ class AppState:
             return MemoryStore(max_sessions=settings.max_sessions, max_bytes=settings.max_bytes)
         from .stores.journal import JournalStore
 
-        return JournalStore(
+        return JournalStore.once_free(
             folder / settings.journal,
             now=self._clock(),
             durability=settings.durability,

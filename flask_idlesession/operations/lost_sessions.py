@@ -46,8 +46,8 @@ class LostSessions:
             "Since this process began, less than %d minutes ago, %d different sessions were asked for that it never "
             "had, with tokens that are genuine: they were lost when it was started anew, or are in the memory of "
             "another worker or host. Their users were logged out. Share sessions, and let them outlive the process: "
-            'app.config["IDLESESSION_STORE"] = "sqlite:///instance/sessions.db", or "redis://…" for many hosts; '
-            'app.config["IDLESESSION_JOURNAL"] = "instance/sessions.journal" is enough for one process.',
+            'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db", or "redis://…" for many hosts; '
+            'app.config["IDLESESSION_JOURNAL"] = "sessions.journal" is enough for one process.',
             _WINDOW // 60,
             _MANY,
         )

@@ -100,7 +100,7 @@ class OtherProcesses:
         _logger.warning(
             "This application also runs in the processes %s, and its sessions live in the memory of each one alone: "
             "users will be logged out at random. Share them: "
-            'app.config["IDLESESSION_STORE"] = "sqlite:///instance/sessions.db"',
+            'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"',
             pids,
         )
         if any(other not in ("", mark) for other in others.values()):  # Empty: it is just coming in.

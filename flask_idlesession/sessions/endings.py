@@ -1,4 +1,4 @@
-"""Tells each session's end: to whoever listens, and to the next request that shows its token."""
+"""Tells each session's end: to all who listen, and to the next request that shows its token."""
 
 import logging
 from collections.abc import Callable

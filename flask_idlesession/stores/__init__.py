@@ -15,6 +15,9 @@ from .memory.store import MemoryStore
 #: Seconds within which a server must answer, so that one which hangs does not hang the application.
 TIMEOUT = 1.0
 
+#: Seconds within which a request must have its turn to write to a file.
+_SQLITE_TIMEOUT = 2.0
+
 _SHAPES = (
     "a URL (memory://, sqlite:///sessions.db, redis://…, valkey://…, postgresql+psycopg://… or another SQLAlchemy "
     "URL), a store, a Redis client, an SQLAlchemy engine or a cachelib cache"
@@ -73,7 +76,7 @@ def _open_sqlite(url: str, folder: Path) -> Store:
         )
     from .sqlite.store import SQLiteStore
 
-    return SQLiteStore(folder / path)
+    return SQLiteStore(folder / path, busy_timeout=_SQLITE_TIMEOUT)
 
 
 def _open_sql_url(url: str) -> Store:

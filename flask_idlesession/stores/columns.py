@@ -59,6 +59,8 @@ _MAPS = {0xDE: 2, 0xDF: 4}
 _TEXTS_AND_BYTES = {0xC0: 0, 0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 
 _ONLY_BYTES = frozenset((bytes,))
+#: SQLite returns a whole number as an int if one statement changes and returns it.
+_NUMBERS = frozenset((float, int))
 
 
 def to_row(record: Record) -> dict[str, Any]:
@@ -130,28 +132,34 @@ def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
     """
     labels = NO_LABELS
     with suppress(StoreError):
-        labels = _to_labels(sid, bytes(row[7]))
-    return _to_info(sid, row, labels)
+        labels = _to_labels(sid, row[7])
+    try:
+        return _to_info(sid, row, labels)
+    except StoreError:  # It has no end that could be told, so it is over.
+        return SessionInfo(sid=sid, created_at=0.0, last_seen_at=0.0, idle_timeout=0.0, lifetime_ends_at=0.0)
 
 
 def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
     """Return the record in a row that begins with the columns of :data:`RECORD`."""
     secret_digest, former_digest, former_ends_at, data = row[8:12]
     try:
-        labels, values = _to_labels(sid, bytes(row[7])), _to_values(sid, bytes(data))
+        if type(former_ends_at) not in _NUMBERS:
+            raise _spoilt(sid, what="secrets")
+        return Record(
+            info=_to_info(sid, row, _to_labels(sid, row[7])),
+            secret_digest=_to_bytes(sid, secret_digest, what="secrets"),
+            values=_to_values(sid, data),
+            former_digest=_to_bytes(sid, former_digest, what="secrets"),
+            former_ends_at=former_ends_at,
+        )
     except StoreError as error:
         raise UnreadableRecord(str(error), info=to_info(sid, row)) from error
-    return Record(
-        info=_to_info(sid, row, labels),
-        secret_digest=bytes(secret_digest),
-        values=values,
-        former_digest=bytes(former_digest),
-        former_ends_at=former_ends_at,
-    )
 
 
 def _to_info(sid: SessionId, row: Sequence[Any], labels: Labels) -> SessionInfo:
     _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
+    if not _NUMBERS.issuperset(map(type, row[2:7])) or not (user_id is None or type(user_id) is str):
+        raise _spoilt(sid, what="user and times")
     return SessionInfo(
         sid=sid,
         user_id=user_id,
@@ -204,7 +212,8 @@ def _from_labels(info: SessionInfo) -> bytes:
     return data
 
 
-def _to_labels(sid: SessionId, data: bytes) -> Labels:
+def _to_labels(sid: SessionId, column: Any) -> Labels:
+    data = _to_bytes(sid, column, what="labels")
     if not data:
         return NO_LABELS
     labels = _unpack(sid, data, what="labels")
@@ -213,7 +222,8 @@ def _to_labels(sid: SessionId, data: bytes) -> Labels:
     return labels
 
 
-def _to_values(sid: SessionId, data: bytes) -> Values:
+def _to_values(sid: SessionId, column: Any) -> Values:
+    data = _to_bytes(sid, column, what="values")
     if data[:1] != _FORMAT:
         raise _spoilt(sid, what="values")
     try:
@@ -277,6 +287,14 @@ def _unpack(sid: SessionId, data: bytes, *, what: str) -> dict[str, Any]:
     if type(unpacked) is not dict:
         raise _spoilt(sid, what=what)
     return unpacked
+
+
+def _to_bytes(sid: SessionId, column: Any, *, what: str) -> bytes:
+    if type(column) is bytes:
+        return column
+    if type(column) not in (memoryview, bytearray):  # bytes() would make something of a number, too.
+        raise _spoilt(sid, what=what)
+    return bytes(column)
 
 
 def _spoilt(sid: SessionId, *, what: str) -> StoreError:

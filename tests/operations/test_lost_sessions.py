@@ -41,7 +41,7 @@ def test_many_sessions_that_were_never_here_are_one_warning_with_the_lines_that_
         strays.note(uuid4(), now=START + 2)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "10 different sessions" in caplog.text
-    for line in ('"IDLESESSION_STORE"] = "sqlite:///instance/sessions.db"', '"IDLESESSION_JOURNAL"] = "', "redis://"):
+    for line in ('"IDLESESSION_STORE"] = "sqlite:///sessions.db"', '"IDLESESSION_JOURNAL"] = "', "redis://"):
         assert line in caplog.text
     assert not strays._seen, "What was counted is kept for nothing."
 

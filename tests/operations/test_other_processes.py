@@ -54,7 +54,7 @@ def test_a_second_process_is_warned_once_with_the_line_that_mends_it(tmp_path, c
     other = start()
     assert join(tmp_path, caplog) == [logging.WARNING]
     assert str(other.pid) in caplog.text
-    assert 'app.config["IDLESESSION_STORE"] = "sqlite:///instance/sessions.db"' in caplog.text
+    assert 'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"' in caplog.text
 
 
 def test_another_secret_key_is_an_error_that_does_not_show_it(tmp_path, caplog, start):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
+from contextlib import contextmanager
 from contextlib import ExitStack
 from functools import partial
 from math import inf
@@ -36,6 +37,7 @@ from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.model.errors import ConfigError
 from flask_idlesession.model.errors import StoreError
+from flask_idlesession.model.ids import digest
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Ending
 from flask_idlesession.model.record import EndReason
@@ -44,11 +46,13 @@ from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores import columns as row
 from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.sqlite import file as sqlite_file
+from flask_idlesession.stores.sqlite import schema
 from flask_idlesession.stores.sqlite import SQLiteStore
-from flask_idlesession.stores.sqlite import store as sqlite_module
-from flask_idlesession.stores.sqlite.file import file_system_of
+from flask_idlesession.stores.sqlite import statements
 from flask_idlesession.stores.sqlite.file import has_wal_reset_fault
+from flask_idlesession.stores.sqlite.file_systems import file_system_of
 from flask_idlesession.testing.store_contract import StoreContract
 
 
@@ -169,7 +173,9 @@ class TestFile:
     def test_a_file_of_another_user_is_refused(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         SQLiteStore(path).close()
         monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 4321)
-        with pytest.raises(ConfigError, match="belongs to another user"):
+        with pytest.raises(
+            ConfigError, match=r"belongs to user \d+, and this process is user \d+; give it to that user \(chown"
+        ):
             SQLiteStore(path)
 
     def test_a_file_that_others_may_read_is_refused(self, path: Path) -> None:
@@ -236,13 +242,13 @@ class TestFile:
         store.create(record)
         store.close()
         step = ("ALTER TABLE session ADD COLUMN note TEXT", "UPDATE session SET note = 'moved'")
-        monkeypatch.setattr(sqlite_module, "MIGRATIONS", (*sqlite_module.MIGRATIONS, step))
+        monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
         for _ in range(2):
             store = SQLiteStore(path)
             assert store.load(record.info.sid, now=NOW) == record
             store.close()
         assert _run_sql(path, "SELECT note FROM session") == [("moved",)]
-        assert _run_sql(path, "PRAGMA user_version") == [(len(sqlite_module.MIGRATIONS),)]
+        assert _run_sql(path, "PRAGMA user_version") == [(len(schema.MIGRATIONS),)]
 
     def test_sessions_outlive_the_process(self, path: Path) -> None:
         first, record = SQLiteStore(path), a_record(user_id="anna", refresh_by=inf)
@@ -257,11 +263,11 @@ class TestFile:
             record = a_record()
             store.create(record)
             store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": os.urandom(3000)}), now=NOW)
-        store._checkpoint()
+        store._file.checkpoint()
         before = path.stat().st_size
         while store.prune(now=NOW + 99, limit=50):
             pass
-        store._checkpoint()
+        store._file.checkpoint()
         assert path.stat().st_size < before / 3
 
     def test_what_was_deleted_is_not_legible_in_the_file(self, store: SQLiteStore, path: Path) -> None:
@@ -300,9 +306,9 @@ class TestWriteAheadLog:
         monkeypatch.setattr(sqlite_file, "has_wal_reset_fault", lambda version: faulty)
         store, record = SQLiteStore(path), a_record()
         store.create(record)
-        for index in range(3000):
+        for index in range(5000):
             store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"%d" % index}), now=NOW)
-        assert path.with_name("sessions.db-wal").stat().st_size < 8_000_000
+        assert path.with_name("sessions.db-wal").stat().st_size < 12_000_000
         store.close()
 
     def test_with_the_fault_sqlite_never_checkpoints_while_another_may_write(
@@ -310,46 +316,89 @@ class TestWriteAheadLog:
     ) -> None:
         monkeypatch.setattr(sqlite_file, "has_wal_reset_fault", lambda version: True)
         store = SQLiteStore(path)
-        with store._connection() as connection:
-            assert connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+        with store._file.reading() as connection:
+            assert connection.rows("PRAGMA wal_autocheckpoint") == [(0,)]
         store.create(a_record())
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
-        store._checkpoint()  # Finds it busy, and leaves the log as it is.
+        store._file.checkpoint()  # Finds it busy, and leaves the log as it is.
         writer.execute("ROLLBACK")
         before = path.stat().st_size
-        store._checkpoint()
+        store._file.checkpoint()
         assert path.stat().st_size > before
-        with store._connection() as connection:
-            assert connection.execute("PRAGMA busy_timeout").fetchone() == (5000,)
         writer.close()
         store.close()
 
     def test_ends_and_rotations_are_on_disk_before_the_call_returns_and_touches_need_not_be(
         self, store: SQLiteStore
     ) -> None:
-        told: list[str] = []
         record = a_record(user_id="anna")
-        store.create(record)
-        with store._connection() as connection:
-            connection.set_trace_callback(told.append)
+        sid = record.info.sid
         rotation = Rotation(secret_digest=HOLDER, user_id="anna")
-        synced = {
-            "rotation": lambda: store.commit(record.info.sid, Change(holder=HOLDER, rotation=rotation), now=NOW),
-            "emptied": lambda: store.commit(
-                record.info.sid, Change(holder=HOLDER, delta={"x": None}, end_if_emptied=True), now=NOW
+        emptying = Change(holder=HOLDER, delta={"kept": None, "x": None}, end_if_emptied=True)
+        store.create(record)
+        store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW)  # Opens the connection.
+        acts: dict[str, tuple[list[str], Callable[[], object]]] = {
+            "touch": (["NORMAL"], lambda: store.load(sid, now=NOW, touch=Touch(HOLDER))),
+            "rotation": (["FULL"], lambda: store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW)),
+            "write": (["NORMAL"], lambda: store.commit(sid, Change(holder=HOLDER, delta={"x": b"1"}), now=NOW)),
+            "emptied": (["FULL"] * 4, lambda: store.commit(sid, emptying, now=NOW)),
+            "delete": (["FULL"], lambda: store.delete(sid)),
+            "delete_many": (["FULL"], lambda: store.delete_many([sid])),
+            "create": (["NORMAL"], lambda: store.create(record)),
+            "touch alone": (["NORMAL"], lambda: store.commit(sid, Change(holder=HOLDER, last_seen_at=NOW), now=NOW)),
+            "late rotation": (
+                ["FULL"] * 4,
+                lambda: store.commit(sid, Change(holder=HOLDER, rotation=rotation), now=NOW),
             ),
-            "delete_many": lambda: store.delete_many([record.info.sid]),
-            "delete": lambda: store.delete(record.info.sid),
         }
-        for name, act in synced.items():
-            told.clear()
-            act()
-            assert told[0] == "PRAGMA synchronous = FULL", name
-            assert told[-1] == "PRAGMA synchronous = NORMAL", name
-        told.clear()
-        store.commit(record.info.sid, Change(holder=HOLDER, last_seen_at=NOW), now=NOW)
-        assert len(told) == 1 and told[0].startswith("UPDATE"), "A touch is one statement."
+        for name, (expected, act) in acts.items():
+            with traced(store) as told:
+                act()
+            assert [level for level, _ in told] == expected, (name, told)
+
+    def test_a_request_that_writes_what_it_has_read_is_two_statements(self, store: SQLiteStore) -> None:
+        record = a_record(refresh_by=NOW + 500)
+        store.create(record)
+        assert store.load(record.info.sid, now=NOW) is not None  # The first use of all looks at the clock, too.
+        with traced(store) as told:
+            assert store.load(record.info.sid, now=NOW + 1, touch=Touch(HOLDER, refresh_by=NOW + 501)) is not None
+            change = Change(holder=HOLDER, last_seen_at=NOW + 1, delta={"a": b"1"})
+            assert store.commit(record.info.sid, change, now=NOW + 1) is Outcome.DONE
+        assert [statement.split()[0] for _, statement in told] == ["UPDATE", "UPDATE"]
+
+    @pytest.mark.parametrize("what", ["values", "secret", "user", "labels", "timeout", "end"])
+    def test_what_this_thread_has_read_is_compared_with_what_is_there(
+        self, store: SQLiteStore, path: Path, what: str
+    ) -> None:
+        """Another process was quicker: then the change is made of what it left, or not at all."""
+        record = a_record()
+        store.create(record)
+        sid, other = record.info.sid, SQLiteStore(path)
+        rotation = Rotation(secret_digest=digest(b"third"), user_id="bob")
+        meanwhile = {
+            "values": Change(holder=HOLDER, delta={"b": b"2"}),
+            "secret": Change(holder=HOLDER, rotation=Rotation(secret_digest=digest(b"second"), user_id=None)),
+            "user": Change(holder=HOLDER, rotation=Rotation(secret_digest=HOLDER, user_id="ada")),
+            "labels": Change(holder=HOLDER, labels={"place": "here"}),
+            "timeout": Change(holder=HOLDER, idle_timeout=7.0),
+        }
+        for mine in (Change(holder=HOLDER, delta={"c": b"3"}), Change(holder=HOLDER, rotation=rotation)):
+            store.load(sid, now=NOW, touch=Touch(HOLDER))
+            before = other.load(sid, now=NOW)
+            assert before is not None
+            if what == "end":
+                other.delete(sid)
+            else:
+                assert other.commit(sid, meanwhile[what], now=NOW) is Outcome.DONE
+                before = before.apply(meanwhile[what], now=NOW)
+            outcome = store.commit(sid, mine, now=NOW)
+            if what in ("end", "secret"):
+                assert outcome is Outcome.GONE
+                break
+            assert outcome is Outcome.DONE
+            assert other.load(sid, now=NOW) == before.apply(mine, now=NOW)
+        other.close()
 
     def test_a_process_that_is_killed_leaves_a_whole_file_and_every_end_it_reported(self, path: Path) -> None:
         for _ in range(3):
@@ -458,12 +507,12 @@ class TestEndings:
         assert _count_endings(path) == 200
 
     def test_a_burial_need_not_be_on_disk_and_is_one_transaction(self, store: SQLiteStore) -> None:
-        told: list[str] = []
-        with store._connection() as connection:
-            connection.set_trace_callback(told.append)
-        store.bury([an_ending(), an_ending()], until=NOW + 60)
-        assert [told[0], told[-1]] == ["BEGIN IMMEDIATE", "COMMIT"]
-        assert not [each for each in told if "PRAGMA" in each]
+        for number in (2, 300):
+            with traced(store) as told:
+                store.bury([an_ending() for _ in range(number)], until=NOW + 60)
+            assert {level for level, _ in told} == {"NORMAL"}
+            writes = [statement.split()[0] for _, statement in told if not statement.startswith("SELECT")]
+            assert writes == (["INSERT"] if number == 2 else ["BEGIN", *["INSERT"] * 3, "COMMIT"])
 
     def test_one_that_no_store_wrote_is_a_store_error(self, store: SQLiteStore, path: Path) -> None:
         ending = an_ending()
@@ -554,8 +603,8 @@ class TestFaults:
         class Interrupted(BaseException):
             pass
 
-        with pytest.raises(Interrupted), store._writing() as connection, sqlite_module._transaction(connection):
-            connection.execute("DELETE FROM session")
+        with pytest.raises(Interrupted), store._file.writing() as connection, connection.transaction():
+            connection.rows("DELETE FROM session")
             raise Interrupted
         assert store.load(record.info.sid, now=NOW) == record
         assert store.delete(record.info.sid)
@@ -579,18 +628,15 @@ class TestCost:
     def test_the_sessions_of_a_user_and_the_expired_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
         for sql in (
             "SELECT sid FROM session WHERE user_id = 'x'",
-            "DELETE FROM session WHERE user_id = 'x' AND sid <> x'00'",
-            "SELECT 1 FROM session WHERE due_at <= 1 LIMIT 1",
+            "SELECT sid FROM session WHERE due_at <= 1 ORDER BY due_at LIMIT 9",
             "SELECT min(due_at) FROM session",
         ):
             ((*_, plan),) = _run_sql(path, f"EXPLAIN QUERY PLAN {sql}")
             assert "session_user_id" in plan or "session_due_at" in plan, plan
 
     def test_the_endings_to_forget_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
-        forgetting = [
-            sqlite_module._FORGET_OLDEST.format(each) for each in (sqlite_module._OF_ONE, sqlite_module._OF_MANY)
-        ]
-        for sql, told in ((sqlite_module._FORGET_DUE, (NOW, 9)), *((sql, (9,)) for sql in forgetting)):
+        oldest = [(sql, (9,)) for sql in statements.FORGET_OLDEST.values()]
+        for sql, told in ((statements.IS_FORGETTABLE, (NOW,)), (statements.FORGET_DUE, (NOW, 9)), *oldest):
             plan = [each for *_, each in _run_sql(path, f"EXPLAIN QUERY PLAN {sql}", *told)]
             assert any("ending_forget_at" in str(each) for each in plan), plan
             assert not any("TEMP B-TREE FOR ORDER" in str(each) for each in plan), plan
@@ -602,6 +648,19 @@ class TestCost:
         next(found)
         assert store._file._used == 0
         assert len(list(store.find(now=NOW))) == 300
+
+
+@contextmanager
+def traced(store: SQLiteStore) -> Iterator[list[tuple[str, str]]]:
+    """Note each statement of the connections that are open, and how its connection is synced."""
+    told: list[tuple[str, str]] = []
+    for connection in store._file._idle:
+        level = "FULL" if connection.is_durable else "NORMAL"
+        assert connection.rows("PRAGMA synchronous") == [(2 if connection.is_durable else 1,)]
+        connection.plain.set_trace_callback(lambda statement, level=level: told.append((level, statement)))
+    yield told
+    for connection in store._file._idle:
+        connection.plain.set_trace_callback(None)
 
 
 def an_ending(*, ended_at: float = NOW) -> Ending:

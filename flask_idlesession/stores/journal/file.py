@@ -1,17 +1,16 @@
-"""One file of a journal on a disk: who may open it, how it grows, and when what was written is safe."""
+"""One file of a journal on a disk: how it is opened, how it grows, and when what was written is safe."""
 
 import errno
 import os
-import stat
-import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ...model.errors import ConfigError
 from ...model.ids import new_secret
+from ..private_files import place_of
+from ..private_files import problem_of
 from .frames import Guard
 from .frames import GUARD_AT
 from .frames import is_ending
@@ -22,82 +21,17 @@ from .frames import pack_guard
 from .frames import pack_preamble
 from .frames import PREAMBLE
 from .frames import Rows
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover
-    fcntl = None  # type: ignore[assignment]
-
-#: What does the input and output: the module os, or in a test what fails as a disk does.
-Disk = Any
+from .ownership import Disk
+from .ownership import JournalInUse
+from .ownership import lock
+from .ownership import refused
 
 #: What cannot be read is given up in blocks of so many bytes.
 _BLOCK = 4096
 
 
-#: Seconds for which a start waits for the owner before it, who may be about to end, or for a child that was
-#: forked just now and has yet to let go.
-_PATIENCE = 0.5
-
 #: What a write says that the disk has no room for. It may have again.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class Ownership:
-    """The right to write a journal, which one process has at a time; it ends with the process.
-
-    The lock is on a file beside the journal that is never renamed, and which names its owner.
-    """
-
-    def __init__(self, path: Path, *, disk: Disk = os) -> None:
-        if fcntl is None:  # pragma: no cover
-            raise ConfigError(f"The journal {path} needs a system with file locks as POSIX has them; use SQLite here.")
-        self._disk = disk
-        self._fd: int | None = None
-        folder = path.parent
-        try:
-            if not folder.exists():
-                folder.mkdir(mode=0o700, parents=True)
-            _check_folder(path)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._fd = disk.open(f"{path}.lock", flags, 0o600)
-        except OSError as error:
-            raise _refusal(path, f"{error.strerror}: {folder}", "give it a folder that this user may write") from error
-        self._take(path, self._fd)
-
-    def _take(self, path: Path, fd: int) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not _is_locked(fd):
-            if time.monotonic() < deadline:
-                time.sleep(0.01)
-                continue
-            owner = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            self.release()
-            whose = "this process itself, in another store" if owner == str(os.getpid()) else f"process {owner}"
-            raise _refusal(
-                path,
-                f"it is in use by {whose}",
-                "a journal serves one process: stop the other, give each its own file, or let several share SQLite "
-                '(IDLESESSION_STORE = "sqlite:///sessions.db")',
-            )
-        with suppress(OSError):  # The disk is full. The lock holds without the name.
-            self._disk.ftruncate(fd, 0)
-            self._disk.pwrite(fd, b"%d\n" % os.getpid(), 0)
-
-    def release(self) -> None:
-        """Let another process have it. In a forked child, this takes nothing from the parent."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-
-def _is_locked(fd: int) -> bool:
-    """Lock the file, if nobody else has; return whether it is locked now."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 class JournalFile:
@@ -125,6 +59,7 @@ class JournalFile:
         with suppress(FileNotFoundError):
             disk.unlink(path)
         fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        lock(fd)  # Before it has the journal's name. Nobody else has seen it.
         file = cls(fd, new_secret()[:MARK_SIZE], end=PREAMBLE, number=0, last_end=0, disk=disk)
         try:
             file._put(pack_preamble(file._mark, Guard()), 0)
@@ -172,6 +107,10 @@ class JournalFile:
             self.is_trusted = False
             raise
 
+    def is_at(self, path: Path) -> bool:
+        """Whether this is the file that is found at the path."""
+        return self._fd >= 0 and place_of(path) == place_of(self._fd)
+
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -187,56 +126,45 @@ class JournalFile:
 
 
 def open_existing(path: Path, *, disk: Disk = os) -> tuple[int, int] | None:
-    """Return a descriptor of the journal at ``path`` and its size; None if there is none.
+    """Return a descriptor of the journal at ``path``, which is locked, and its size; None if there is none.
 
-    Raise :exc:`~flask_idlesession.ConfigError` for a file that somebody else may have written or read.
+    Raise :exc:`~flask_idlesession.ConfigError` for a file that somebody else may have written or read, or has.
     """
+    while True:
+        fd = _open(path, disk=disk)
+        if fd is None:
+            return None
+        try:
+            status = os.fstat(fd)
+            problem = problem_of(path, status)
+            if problem is not None:
+                what, _, mend = problem.partition("; ")
+                raise refused(path, what, mend)
+            if not lock(fd):
+                raise JournalInUse(path, owner="another process, whose lock was removed")
+            if place_of(path) == place_of(fd):  # Else its owner has just put a new one in its place.
+                return fd, status.st_size
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _open(path: Path, *, disk: Disk) -> int | None:
     try:
         fd: int = disk.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _refusal(path, "it is a symbolic link", "name the file that it points to") from error
-        raise _refusal(path, f"{error.strerror}", "make it a file that this user may read and write") from error
-    status = os.fstat(fd)
-    problem = _find_problem(path, status)
-    if problem is not None:
-        os.close(fd)
-        raise _refusal(path, *problem)
-    return fd, status.st_size
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse a folder in which others could put another file in the journal's place."""
-    mode = path.parent.stat().st_mode
-    if mode & 0o022 and not mode & stat.S_ISVTX:
-        raise _refusal(path, f"others may write the folder {path.parent}", f"say chmod go-w {path.parent}")
-
-
-def _find_problem(path: Path, status: os.stat_result) -> tuple[str, str] | None:
-    if not stat.S_ISREG(status.st_mode):
-        return "it is not a regular file", "name another"
-    if status.st_uid != os.geteuid():
-        return (
-            f"it belongs to user {status.st_uid}, and this process is user {os.geteuid()}",
-            f"give it to that user (chown {os.geteuid()} {path}), or name another",
-        )
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        return (
-            f"others may read or write it (mode {stat.S_IMODE(status.st_mode):04o})",
-            f"if nobody did, say chmod 600 {path}; if somebody may have, delete it",
-        )
-    return None
+            raise refused(path, "it is a symbolic link", "name the file that it points to") from error
+        raise refused(path, f"{error.strerror}", "make it a file that this user may read and write", error) from error
+    return fd
 
 
 def refuse_content(path: Path, problem: str) -> ConfigError:
     """Return the error for a file that is none of ours."""
-    return _refusal(path, problem, "name another file, or move this one away")
-
-
-def _refusal(path: Path, problem: str, mend: str) -> ConfigError:
-    return ConfigError(f"The journal {path} cannot be used: {problem}; {mend}.")
+    return refused(path, problem, "name another file, or move this one away")
 
 
 def put_in_place(new: Path, path: Path, *, disk: Disk = os) -> None:

@@ -3,27 +3,33 @@
 import logging
 import os
 import sys
+import threading
+import time
 import weakref
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
+from typing import Any
 
 from ...model.errors import ConfigError
 from ...model.errors import StoreError
+from ...model.errors import StoreUnavailable
 from ...model.ids import SessionId
 from ...model.record import Change
+from ...model.record import Ending
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
 from ..contract import Touch
 from ..contract import Traits
 from ..memory.store import MemoryStore
-from .file import Disk
+from ..private_files import quoted
 from .file import JournalFile
 from .file import open_existing
-from .file import Ownership
 from .file import read_piece
 from .file import refuse_content
 from .frames import FrameReader
@@ -34,6 +40,11 @@ from .frames import PREAMBLE
 from .frames import ROW_OVERHEAD
 from .frames import unpack_preamble
 from .frames import VERSION
+from .ownership import Disk
+from .ownership import JournalInUse
+from .ownership import NotNow
+from .ownership import Ownership
+from .ownership import PATIENCE
 from .replay import Replay
 from .writer import JournalWriter
 
@@ -41,6 +52,9 @@ _logger = logging.getLogger("flask_idlesession")
 
 #: When a create or a write is on the disk: before it returns, within 0.1 s, or when the system sees fit.
 DURABILITIES = ("always", "interval", "none")
+
+#: Seconds between two looks whether a journal is free.
+_TRIED_EVERY = 0.05
 
 
 class JournalStore(MemoryStore):
@@ -65,22 +79,60 @@ class JournalStore(MemoryStore):
         max_bytes: int | None = 1 << 30,
         disk: Disk = os,
     ) -> None:
+        self._set_up(path, durability=durability, max_sessions=max_sessions, max_bytes=max_bytes, disk=disk)
+        self._start(now, patience=PATIENCE)
+
+    @classmethod
+    def once_free(cls, path: str | os.PathLike[str], *, now: float, **options: Any) -> "JournalStore":
+        """Return the same at once, also while another process has the file: a server's old worker, which ends soon.
+
+        Until it is free, each call raises :exc:`~flask_idlesession.StoreUnavailable`. The first call after that fills
+        the store.
+        """
+        store = cls.__new__(cls)
+        store._set_up(path, **options)
+        try:
+            store._start(now, patience=0.0)
+        except NotNow as error:
+            if isinstance(error, JournalInUse) and error.is_own:
+                raise
+            store._awaited = error
+            _logger.warning("%s Until it is free, requests that need their session are answered 503.", error)
+        return store
+
+    def _set_up(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: str = "interval",
+        max_sessions: int | None = 1_000_000,
+        max_bytes: int | None = 1 << 30,
+        disk: Disk = os,
+    ) -> None:
         super().__init__(max_sessions=max_sessions, max_bytes=max_bytes)
         if durability not in DURABILITIES:
             raise ConfigError(f"The durability {durability!r} is unknown; it must be one of {', '.join(DURABILITIES)}.")
-        self._waits = durability == "always"
         self.path = Path(path).absolute()
-        ownership = Ownership(self.path, disk=disk)
+        self._waits, self._syncs = durability == "always", durability != "none"
+        self._disk = disk
+        #: Why the journal cannot be used now, as long as this store waits for it; and when it is tried next.
+        self._awaited: NotNow | None = None
+        self._try_at = 0.0
+        self._trying = threading.Lock()
+
+    def _start(self, now: float, *, patience: float) -> None:
+        """Take the file, and fill the memory from it."""
+        ownership = Ownership(self.path, patience=patience, disk=self._disk)
         try:
             self._journal = JournalWriter(
                 self.path,
                 self._shards,
-                syncs=durability != "none",
+                syncs=self._syncs,
                 live_size=partial(_live_size, weakref.ref(self)),
                 ownership=ownership,
-                disk=disk,
+                disk=self._disk,
             )
-            file = self._open(disk, now=now)
+            file = self._open(self._disk, now=now)
             self._journal.start(file)
         except BaseException:
             ownership.release()
@@ -93,15 +145,17 @@ class JournalStore(MemoryStore):
         return replace(super().traits, forgetful=False)
 
     def create(self, record: Record) -> None:
+        self._require(record.info.last_seen_at)
         super().create(record)
         self._journal.note_change(record.info.sid.int)
         if self._waits:
             self._settle_if_possible()
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        self._require(now)
         rotation = change.rotation
         if rotation is not None and rotation.grace_ends_at is None and self._journal.trouble is not None:
-            raise StoreError(f"The journal {self.path} cannot be written: {self._journal.trouble}.")
+            raise StoreUnavailable(f"The journal {quoted(self.path)} cannot be written: {self._journal.trouble}.")
         outcome = super().commit(sid, change, now=now)
         if outcome is Outcome.EMPTIED:
             self._journal.settle()
@@ -110,16 +164,41 @@ class JournalStore(MemoryStore):
         return outcome
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        if self._awaited is not None:
+            self._require(now)
         record = super().load(sid, now=now, touch=touch)
         if touch is not None and record is not None:
             self._journal.note_touch(sid.int)
         return record
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
-        was_touched = super().touch(sid, holder, now)
+        was_touched = self._awaited is None and super().touch(sid, holder, now)
         if was_touched:
             self._journal.note_touch(sid.int)
         return was_touched
+
+    def fades_at(self, sid: SessionId) -> float:
+        return inf if self._awaited is not None else super().fades_at(sid)
+
+    def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        self._require(now)
+        return super().find(now=now, user_id=user_id)
+
+    def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        self._require(now)
+        return super().prune(now=now, limit=limit)
+
+    def next_expiry(self) -> float | None:
+        self._require()
+        return super().next_expiry()
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        self._require()
+        super().bury(endings, until=until)
+
+    def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        self._require(now)
+        return super().ending(sid, now=now)
 
     def _note(self, key: int, change: Change) -> None:
         if change.rotation is not None:
@@ -136,12 +215,14 @@ class JournalStore(MemoryStore):
             self._journal.note_touch(key)
 
     def delete(self, sid: SessionId) -> bool:
+        self._require()
         found = super().delete(sid)
         if found or self._journal.trouble is None:  # Another may be deleting it just now: then this waits too.
             self._journal.settle()
         return found
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        self._require()
         infos = super().delete_many(sids)
         if infos or self._journal.trouble is None:
             self._journal.settle()
@@ -149,7 +230,28 @@ class JournalStore(MemoryStore):
 
     def close(self) -> None:
         super().close()
-        self._close()
+        if self._awaited is None:
+            self._close()
+
+    def _require(self, now: float | None = None) -> None:
+        """Raise :exc:`~flask_idlesession.StoreUnavailable` while another process has the journal.
+
+        A call that says what time it is sees whether it is free now.
+        """
+        if self._awaited is None:
+            return
+        if now is None or time.monotonic() < self._try_at or not self._trying.acquire(blocking=False):
+            raise StoreUnavailable(str(self._awaited))
+        try:
+            if self._awaited is not None:
+                self._start(now, patience=0.0)
+                self._awaited = None
+                _logger.warning("The journal %s is free, and is used from now on.", quoted(self.path))
+        except ConfigError as error:
+            self._try_at = time.monotonic() + _TRIED_EVERY
+            raise StoreUnavailable(str(error)) from error
+        finally:
+            self._trying.release()
 
     def _forget(self, key: int) -> SessionInfo | None:
         info = super()._forget(key)
@@ -163,9 +265,9 @@ class JournalStore(MemoryStore):
 
     def _open(self, disk: Disk, *, now: float) -> JournalFile | None:
         """Fill the memory from the file; return it if it can be written on."""
+        opened = open_existing(self.path, disk=disk)
         with suppress(OSError):
             disk.unlink(f"{self.path}.new")
-        opened = open_existing(self.path, disk=disk)
         if opened is None:
             return None
         fd, size = opened
@@ -174,7 +276,7 @@ class JournalStore(MemoryStore):
             if size:
                 file = self._load(fd, size, disk, now=now)
             else:
-                _logger.warning("The journal %s is empty; if it was not new, its sessions are lost.", self.path)
+                _logger.warning("The journal %s is empty; if it was not new, its sessions are lost.", quoted(self.path))
         finally:
             if file is None:
                 os.close(fd)

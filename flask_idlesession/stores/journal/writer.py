@@ -1,5 +1,6 @@
 """Writes down what changed in memory: when, together with what else, and what is done while the disk is bad."""
 
+import errno
 import itertools
 import logging
 import threading
@@ -10,18 +11,19 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ...model.errors import StoreError
+from ...model.errors import StoreUnavailable
 from ...process.forks import ForkAware
 from ...process.forks import register
 from ...process.forks import Stage
 from ..memory.packed import pack_touch
-from .file import Disk
+from ..private_files import quoted
 from .file import JournalFile
-from .file import Ownership
 from .file import put_in_place
 from .frames import Kind
 from .frames import pieces
 from .frames import Rows
+from .ownership import Disk
+from .ownership import Ownership
 from .replay import Shards
 
 _logger = logging.getLogger("flask_idlesession")
@@ -149,7 +151,8 @@ class JournalWriter(ForkAware):
                 if self._is_half_dead():
                     self._wake.set()  # The thread may have looked just before.
             if self._trouble is not None:
-                raise StoreError(f"The journal {self._path} cannot be written: {self._trouble}.") from self._trouble
+                problem = f"The journal {quoted(self._path)} cannot be written: {self._trouble}."
+                raise StoreUnavailable(problem) from self._trouble
 
     def close(self) -> None:
         """Write what is left, and let go of the file. Idempotent."""
@@ -180,11 +183,19 @@ class JournalWriter(ForkAware):
                 if self._unsynced:
                     self._file.sync()
                     self._unsynced = False
+                    self._check_place(self._file)
                 self._settled = covered
         except OSError as error:
             self._fail(error)
         else:
             self._recover()
+
+    def _check_place(self, file: JournalFile) -> None:
+        """Raise OSError if the journal at the path is another file by now, or another process's."""
+        self._ownership.keep()
+        if not file.is_at(self._path):
+            file.is_trusted = False
+            raise OSError(errno.ESTALE, "It was removed or replaced while it was in use")
 
     def _drain(self) -> None:
         while self._changed:
@@ -330,6 +341,7 @@ class JournalWriter(ForkAware):
             if not self._is_usable:
                 self._unwritten.clear()
         try:
+            self._ownership.keep()
             new = JournalFile.create(self._new_path, disk=self._disk)
             if self._copy(new, paced=paced):
                 self._catch_up(new)

@@ -10,7 +10,7 @@ from ...model.record import EndReason
 #: A dict that grows is copied in one go: many small ones never stop the world for long.
 _PLACES = 192
 
-#: How many endings of one session are remembered at least, once there were so many; twice as many at most.
+#: How many endings of one session are remembered at least, if there were as many; twice as many at most.
 _MOST = 50_000
 
 #: The same of those of many sessions: a flood of sessions that end must not push out what a revocation left.

@@ -2,18 +2,14 @@
 
 import os
 import sqlite3
-from collections.abc import Callable
+import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import suppress
-from math import isfinite
-from types import TracebackType
 from typing import Any
+from typing import NamedTuple
 
-from ...model.errors import ConfigError
 from ...model.errors import SessionExists
-from ...model.errors import StoreError
+from ...model.errors import StoreUnavailable
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
@@ -23,198 +19,127 @@ from ...model.record import SessionInfo
 from .. import columns as row
 from ..contract import Touch
 from ..contract import Traits
+from . import statements as sql
+from .answers import changed
+from .answers import delete_some
+from .answers import info_of
+from .answers import wrong_answer
+from .clock_witness import ClockWitness
+from .connection import Connection
+from .endings import Endings
+from .expiry import Expiry
 from .file import has_wal_reset_fault
 from .file import SQLiteFile
 
-#: "Idle", as the file's application id: what says that a database is one of ours.
-_APPLICATION_ID = 0x49646C65
+#: How many sessions are looked at in one step: no request waits long for it.
+_CHUNK = 128
 
-# due_at is when prune() is to look at a session, never after it expires: a touch leaves it where it is, so that
-# it moves nothing in an index, and prune() moves it on when its turn comes.
-_SCHEMA = (
-    """CREATE TABLE session (
-        sid BLOB NOT NULL PRIMARY KEY,
-        user_id TEXT,
-        created_at REAL NOT NULL,
-        last_seen_at REAL NOT NULL,
-        idle_timeout REAL NOT NULL,
-        lifetime_ends_at REAL NOT NULL,
-        refresh_by REAL NOT NULL,
-        labels BLOB NOT NULL,
-        secret_digest BLOB NOT NULL,
-        former_digest BLOB NOT NULL,
-        former_ends_at REAL NOT NULL,
-        due_at REAL NOT NULL,
-        data BLOB NOT NULL
-    )""",
-    "CREATE INDEX session_due_at ON session (due_at)",
-    "CREATE INDEX session_user_id ON session (user_id) WHERE user_id IS NOT NULL",
-    """CREATE TABLE ending (
-        sid BLOB NOT NULL PRIMARY KEY,
-        user_id TEXT,
-        reason TEXT NOT NULL,
-        ended_by TEXT,
-        ended_at REAL NOT NULL,
-        forget_at REAL NOT NULL
-    ) WITHOUT ROWID""",
-    "CREATE INDEX ending_forget_at ON ending (forget_at)",
-)
+#: A record of more bytes is not kept until its request writes.
+_LARGEST_KNOWN = 1 << 16
 
-#: The statements that lead from one version of the schema (PRAGMA user_version) to the next, beginning with none.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_SCHEMA,)
+_SEEN_AT, _DATA = row.RECORD.index("last_seen_at"), row.RECORD.index("data")
 
-_INFO = ", ".join(row.INFO)
-_RECORD = ", ".join(row.RECORD)
 
-_INSERT = (
-    f"INSERT INTO session ({_RECORD}, due_at) VALUES (:{', :'.join(row.RECORD)}, :due_at) ON CONFLICT (sid) DO NOTHING"
-)
-_LOAD = f"SELECT {_RECORD}, due_at FROM session WHERE sid = ?"
-_CHANGED = ", ".join(f"{name} = :{name}" for name in (*row.RECORD[1:], "due_at"))
-_UPDATE = f"UPDATE session SET {_CHANGED} WHERE sid = :sid"
-_WRITE = "UPDATE session SET last_seen_at = ?, data = ? WHERE sid = ?"
+class _Known(NamedTuple):
+    """A row as this thread read or wrote it last, and the record that it makes."""
 
-_ENDING = ", ".join(row.ENDING)
-_BURY = f"INSERT OR REPLACE INTO ending ({_ENDING}) VALUES (:{', :'.join(row.ENDING)})"
-_EXHUME = f"SELECT {_ENDING} FROM ending WHERE sid = ? AND forget_at > ?"
-_FORGET_DUE = """DELETE FROM ending WHERE sid IN (
-    SELECT sid FROM ending WHERE forget_at <= ? ORDER BY forget_at LIMIT ?)"""
-# The endings of many sessions (Ending.is_of_many) are told by their ids: they are UUIDs of version 5.
-_OF_ONE, _OF_MANY = "substr(sid, 7, 1) NOT BETWEEN x'50' AND x'5F'", "substr(sid, 7, 1) BETWEEN x'50' AND x'5F'"
-_COUNT_ENDINGS = "SELECT count(*) FROM ending WHERE {}"
-_FORGET_OLDEST = "DELETE FROM ending WHERE sid IN (SELECT sid FROM ending WHERE {} ORDER BY forget_at LIMIT ?)"
+    sid: SessionId
+    columns: Sequence[Any]
+    record: Record
 
-# A change of the info's times alone, in one statement: the conditions are Record.judge's, the rest is Record.apply's.
-# Numbers in the place of names are found faster. What does not mention due_at leaves its index alone.
-_SEEN, _IDLE, _REFRESH = "max(last_seen_at, ?4)", "coalesce(?5, idle_timeout)", "coalesce(?6, refresh_by)"
-_OPENS = """sid = ?1 AND ?2 < min(last_seen_at + idle_timeout, lifetime_ends_at, refresh_by)
-    AND (secret_digest = ?3 OR (former_digest = ?3 AND ?2 < former_ends_at))"""
-_TOUCH = f"UPDATE session SET last_seen_at = {_SEEN} WHERE {_OPENS}"
-_MOVE = f"""UPDATE session SET last_seen_at = {_SEEN}, idle_timeout = {_IDLE}, refresh_by = {_REFRESH},
-    due_at = min(due_at, {_SEEN} + {_IDLE}, lifetime_ends_at, {_REFRESH}) WHERE {_OPENS}"""
-#: A touch of a session that is not permanent, and what it holds then.
-_VISIT = f"{_TOUCH} AND refresh_by = 9e999 RETURNING {_RECORD}"
 
-#: Since when SQLite returns rows that it changed.
-_HAS_RETURNING = sqlite3.sqlite_version_info >= (3, 35)
+class _Step(NamedTuple):
+    """A statement that makes a change, and what the row is after it, as far as that is known."""
 
-#: How many sessions are looked at in one step of find() and prune().
-_CHUNK = 256
-
-#: After so many writes of one process it moves the WAL into the database, where SQLite does not do so safely itself.
-_CHECKPOINT_AFTER = 500
-
-_LONG_AGO = float("-inf")
+    statement: str
+    told: Sequence[Any]
+    known: _Known | None
 
 
 class SQLiteStore:
     """The store of the workers of one host, in the file ``path``. It needs no server.
 
     The file, and its folder where there is none, are created for their owner alone. A call waits up to
-    ``busy_timeout`` seconds for the writes of others. What ends a session or replaces its secret is on disk before
-    the call returns; other writes survive the end of any process, and may be lost with the power.
+    ``busy_timeout`` seconds for the writes of others. The end of a session, and a new secret, are on disk before the
+    call returns. Other writes survive the end of any process, and may be lost with the power.
+
+    A change is one statement, which compares what the row holds with what this thread read: so SQLite's lock is held
+    for the statement alone, and not while Python's threads take turns. Where another thread or process was quicker, the
+    change is made in a transaction.
     """
 
     traits = Traits(chunked=True, has_facts=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout)
-        self._writes = 0  # Since the last checkpoint; about right is enough, so no lock guards it.
-        with self._connection() as connection:
-            self._prepare(connection)
+        self._witness = ClockWitness(self._file)
+        self._expiry = Expiry(self._file)
+        self._endings = Endings(self._file)
+        self._thread = threading.local()
+        self._file.try_to_open()
 
     def __repr__(self) -> str:
         return f"<SQLiteStore {str(self._file.path)!r}>"
 
     def create(self, record: Record) -> None:
-        with self._writing() as connection:
-            cursor = connection.execute(_INSERT, _columns(record, due_at=record.info.expires_at))
-            if cursor.rowcount:
+        sid = record.info.sid
+        with self._file.writing() as connection:
+            if changed(connection, sql.INSERT, (sid.bytes, *_columns(record), record.info.expires_at), sid):
                 return
-        raise SessionExists(f"There is a session {record.info.sid} already.")
+        raise SessionExists(f"There is a session {sid} already.")
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        self._note(now)
         if touch is not None:
             return self._touched(sid, touch, now)
-        with self._connection() as connection:
-            record = self._load(connection, sid)
+        record = self._read(sid)
         return record if record is not None and record.info.is_live(now) else None
 
-    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
-        holder = touch.holder
-        if _HAS_RETURNING:
-            with self._writing() as connection:
-                found = connection.execute(_VISIT, (sid.bytes, now, holder, now)).fetchall()
-            if found:
-                return row.to_record(sid, found[0])
-        with self._writing() as connection, _transaction(connection):
-            record = self._load(connection, sid)
-            refresh_by = touch.refresh_by if record is not None and record.is_permanent else None
-            change = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by)
-            if record is None or record.judge(change, now=now) is not Outcome.DONE:
-                return None
-            self._touch(connection, sid, change, now)
-            return record.apply(change, now=now)
-
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
-        if change.rotation is not None or change.end_if_emptied:
-            with self._writing_through() as connection:
-                return self._commit(connection, sid, change, now)
-        with self._writing() as connection:
-            if change.delta or change.expect or change.labels:
-                return self._commit(connection, sid, change, now)
-            return self._touch(connection, sid, change, now)
+        self._note(now)
+        step = self._step_of(sid, change, now) if sql.HAS_RETURNING else None
+        is_final = change.rotation is not None or change.end_if_emptied
+        with self._file.writing_through() if is_final else self._file.writing() as connection:
+            if step is None or not changed(connection, step.statement, step.told, sid):
+                self._thread.known = None
+                return self._commit(connection, sid, change, now)[0]
+        self._thread.known = step.known
+        return Outcome.DONE
 
     def delete(self, sid: SessionId) -> bool:
-        with self._writing_through() as connection:
-            return connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,)).rowcount > 0
+        with self._file.writing_through() as connection:
+            return changed(connection, sql.DELETE, (sid.bytes,), sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
-        gone: list[SessionInfo] = []
-        with self._writing_through() as connection, _transaction(connection):
-            for sid in sids:
-                found = connection.execute(f"SELECT {_INFO} FROM session WHERE sid = ?", (sid.bytes,)).fetchone()
-                if found is not None:
-                    connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,))
-                    gone.append(row.to_info(sid, found))
-        return gone
+        ids = [sid.bytes for sid in dict.fromkeys(sids)]
+        if not ids:
+            return []
+        with self._file.writing_through() as connection:
+            if len(ids) <= _CHUNK and sql.HAS_RETURNING:
+                return delete_some(connection, ids)
+            with connection.transaction():
+                chunks = [ids[at : at + _CHUNK] for at in range(0, len(ids), _CHUNK)]
+                return [info for chunk in chunks for info in delete_some(connection, chunk)]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        self._note(now)
         for found in self._rows() if user_id is None else self._rows_of(user_id):
-            info = row.to_info(SessionId(bytes=found[0]), found)
-            if info.is_live(now):
+            info = info_of(found)
+            if info is not None and info.is_live(now):
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
-        gone: list[SessionInfo] = []
-        while limit > 0 and not gone and self._is_due(now):
-            with self._writing() as connection, _transaction(connection):
-                gone = _forget_expired(connection, now=now, limit=limit)
-        if gone:
-            self._shrink()
-        return gone
+        self._note(now)
+        return self._expiry.prune(now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
-        with self._connection() as connection:
-            due_at = connection.execute("SELECT min(due_at) FROM session").fetchone()[0]
-        return due_at if due_at is not None and isfinite(due_at) else None
+        return self._expiry.next()
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        if not endings:
-            return
-        rows = [{**columns, "sid": columns["sid"].bytes} for columns in row.to_ending_rows(endings, until=until)]
-        now = max(ending.ended_at for ending in endings)
-        with self._writing() as connection, _transaction(connection):
-            connection.executemany(_BURY, rows)
-            connection.execute(_FORGET_DUE, (now, row.FORGOTTEN_AT_ONCE))
-        if row.is_time_to_trim(endings):
-            self._trim_endings(_OF_ONE)
-            self._trim_endings(_OF_MANY)
+        self._endings.bury(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
-        with self._connection() as connection:
-            found = connection.execute(_EXHUME, (sid.bytes, now)).fetchone()
-        return None if found is None else row.to_ending(sid, found)
+        return self._endings.find(sid, now=now)
 
     def facts(self) -> dict[str, object]:
         """Return the file's ``path`` and ``mode``, SQLite's ``version``, and whether that ``has_wal_fault``."""
@@ -222,202 +147,118 @@ class SQLiteStore:
             "path": str(self._file.path),
             "mode": self._file.path.stat().st_mode & 0o777,
             "version": sqlite3.sqlite_version,
-            "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info),
+            "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info[:3]),
         }
 
     def close(self) -> None:
+        """Close the connections that are not in use. The next use opens one again."""
         self._file.close()
 
     # The steps of the above.
 
-    def _touch(self, connection: sqlite3.Connection, sid: SessionId, change: Change, now: float) -> Outcome:
-        seen = _LONG_AGO if change.last_seen_at is None else min(change.last_seen_at, now)
-        told: tuple[Any, ...] = (sid.bytes, now, change.holder, seen)
-        if change.shortens:
-            cursor = connection.execute(_MOVE, (*told, change.idle_timeout, change.refresh_by))
-        else:
-            cursor = connection.execute(_TOUCH, told)
-        return Outcome.DONE if cursor.rowcount else Outcome.GONE
+    def _note(self, now: float) -> None:
+        if now >= self._witness.due:
+            self._witness.note(now)
 
-    def _load(self, connection: sqlite3.Connection, sid: SessionId) -> Record | None:
-        found = connection.execute(_LOAD, (sid.bytes,)).fetchone()
-        return None if found is None else row.to_record(sid, found)
+    def _read(self, sid: SessionId) -> Record | None:
+        """Return the record, live or not."""
+        with self._file.reading() as connection:
+            found = connection.rows(sql.LOAD, (sid.bytes,))
+        return self._seen(sid, found[0]) if found else None
 
-    def _commit(self, connection: sqlite3.Connection, sid: SessionId, change: Change, now: float) -> Outcome:
-        with _transaction(connection):
-            found = connection.execute(_LOAD, (sid.bytes,)).fetchone()
-            if found is None:
-                return Outcome.GONE
-            record = row.to_record(sid, found)
+    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
+        holder, refresh_by = touch.holder, touch.refresh_by
+        is_taken, found = self._visit((now, refresh_by, sid.bytes, holder, now, refresh_by))
+        if found:
+            return self._seen(sid, found[0])
+        before = self._read(sid)
+        if before is None or not before.info.is_live(now) or not before.opens_to(holder, now=now):
+            return None
+        if not is_taken:
+            return before
+        change = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by if before.is_permanent else None)
+        with self._file.writing() as connection:
+            return self._commit(connection, sid, change, now)[1]
+
+    def _visit(self, told: Sequence[Any]) -> tuple[bool, Sequence[Any]]:
+        """Touch a session in one statement, if it can be; return whether writes are taken, and the row after it.
+
+        A touch that cannot be written is dropped: a page that only reads works on a full disk, too.
+        """
+        if not sql.HAS_RETURNING:
+            return True, ()
+        try:
+            with self._file.writing() as connection:
+                return True, connection.rows(sql.VISIT, told)
+        except StoreUnavailable:
+            if not self._file.refused_because:
+                raise
+            return False, ()
+
+    def _seen(self, sid: SessionId, columns: Sequence[Any]) -> Record:
+        """Return the record in a row, and keep it until this thread writes: most write what they have just read."""
+        if columns[0] != sid.bytes:
+            raise wrong_answer(sid, columns[0])
+        record = row.to_record(sid, columns)
+        self._thread.known = _Known(sid, columns, record) if len(columns[_DATA]) <= _LARGEST_KNOWN else None
+        return record
+
+    def _step_of(self, sid: SessionId, change: Change, now: float) -> _Step | None:
+        """Return the statement that makes a change if the row is as this thread knows it; None if it does not know."""
+        known: _Known | None = getattr(self._thread, "known", None)
+        if change.is_simple and not change.delta and change.last_seen_at is not None:
+            return _Step(sql.TOUCH, (min(change.last_seen_at, now), sid.bytes, change.holder, now), known)
+        if known is None or known.sid != sid or known.record.judge(change, now=now) is not Outcome.DONE:
+            return None
+        after, before = known.record.apply(change, now=now), known.columns
+        if change.is_simple:
+            seen_at, data = after.info.last_seen_at, row.to_data(after.values)
+            columns: tuple[Any, ...] = (*before[:_SEEN_AT], seen_at, *before[_SEEN_AT + 1 : _DATA], data)
+            told = (seen_at, data, sid.bytes, change.holder, now, before[_DATA])
+            return _Step(sql.WRITE, told, _Known(sid, columns, after))
+        columns = (sid.bytes, *_columns(after))
+        as_read = (*before[1:_SEEN_AT], *before[_SEEN_AT + 1 : _DATA + 1])
+        told = (*columns[1:], after.info.expires_at, sid.bytes, *as_read)
+        return _Step(sql.REPLACE, told, _Known(sid, columns, after))
+
+    def _commit(
+        self, connection: Connection, sid: SessionId, change: Change, now: float
+    ) -> tuple[Outcome, Record | None]:
+        """Make a change whatever the row holds; return the outcome, and if it is DONE the record after it."""
+        with connection.transaction():
+            found = connection.rows(sql.LOAD, (sid.bytes,))
+            if not found:
+                return Outcome.GONE, None
+            record = row.to_record(sid, found[0])
             outcome = record.judge(change, now=now)
             if outcome is Outcome.EMPTIED:
-                connection.execute("DELETE FROM session WHERE sid = ?", (sid.bytes,))
-            if outcome is Outcome.DONE:
-                after = record.apply(change, now=now)
-                if change.is_simple:
-                    told = (after.info.last_seen_at, row.to_data(after.values), sid.bytes)
-                    connection.execute(_WRITE, told)
-                else:
-                    connection.execute(_UPDATE, _columns(after, due_at=min(found[-1], after.info.expires_at)))
-            return outcome
+                changed(connection, sql.DELETE, (sid.bytes,), sid)
+            if outcome is not Outcome.DONE:
+                return outcome, None
+            after = record.apply(change, now=now)
+            if change.is_simple:
+                told: Sequence[Any] = (after.info.last_seen_at, row.to_data(after.values), sid.bytes)
+                changed(connection, sql.SAVE, told, sid)
+            else:
+                changed(connection, sql.UPDATE, (*_columns(after), after.info.expires_at, sid.bytes), sid)
+            return outcome, after
 
     def _rows(self) -> Iterator[Sequence[Any]]:
         """Yield all rows, some at a time: who takes long over them must not keep the WAL from being moved."""
         after = b""
         while True:
-            with self._connection() as connection:
-                rows = connection.execute(
-                    f"SELECT {_INFO} FROM session WHERE sid > ? ORDER BY sid LIMIT ?", (after, _CHUNK)
-                ).fetchall()
+            with self._file.reading() as connection:
+                rows = connection.rows(sql.PAGE, (after, _CHUNK))
             yield from rows
             if len(rows) < _CHUNK:
                 return
             after = rows[-1][0]
 
     def _rows_of(self, user_id: str) -> Sequence[Sequence[Any]]:
-        with self._connection() as connection:
-            return connection.execute(f"SELECT {_INFO} FROM session WHERE user_id = ?", (user_id,)).fetchall()
-
-    def _is_due(self, now: float) -> bool:
-        """Return whether prune() has anything to look at: most calls find nothing, and need not wait to write."""
-        with self._connection() as connection:
-            return connection.execute("SELECT 1 FROM session WHERE due_at <= ? LIMIT 1", (now,)).fetchone() is not None
-
-    def _trim_endings(self, which: str) -> None:
-        """Forget the oldest endings beyond the bound, in steps for which nobody waits long."""
-        with self._connection() as connection:
-            count = connection.execute(_COUNT_ENDINGS.format(which)).fetchone()[0]
-        excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
-        for at in range(0, excess, _CHUNK):
-            with self._writing() as connection:
-                connection.execute(_FORGET_OLDEST.format(which), (min(_CHUNK, excess - at),))
-
-    def _shrink(self) -> None:
-        """Give pages back to the file system while a quarter of the file is unused; the rest is used again."""
-        with self._writing() as connection:
-            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-            used = connection.execute("PRAGMA page_count").fetchone()[0] - free
-            if free > 64 and free * 3 > used:
-                # Each step gives one page back, and only a script is stepped to its end.
-                connection.executescript(f"PRAGMA incremental_vacuum({min(free - used // 8, 1024)})")
-
-    # Connections.
-
-    def _connection(self) -> "_Use":
-        return _Use(self._file)
-
-    def _writing(self) -> "_Use":
-        return _Use(self._file, after=self._note_write)
-
-    def _note_write(self) -> None:
-        self._writes += 1
-        if self._file.guards_checkpoints and self._writes >= _CHECKPOINT_AFTER:
-            self._writes = 0
-            self._checkpoint()
-
-    @contextmanager
-    def _writing_through(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection whose writes are on disk when it is given back."""
-        with self._writing() as connection:
-            connection.execute("PRAGMA synchronous = FULL")
-            yield connection
-            connection.execute("PRAGMA synchronous = NORMAL")
-
-    def _checkpoint(self) -> None:
-        """Move the WAL into the database while nobody can write: SQLite's fault needs a writer that starts the WAL
-        anew during a checkpoint. Whoever finds another one writing, or the disk full, leaves it for later."""
-        with suppress(StoreError), self._connection() as guard, self._connection() as connection:
-            guard.execute("PRAGMA busy_timeout = 0")
-            try:
-                with _transaction(guard):
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-            guard.execute(f"PRAGMA busy_timeout = {int(self._file.busy_timeout * 1000)}")
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Create the tables, or bring those of an older version up to date, once over all processes."""
-        with _transaction(connection):
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            known = connection.execute("PRAGMA application_id").fetchone()[0] == _APPLICATION_ID
-            if not known and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                raise ConfigError(f"{self._file.path} is a database of something else; name another file.")
-            if version > len(MIGRATIONS):
-                raise ConfigError(
-                    f"The session database {self._file.path} was written by a newer flask_idlesession (its version is "
-                    f"{version}, this one knows {len(MIGRATIONS)}); install that one, or name another file."
-                )
-            for statements in MIGRATIONS[version:]:
-                for statement in statements:
-                    connection.execute(statement)
-            if version < len(MIGRATIONS):
-                connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        with self._file.reading() as connection:
+            return connection.rows(sql.OF_USER, (user_id,))
 
 
-class _Use:
-    """The use of a connection, for a ``with`` block: what the driver raises in it is the store's failure. ``after`` is
-    called when the connection was given back.
-    """
-
-    __slots__ = ("_file", "_after", "_connection")
-
-    def __init__(self, file: SQLiteFile, *, after: Callable[[], None] | None = None) -> None:
-        self._file = file
-        self._after = after
-
-    def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._connection = self._file.take()
-        except (sqlite3.Error, OSError) as error:
-            raise _failure(self._file, error) from error
-        return self._connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._file.give_back(self._connection)
-            if self._after is not None:
-                self._after()
-            return
-        self._file.throw_away(self._connection)
-        if isinstance(error, sqlite3.Error | OSError):
-            raise _failure(self._file, error) from error
-
-
-def _failure(file: SQLiteFile, error: Exception) -> StoreError:
-    return StoreError(f"The session database {file.path} failed: {error}")
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Be the only writer. After an exception nothing was written."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-def _columns(record: Record, *, due_at: float) -> dict[str, Any]:
-    return {**row.to_row(record), "sid": record.info.sid.bytes, "due_at": due_at}
-
-
-def _forget_expired(connection: sqlite3.Connection, *, now: float, limit: int) -> list[SessionInfo]:
-    """Forget up to ``limit`` of the sessions whose turn it is, and file those anew that live on."""
-    found = connection.execute(
-        f"SELECT {_INFO} FROM session WHERE due_at <= ? ORDER BY due_at LIMIT ?", (now, limit + _CHUNK)
-    ).fetchall()
-    infos = [row.to_info(SessionId(bytes=each[0]), each) for each in found]
-    gone = [info for info in infos if not info.is_live(now)][:limit]
-    kept = [info for info in infos if info.is_live(now)]
-    connection.executemany("DELETE FROM session WHERE sid = ?", [(info.sid.bytes,) for info in gone])
-    connection.executemany(
-        "UPDATE session SET due_at = ? WHERE sid = ?", [(info.expires_at, info.sid.bytes) for info in kept]
-    )
-    return gone
+def _columns(record: Record) -> tuple[Any, ...]:
+    """Return the columns of a record after its id."""
+    return tuple(row.to_row(record).values())[1:]

@@ -1,0 +1,51 @@
+"""Reads what statements answer, and refuses an answer that is about another session than was asked about."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...model.errors import StoreUnavailable
+from ...model.ids import SessionId
+from ...model.record import SessionInfo
+from .. import columns as row
+from . import statements as sql
+from .connection import Connection
+from .connection import Told
+
+
+def changed(connection: Connection, statement: str, told: Told, sid: SessionId) -> bool:
+    """Run a statement that changes one session, and return whether it did: it says which one it was."""
+    answered = connection.rows(statement, told)
+    if not sql.HAS_RETURNING:
+        return bool(connection.rows("SELECT changes()")[0][0])
+    if answered and answered != [(sid.bytes,)]:
+        raise wrong_answer(sid, answered)
+    return bool(answered)
+
+
+def delete_some(connection: Connection, ids: Sequence[bytes]) -> list[SessionInfo]:
+    """Forget these, and return the infos of those that were there."""
+    if sql.HAS_RETURNING:
+        return infos_of(connection.rows(sql.delete_some(len(ids)), ids), ids)
+    infos = infos_of(connection.rows(sql.list_some(len(ids)), ids), ids)
+    connection.rows(sql.delete_some(len(ids)), ids)
+    return infos
+
+
+def info_of(found: Sequence[Any]) -> SessionInfo | None:
+    """Return the info in a row; None if the row was spoilt, so that it is nobody's session."""
+    try:
+        return row.to_info(SessionId(bytes=found[0]), found)
+    except (TypeError, ValueError):
+        return None
+
+
+def infos_of(rows: Sequence[Sequence[Any]], asked: Sequence[bytes]) -> list[SessionInfo]:
+    """Return the infos in the rows that a statement about these sessions returned."""
+    others = {found[0] for found in rows}.difference(asked)
+    if others:
+        raise wrong_answer("among many", others)
+    return [info for info in map(info_of, rows) if info is not None]
+
+
+def wrong_answer(asked: object, answered: object) -> StoreUnavailable:
+    return StoreUnavailable(f"The session database was asked about session {asked}, and answered about {answered!r}.")

@@ -1,0 +1,61 @@
+"""Notices that the clock was set back since the sessions were written, and takes those from the future for seen now."""
+
+import logging
+from contextlib import suppress
+
+from ...model.errors import StoreError
+from ..private_files import quoted
+from . import statements as sql
+from .file import SQLiteFile
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Seconds between two notes of the time. By so much another process may be ahead without its clock being wrong.
+_NOTED_EVERY = 60.0
+
+#: Sessions looked at in one step.
+_CHUNK = 2000
+
+#: Callers ask with an instant before this to see what has expired, too. It is no time of day.
+_FIRST_INSTANT = 1.0
+
+
+class ClockWitness:
+    """The latest instant that the processes of a file have seen, written down each minute.
+
+    A session that was last seen in the future would live too long by as much as the clock was ahead. If the file says
+    at its first use that it is later than now, all such sessions are taken for seen now, as the journal does.
+    """
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+        self._is_first = True
+        #: Before this instant there is nothing to do.
+        self.due = _FIRST_INSTANT
+
+    def note(self, now: float) -> None:
+        """Write the time down, if nobody has to be waited for. At first, see what time was written before."""
+        self.due = now + _NOTED_EVERY
+        with suppress(StoreError):
+            if self._is_first:
+                self._is_first = False
+                self._look_back(now)
+            with self._file.writing(patience=0.0) as connection:
+                connection.rows(sql.NOTE_LATEST, (now,))
+
+    def _look_back(self, now: float) -> None:
+        with self._file.reading() as connection:
+            latest = connection.rows(sql.LATEST)
+        if not latest or latest[0][0] <= now + _NOTED_EVERY:
+            return
+        _logger.warning(
+            "The clock was ahead by %.0f s when the session database %s was last written. Sessions that were seen "
+            "later than now are taken for seen now.",
+            latest[0][0] - now,
+            quoted(self._file.path),
+        )
+        with self._file.reading() as connection:
+            last = connection.rows(sql.LAST_ROW)[0][0] or 0
+        for row in range(0, last, _CHUNK):
+            with self._file.writing() as connection:
+                connection.rows(sql.SEEN_NOW, (now, now, now, row, row + _CHUNK))

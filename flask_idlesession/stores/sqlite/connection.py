@@ -1,0 +1,118 @@
+"""One connection to an SQLite file: how it waits for other processes, and what its errors mean."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...model.errors import ConfigError
+from ...model.errors import RecordRejected
+from ...model.errors import StoreError
+from ...model.errors import StoreUnavailable
+from ..private_files import quoted
+
+#: Seconds between two tries to get a lock that another process has. SQLite's own waits grow to a tenth of a second, so
+#: that a request which was unlucky twice waits for long.
+_PAUSE = 0.001
+
+#: The errors while another process has the lock.
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+
+#: The errors after which the file can still be read, as a rule.
+_REFUSALS = (
+    *_BUSY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
+
+#: The errors about one record's data: it is too large, or of a kind that SQLite cannot hold.
+ABOUT_A_RECORD = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    UnicodeEncodeError,
+)
+
+Rows = list[tuple[Any, ...]]
+Told = Sequence[Any]
+
+
+class Connection:
+    """A connection in autocommit mode. It waits ``patience`` seconds for another process that has the lock."""
+
+    __slots__ = ("plain", "patience", "is_durable", "era")
+
+    def __init__(self, plain: sqlite3.Connection, *, patience: float, is_durable: bool, era: int) -> None:
+        self.plain = plain
+        self.patience = patience
+        #: Whether what it writes is on disk before a statement returns.
+        self.is_durable = is_durable
+        #: Counts the files that there were at the path: which of them this is connected to.
+        self.era = era
+
+    def rows(self, statement: str, told: Told = ()) -> Rows:
+        """Run a statement to its end, and return its rows."""
+        try:
+            return self.plain.execute(statement, told).fetchall()
+        except sqlite3.OperationalError as error:
+            if self.plain.in_transaction or not is_busy(error):
+                raise
+            return self._wait(statement, told, error)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Be the only writer. After an exception nothing was written."""
+        self.rows("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self.plain.in_transaction:
+                self.plain.execute("ROLLBACK")
+            raise
+        self.plain.execute("COMMIT")
+
+    def _wait(self, statement: str, told: Told, error: sqlite3.OperationalError) -> Rows:
+        """Run a statement once the lock is free."""
+        give_up_at = time.monotonic() + self.patience
+        while time.monotonic() < give_up_at:
+            time.sleep(random.uniform(0.5, 1.5) * _PAUSE)
+            try:
+                return self.plain.execute(statement, told).fetchall()
+            except sqlite3.OperationalError as again:
+                if not is_busy(again):
+                    raise
+                error = again
+        raise error
+
+
+def is_busy(error: Exception) -> bool:
+    """Return whether another process has the lock that was asked for."""
+    return _code_of(error) in _BUSY
+
+
+def refuses_writes(error: BaseException | None) -> bool:
+    """Return whether the file may still be read after this."""
+    return _code_of(error) in _REFUSALS
+
+
+def failure_of(path: Path, error: Exception) -> StoreError:
+    """Return the store's error for an error of the driver."""
+    if isinstance(error, ABOUT_A_RECORD):
+        return RecordRejected(f"The session database {quoted(path)} does not take this record: {error}.")
+    if isinstance(error, ConfigError):
+        return StoreUnavailable(str(error))
+    return StoreUnavailable(f"The session database {quoted(path)} failed: {error}.")
+
+
+def _code_of(error: BaseException | None) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -1,0 +1,64 @@
+"""Remembers in the file how sessions ended."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...model.ids import SessionId
+from ...model.record import Ending
+from .. import columns as row
+from . import statements as sql
+from .connection import Connection
+from .file import SQLiteFile
+
+#: How many endings are written or forgotten in one step.
+_CHUNK = 128
+
+
+class Endings:
+    """How sessions ended. None is worth a sync: a power cut may cost the newest."""
+
+    def __init__(self, file: SQLiteFile) -> None:
+        self._file = file
+
+    def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """As :meth:`Store.bury`."""
+        rows = [(each["sid"].bytes, *list(each.values())[1:]) for each in row.to_ending_rows(endings, until=until)]
+        if not rows:
+            return
+        with self._file.writing() as connection:
+            if len(rows) <= _CHUNK:
+                _bury(connection, rows)
+            else:
+                with connection.transaction():
+                    for at in range(0, len(rows), _CHUNK):
+                        _bury(connection, rows[at : at + _CHUNK])
+        self._forget_due(now=max(ending.ended_at for ending in endings))
+        if row.is_time_to_trim(endings):
+            for which in (sql.OF_ONE, sql.OF_MANY):
+                self._trim(which)
+
+    def find(self, sid: SessionId, *, now: float) -> Ending | None:
+        """As :meth:`Store.ending`."""
+        with self._file.reading() as connection:
+            found = connection.rows(sql.EXHUME, (sid.bytes, now))
+        return row.to_ending(sid, found[0]) if found else None
+
+    def _forget_due(self, *, now: float) -> None:
+        with self._file.reading() as connection:
+            is_due = connection.rows(sql.IS_FORGETTABLE, (now,))
+        if is_due:
+            with self._file.writing() as connection:
+                connection.rows(sql.FORGET_DUE, (now, row.FORGOTTEN_AT_ONCE))
+
+    def _trim(self, which: str) -> None:
+        """Forget the oldest endings beyond the bound, in steps for which nobody waits long."""
+        with self._file.reading() as connection:
+            count = connection.rows(sql.COUNT_ENDINGS[which])[0][0]
+        excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
+        for at in range(0, excess, _CHUNK):
+            with self._file.writing() as connection:
+                connection.rows(sql.FORGET_OLDEST[which], (min(_CHUNK, excess - at),))
+
+
+def _bury(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+    connection.rows(sql.bury(len(rows)), [column for each in rows for column in each])

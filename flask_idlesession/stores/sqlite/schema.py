@@ -1,0 +1,88 @@
+"""The tables of a session database: their making, and their history."""
+
+import sqlite3
+from pathlib import Path
+
+from ...model.errors import ConfigError
+from ..private_files import quoted
+from .connection import Connection
+
+#: "Idle", as the file's application id: what says that a database is one of ours.
+_APPLICATION_ID = 0x49646C65
+
+# due_at is when prune() is to look at a session, never after it expires: a touch leaves it where it is, so that
+# it moves nothing in an index, and prune() moves it on when its turn comes.
+_SCHEMA = (
+    """CREATE TABLE session (
+        sid BLOB NOT NULL PRIMARY KEY,
+        user_id TEXT,
+        created_at REAL NOT NULL,
+        last_seen_at REAL NOT NULL,
+        idle_timeout REAL NOT NULL,
+        lifetime_ends_at REAL NOT NULL,
+        refresh_by REAL NOT NULL,
+        labels BLOB NOT NULL,
+        secret_digest BLOB NOT NULL,
+        former_digest BLOB NOT NULL,
+        former_ends_at REAL NOT NULL,
+        due_at REAL NOT NULL,
+        data BLOB NOT NULL
+    )""",
+    "CREATE INDEX session_due_at ON session (due_at)",
+    "CREATE INDEX session_user_id ON session (user_id) WHERE user_id IS NOT NULL",
+    """CREATE TABLE ending (
+        sid BLOB NOT NULL PRIMARY KEY,
+        user_id TEXT,
+        reason TEXT NOT NULL,
+        ended_by TEXT,
+        ended_at REAL NOT NULL,
+        forget_at REAL NOT NULL
+    ) WITHOUT ROWID""",
+    "CREATE INDEX ending_forget_at ON ending (forget_at)",
+)
+
+#: The statements that lead from one version of the schema (PRAGMA user_version) to the next, beginning with none.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_SCHEMA,)
+
+
+# The latest instant that any process has seen, within a minute. It is of no version: who does not know it needs it not.
+_CLOCK = """CREATE TABLE IF NOT EXISTS clock (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    latest REAL NOT NULL
+)"""
+_HAS_CLOCK = "SELECT 1 FROM sqlite_master WHERE name = 'clock'"
+
+# In one statement: another process may be making the tables just now.
+_WHAT_IT_IS = """SELECT (SELECT application_id FROM pragma_application_id),
+    (SELECT user_version FROM pragma_user_version), EXISTS (SELECT 1 FROM sqlite_master)"""
+
+
+def check(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the tables, 0 for an empty file, and change nothing.
+
+    Raise :exc:`~flask_idlesession.ConfigError` for a database of something else, or of a version that is not known.
+    """
+    application, version, holds_something = connection.execute(_WHAT_IT_IS).fetchone()
+    if application != _APPLICATION_ID:
+        if application or version or holds_something:
+            raise ConfigError(f"{quoted(path)} is a database of something else; name another file.")
+    elif version > len(MIGRATIONS):
+        raise ConfigError(
+            f"The session database {quoted(path)} was written by a newer flask_idlesession (its version is {version}, "
+            f"this one knows {len(MIGRATIONS)}); install that one, or name another file."
+        )
+    return int(version)
+
+
+def bring_up_to_date(connection: Connection, path: Path) -> None:
+    """Create the tables, or bring those of an older version up to date, once over all processes."""
+    if check(connection.plain, path) == len(MIGRATIONS) and connection.rows(_HAS_CLOCK):
+        return
+    with connection.transaction():
+        version = check(connection.plain, path)
+        connection.plain.execute(_CLOCK)
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.plain.execute(statement)
+        connection.plain.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.plain.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
