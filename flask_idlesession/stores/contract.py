@@ -38,7 +38,7 @@ class Traits:
     has_clock: bool = False
     #: Many sessions end in one step: the store is :class:`Chunked`.
     chunked: bool = False
-    #: It tells facts of its server or file, and the store is :class:`HasFacts`.
+    #: It tells facts of its server or file, and the store is ``HasFacts``.
     has_facts: bool = False
     #: How several sessions ended is told in one step: the store is :class:`Recalling`.
     recalls: bool = False

@@ -81,7 +81,7 @@ def test_one_that_fails_keeps_no_other_from_its_turn(caplog: pytest.LogCaptureFi
 def test_a_childs_cleaner_never_speaks_on_its_parents_connection(postgresql: Any) -> None:
     store = SQLAlchemyStore.from_url(postgresql.url, table_prefix="forks_")
     opened: list[int] = []
-    event.listen(store._origin, "connect", lambda *_: opened.append(os.getpid()))
+    event.listen(store._connections.engine, "connect", lambda *_: opened.append(os.getpid()))
     with SessionManager(store, idle_timeout=0.05, cleanup_interval=0.05) as manager:
         for _ in range(5):
             manager.create({})

@@ -275,7 +275,7 @@ def test_the_cookie_that_is_found_is_the_one_that_werkzeug_finds(header: str) ->
     interface = app.session_interface
     environ = create_environ("/") | {"HTTP_COOKIE": header}
     reference = Request({**environ}).cookies.getlist(NAME)
-    expected = reference == [TOKEN]
+    expected = TOKEN in reference  # What our keys did not sign is no candidate, and the same token twice is one.
     for _ in range(2):  # The second time it may be one that is known.
         ours: Any = interface.open_session(app, app.request_class({**environ}))
         assert (ours._facts.credential is not None) == expected
