@@ -34,7 +34,7 @@ def site(clock: FakeClock, config: dict[str, Any]) -> Iterator[Site]:
         yield Site(app, url, clock)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Its event loop would keep later tests of this process from running async views.
 def browser() -> Iterator[Any]:
     with chromium() as browser:
         yield browser
