@@ -4,15 +4,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from flask import current_app
 from flask import request
 
 from ..model.errors import CsrfError
 from ..web.csrf import check_csrf
-from ..web.csrf import CSRF_FIELD
-from ..web.csrf import CSRF_HEADER
+from ..web.csrf import is_own_origin
+from ..web.csrf import shown_csrf_token
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -37,17 +36,5 @@ def _is_ours() -> bool:
         return site == "same-origin"
     origin = request.headers.get("Origin", "null")
     if origin != "null":
-        return _is_this_host(origin)
-    return check_csrf(request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD))
-
-
-def _is_this_host(origin: str) -> bool:
-    """Whether it is the host that was asked. A proxy may have taken the scheme away, so that is not compared."""
-    try:
-        parts = urlsplit(origin)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return False
-    default = {"http": 80, "https": 443}.get(parts.scheme)
-    ours = urlsplit(f"//{request.host}")
-    return host == ours.hostname and (port or default) == (ours.port or default)
+        return is_own_origin(origin)
+    return check_csrf(shown_csrf_token())

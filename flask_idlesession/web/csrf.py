@@ -106,7 +106,7 @@ def is_cross_site() -> bool:
     if site is not None:
         return site.strip().lower() == "cross-site"
     origin = request.headers.get("Origin")
-    return origin is not None and origin != "null" and not _is_own(origin)
+    return origin is not None and origin != "null" and not is_own_origin(origin)
 
 
 def is_same_origin() -> bool:
@@ -117,11 +117,11 @@ def is_same_origin() -> bool:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
         return site.strip().lower() in ("same-origin", "none")
-    return origin is None or _is_own(origin)
+    return origin is None or is_own_origin(origin)
 
 
-def _is_own(origin: str) -> bool:
-    """Whether an Origin header names the host and port that the request was sent to."""
+def is_own_origin(origin: str) -> bool:
+    """Return whether an Origin header names the host and port that was asked. A proxy may change the scheme."""
     try:
         parts = urlsplit(origin)
         host, port = parts.hostname, parts.port
