@@ -22,9 +22,12 @@ from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
 from .sessions.requests import Requests
 from .settings.checks import read_prefix
+from .settings.checks import Unshown
 from .settings.secret_keys import fault_in
 from .settings.secret_keys import require_strong_keys
 from .settings.secret_keys import weaknesses_of
+from .stores import check_store
+from .stores import describe
 from .stores import open_store
 from .stores.contract import advising
 from .stores.contract import has_clock
@@ -86,10 +89,14 @@ class IdleSession:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give the application these sessions. Its config is read at the first request, but for IDLESESSION_PAGES."""
+        """Give the application these sessions.
+
+        What its config says by now is checked, without asking a server. It is read at the first request.
+        """
         if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
         state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
+        state.check(app)
         hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
         interface = IdleSessionInterface(state.runtime, self.codec, hears_routes=hears_routes)
         app.extensions[NAME] = state
@@ -171,14 +178,36 @@ class AppState:
         follow_ids(app)
         follow_remember_cookie(app)
 
-    def _start(self) -> Runtime:
-        from .settings.keys import read_settings  # Here: it takes milliseconds to import, as other parts that wait do.
+    def check(self, app: Flask) -> "Settings":
+        """Return what the config says by now. Raise ConfigError for wrong values and for packages that are missing; no
+        server is asked, and no file is touched.
+        """
+        # Here: they take milliseconds to import, as other parts that wait do.
+        from .operations.start_line import start_line
+        from .settings.keys import advice_on
+        from .settings.keys import read_settings
 
-        app = cast(Flask, self._app())
         fault = _fault_in_keys(app)
         if fault is not None:
             raise ConfigError(fault)
         settings = read_settings(app.config)
+        spec = settings.store if self._store is None else self._store
+        check_store(spec)
+        if settings.journal is not None and _takes_a_round_trip(self._store, settings.store):
+            raise ConfigError(
+                f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
+                'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
+            )
+        self._parts_of_config(app, settings, manager=None)
+        for key, advice in advice_on(Unshown(app.config)):
+            self.notices.warn(key, advice)
+        line = start_line(app.name, describe(spec), settings, Unshown(app.config))
+        self.notices.inform(line, line)
+        return settings
+
+    def _start(self) -> Runtime:
+        app = cast(Flask, self._app())
+        settings = self.check(app)
         if settings.pages != self.pages:
             raise ConfigError(
                 f"IDLESESSION_PAGES is {settings.pages!r}, but it was {self.pages!r} when the pages were mounted; "
@@ -208,7 +237,7 @@ class AppState:
             notices=self.notices,
             logins=self._flask_login,
             others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
-            **self._options(app, settings, manager),
+            **self._parts_of_config(app, settings, manager=manager),
         )
 
     def _watch(self, store: Store) -> None:
@@ -230,11 +259,6 @@ class AppState:
             folder=folder,
             open_memory=lambda: self._open_memory(settings, folder),
         )
-        if settings.journal is not None and not store.traits.in_process:
-            raise ConfigError(
-                f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
-                'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
-            )
         return store
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
@@ -275,14 +299,14 @@ class AppState:
             ends_reused=settings.ends_reused,
         )
 
-    def _options(self, app: Flask, settings: "Settings", manager: SessionManager) -> dict[str, Any]:
-        """Return the parts that only some applications have."""
+    def _parts_of_config(self, app: Flask, settings: "Settings", *, manager: SessionManager | None) -> dict[str, Any]:
+        """Return the parts that only some applications have. Without a manager they are made to be checked alone."""
         options: dict[str, Any] = {}
         if settings.keep_forms:
             from .model.encryption import require_cryptography
 
             require_cryptography()
-            if not (app.debug or app.testing):
+            if manager is not None and not (app.debug or app.testing):
                 require_strong_keys(_weaknesses(app), for_what="IDLESESSION_KEEP_FORMS")
         if settings.token_header is not None:
             from .web.token_header import TokenHeader
@@ -291,7 +315,9 @@ class AppState:
         if settings.claims is not None:
             from .web.jwt_cookie import open_claims
 
-            options["claims"] = open_claims(settings, app.config, manager=manager, more=self._claims)
+            options["claims"] = open_claims(
+                settings, app.config, manager=cast(SessionManager, manager), more=self._claims
+            )
         return options
 
 

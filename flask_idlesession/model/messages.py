@@ -1,6 +1,7 @@
 """Lists the codes of all messages, and says once what is not to be said with each request."""
 
 import logging
+import re
 from collections.abc import Hashable
 from collections.abc import Mapping
 
@@ -15,6 +16,14 @@ CODES: Mapping[str, str] = {
     "ISE004": "The store failed at a late change in place",
     "ISE005": "A log-in or a rotation comes after the response has begun",
     "ISE006": "The user loader raised",
+    "ISE010": "SESSION_COOKIE_NAME is no name",
+    "ISE011": "A flag of the cookie is a text",
+    "ISE012": "SESSION_COOKIE_SAMESITE is none of its words",
+    "ISE013": "A cookie for all sites is not Secure",
+    "ISE014": "SESSION_COOKIE_PATH is no path",
+    "ISE015": "SESSION_COOKIE_DOMAIN is no domain",
+    "ISE016": "A cookie's prefix promises something that its settings do not keep",
+    "ISE017": "There is no such setting",
     "ISE101": "A setting is wrong",
     "ISE102": "Several processes keep sessions in memory",
     "ISE103": "Processes have different secret keys",
@@ -27,6 +36,8 @@ CODES: Mapping[str, str] = {
     "ISW003": "Another application's cookie has the same name",
     "ISW004": "A browser has cookies of several live sessions",
     "ISW005": "An assignment came too late to be kept",
+    "ISW007": "A setting says nothing to this package",
+    "ISW008": "A permanent session is to last longer than browsers keep a cookie",
     "ISW006": "A user who was put into the session by hand has too many sessions",
     "ISW101": "Sessions are in the memory of one process",
     "ISW102": "Former secret keys are still accepted",
@@ -44,6 +55,25 @@ CODES: Mapping[str, str] = {
 
 #: The number of notices that are remembered. Later ones are logged each time.
 _MOST = 1000
+
+
+#: The user and the password at the begin of a URL, also of one whose slashes are not as they should be.
+_LOGIN = re.compile(r"((?:[\w+.-]*:/+)?[^:]*)(:.*)?", re.DOTALL)
+
+#: Parameters of a URL, and names of settings, whose values are not for a message.
+_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL fit for a message: without its password, and without parameters that may be one."""
+    place, mark, query = url.partition("?")
+    before, at, after = place.rpartition("@")
+    login = _LOGIN.fullmatch(before)
+    if at and login is not None and login[2]:
+        place = f"{login[1]}:***@{after}"
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    shown = (f"{name}{equals}{'***' if equals and _SECRET.search(name) else value}" for name, equals, value in pairs)
+    return place + mark + "&".join(shown)
 
 
 class Notices:

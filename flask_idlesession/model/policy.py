@@ -17,6 +17,9 @@ MINUTE = 60.0
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+#: Seconds for which the touch of a request's arrival is as good as one at its end.
+BRIEF = 0.1
+
 #: Idle timeout and lifetime as the rules have them. NIST SP 800-63B-4, 2.1.3, 2.2.3 and 2.3.3 (at AAL1 an idle
 #: timeout is optional, so it is as long as the lifetime); OWASP ASVS 4.0.3, 3.3.2 (5.0 leaves the numbers to NIST).
 PRESETS: Mapping[str, tuple[float, float]] = {
@@ -127,6 +130,16 @@ class Policy:
     def may_wait(self, info: SessionInfo, *, now: float) -> bool:
         """Return whether activity at ``now`` need not be written down: some was just before."""
         return now - info.last_seen_at < self.touch_interval
+
+    def is_refreshed(self, info: SessionInfo, *, refresh_by: float) -> bool:
+        """Return whether ``info`` says already that it must be refreshed by then, as nearly as activity is noted.
+
+        It does not where the permanent lifetime was changed since.
+        """
+        if refresh_by == info.refresh_by:
+            return True
+        lag = refresh_by - info.refresh_by
+        return self.refresh_each_request and 0 <= lag <= max(self.touch_interval, BRIEF)
 
     def touches_at_once(self, info: SessionInfo, *, now: float) -> bool:
         """Return whether an arriving request should be noted before its view runs, and not only when its

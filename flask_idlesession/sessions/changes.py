@@ -61,7 +61,7 @@ def change_of(
     own = intents.own or _NO_DELTA
     if not (delta or own or labels) and rotated is None and idle_timeout is None:
         is_seen = seen_at is None or is_touched or policy.may_wait(info, now=now)
-        if is_seen and (refresh_by == info.refresh_by or policy.refresh_each_request):
+        if is_seen and policy.is_refreshed(info, refresh_by=refresh_by):
             return None
     return Change(
         holder=holder,

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..model.errors import TooManySessions
 from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.labels import AGAIN
+from ..model.policy import BRIEF
 from ..model.policy import Policy
 from ..model.record import Change
 from ..model.record import Delta
@@ -53,9 +55,6 @@ _logger = logging.getLogger("flask_idlesession")
 
 #: Judges a user's request, and returns what its view may see of the record.
 Guard = Callable[[Credential, Record], Record | None]
-
-#: Seconds for which the touch of a request's arrival is as good as one at its end.
-_BRIEF = 0.1
 
 #: How many tokens of one request are looked up.
 _MOST_SHOWN = 8
@@ -138,6 +137,11 @@ class Requests:
         self._rejections = Failures("A session was not saved", clock=time.monotonic)
         self._reuse = TokenReuse(lifecycle, ends=ends_reused)
         self._log_outs = LogOuts(lifecycle, revocation)
+
+    def set_permanent_lifetime(self, lifetime: float) -> None:
+        """Let permanent sessions last for so many seconds from each refresh that comes now."""
+        self.policy = replace(self.policy, permanent_lifetime=lifetime)
+        self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
 
     # A request comes.
 
@@ -362,7 +366,7 @@ class Requests:
     def _is_noted(self, session: Session, facts: RequestFacts) -> bool:
         """Return whether all is stored of a request that only read, as of most: when it came, and where from."""
         record, seen_at = session._kept, facts.seen_at
-        if record is None or seen_at is None or not 0 <= self.now() - seen_at < _BRIEF:
+        if record is None or seen_at is None or not 0 <= self.now() - seen_at < BRIEF:
             return False
         if record.is_plain:
             return True
@@ -437,7 +441,7 @@ class Requests:
     ) -> Change | None:
         """Return all that the request does to its session, as one change; None if there is nothing to store."""
         facts, intents = session._facts, session._intents_made
-        is_seen = active and facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < _BRIEF)
+        is_seen = active and facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF)
         if not session._may_differ and intents is None and rotated is None and record.is_plain:
             delta: Delta = _NO_DELTA
             if is_seen or not active:

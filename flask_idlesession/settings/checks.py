@@ -17,7 +17,7 @@ from ..model.policy import seconds
 Activity = Literal["all", "navigation"] | Callable[[Any], bool]
 
 #: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
-_LONGEST_COOKIE = 400 * DAY
+LONGEST_COOKIE = 400 * DAY
 
 #: Bytes that a key of ours must have: 256 bits.
 _KEY_SIZE = 32
@@ -47,7 +47,7 @@ def hidden(key: Any) -> Any:
 def in_cookie(got: Mapping[str, Any], key: str) -> float:
     """Return a duration that a browser would keep a cookie for."""
     duration = seconds(got[key], name=key)
-    if duration > _LONGEST_COOKIE:
+    if duration > LONGEST_COOKIE:
         raise ConfigError(
             f"{key} is {got[key]!r}, but browsers keep no cookie for longer than 400 days (RFC 6265bis); "
             "it must be 34560000 seconds at most."
@@ -153,29 +153,3 @@ def read_codes(value: Any) -> frozenset[str]:
                 'it must be a list of codes, such as ["ISW108"].'
             )
     return frozenset(codes)
-
-
-def check_cookie(config: Mapping[str, Any]) -> None:
-    """Refuse a cookie that browsers would not accept with these settings (RFC 6265bis, 4.1.3 and 5.6)."""
-    name, is_secure = config.get("SESSION_COOKIE_NAME", "session"), bool(config.get("SESSION_COOKIE_SECURE"))
-    prefix = name.lower()
-    if config.get("SESSION_COOKIE_SAMESITE") == "None" and not (is_secure or config.get("SESSION_COOKIE_PARTITIONED")):
-        raise ConfigError(
-            f"SESSION_COOKIE_SECURE is {config.get('SESSION_COOKIE_SECURE')!r}, but browsers accept a cookie with "
-            'SESSION_COOKIE_SAMESITE = "None" only with SESSION_COOKIE_SECURE = True; set that, or take "Lax".'
-        )
-    if not prefix.startswith(("__host-", "__secure-", "__http-")):
-        return
-    needs: dict[str, tuple[bool, Any]] = {"SESSION_COOKIE_SECURE": (is_secure, True)}
-    if prefix.startswith("__host-"):
-        root = config.get("SESSION_COOKIE_PATH") or config.get("APPLICATION_ROOT") or "/"
-        needs["SESSION_COOKIE_PATH"] = (root == "/", "/")
-        needs["SESSION_COOKIE_DOMAIN"] = (not config.get("SESSION_COOKIE_DOMAIN"), None)
-    if prefix.startswith(("__http-", "__host-http-")):
-        needs["SESSION_COOKIE_HTTPONLY"] = (bool(config.get("SESSION_COOKIE_HTTPONLY", True)), True)
-    for key, (holds, needed) in needs.items():
-        if not holds:
-            raise ConfigError(
-                f"{key} is {config.get(key)!r}, but browsers accept a cookie named {name!r} only with {key} = "
-                f"{needed!r}; set that, or choose a SESSION_COOKIE_NAME without the prefix."
-            )

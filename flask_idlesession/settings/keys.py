@@ -1,6 +1,7 @@
 """Reads an application's config, once, and checks it: every complaint names the key, the value, the mend."""
 
 import difflib
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -13,7 +14,6 @@ from ..model.policy import Policy
 from ..model.policy import PRESETS
 from ..model.policy import seconds
 from .checks import Activity
-from .checks import check_cookie
 from .checks import hidden
 from .checks import in_cookie
 from .checks import one_of
@@ -27,6 +27,9 @@ from .checks import read_journal
 from .checks import read_prefix
 from .checks import read_text
 from .checks import Unshown
+from .cookie import check_cookie
+from .cookie import longest
+from .foreign import foreign_settings
 
 PREFIX = "IDLESESSION_"
 
@@ -230,13 +233,25 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     )
 
 
+def advice_on(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is to be said of settings that are taken, but not as they were meant: of each key a warning."""
+    for key, what in foreign_settings(config, known=KEYS):
+        yield key, f"The setting {key} says nothing to flask_idlesession: {what} [ISW007]"
+    if "PERMANENT_SESSION_LIFETIME" in config and longest(Unshown(config))[1]:
+        yield (
+            "PERMANENT_SESSION_LIFETIME",
+            "PERMANENT_SESSION_LIFETIME is longer than 400 days, after which browsers forget any cookie (RFC 6265bis); "
+            "it counts as 400 days. [ISW008]",
+        )
+
+
 def _check_names(config: Mapping[str, Any]) -> None:
     for key in config:
         if key in _RENAMED:
             raise ConfigError(f"{key} is called {_RENAMED[key]} now; rename it.")
         if key.startswith(PREFIX) and key not in KEYS:
             near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"{key} is {config[key]!r}, but there is no such setting; did you mean {near}?")
+            raise ConfigError(f"There is no setting {key}; did you mean {near}? [ISE017]")  # Its value may be a secret.
 
 
 def _check_binding(config: Mapping[str, Any]) -> None:
@@ -254,9 +269,7 @@ def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
         idle_timeout=idle_timeout,
         lifetime=lifetime,
         anonymous_idle_timeout=_optional(got, "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT"),
-        permanent_lifetime=in_cookie(
-            Unshown({"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}), "PERMANENT_SESSION_LIFETIME"
-        ),
+        permanent_lifetime=longest(Unshown({"PERMANENT_SESSION_LIFETIME": timedelta(days=31), **config}))[0],
         refresh_each_request=bool(config.get("SESSION_REFRESH_EACH_REQUEST", True)),
         rotation_interval=_optional(got, "IDLESESSION_ROTATION_INTERVAL"),
         touch_interval=_read_touch_interval(got, idle_timeout),

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from urllib.parse import urlsplit
 
 from ..model.errors import ConfigError
+from ..model.messages import without_secrets
 from .contract import Store
 from .memory.store import MemoryStore
 
@@ -34,7 +35,33 @@ def open_store(spec: Any, *, folder: Path, open_memory: Callable[[], Store] = Me
     for is_kind, open_kind in _KINDS:
         if is_kind(spec):
             return open_kind(spec)
-    raise ConfigError(f"IDLESESSION_STORE is {spec!r}, a {type(spec).__name__}; it must be {_SHAPES}.")
+    raise _no_store(spec)
+
+
+def check_store(spec: Any) -> None:
+    """Raise :exc:`~flask_idlesession.ConfigError` for what :func:`open_store` refuses, without asking a server and
+    without touching a file.
+    """
+    if not isinstance(spec, str):
+        if not any(is_kind(spec) for is_kind, _ in _KINDS):
+            raise _no_store(spec)
+        return
+    scheme = urlsplit(spec).scheme
+    if scheme == "sqlite":
+        _path_of(spec)
+    elif scheme == "redis+cluster":  # A client of a cluster asks it when it is made.
+        _import("redis.cluster", extra="redis", url=spec)
+    elif scheme != "memory":
+        open_store(spec, folder=Path()).close()
+
+
+def describe(spec: Any) -> str:
+    """Return where sessions are, fit for a message: a URL without its password, or the kind of a ready object."""
+    return without_secrets(spec) if isinstance(spec, str) else f"a ready {type(spec).__name__}"
+
+
+def _no_store(spec: Any) -> ConfigError:
+    return ConfigError(f"IDLESESSION_STORE is of the type {type(spec).__name__}; it must be {_SHAPES}.")
 
 
 def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store:
@@ -47,7 +74,7 @@ def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store
         return _open_redis(_REDIS[scheme](url))
     if "://" in url:
         return _open_sql_url(url)
-    raise ConfigError(f"IDLESESSION_STORE is {_without_password(url)!r}; it must be {_SHAPES}.")
+    raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.")
 
 
 def _import(name: str, *, extra: str, url: str) -> Any:
@@ -55,28 +82,26 @@ def _import(name: str, *, extra: str, url: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"IDLESESSION_STORE is {_without_password(url)!r}, which needs the package {error.name!r}; "
+            f"IDLESESSION_STORE is {without_secrets(url)!r}, which needs the package {error.name!r}; "
             f"install it with: python -m pip install 'flask_idlesession[{extra}]'"
         ) from error
 
 
-def _without_password(url: str) -> str:
-    """Return the URL fit for a message."""
-    before, at, after = url.rpartition("@")
-    scheme, separator, login = before.partition("://")
-    return f"{scheme}{separator}{login.partition(':')[0]}:***{at}{after}" if ":" in login else url
-
-
-def _open_sqlite(url: str, folder: Path) -> Store:
+def _path_of(url: str) -> str:
+    """Return the path of an SQLite file."""
     path = unquote(url.removeprefix("sqlite://").removeprefix("/"))
     if not path or path == ":memory:":
         raise ConfigError(
-            f'IDLESESSION_STORE is {url!r}; it must name a file, as "sqlite:///sessions.db" does. For sessions in '
-            'memory write "memory://".'
+            f'IDLESESSION_STORE is {without_secrets(url)!r}; it must name a file, as "sqlite:///sessions.db" does. For '
+            'sessions in memory write "memory://".'
         )
+    return path
+
+
+def _open_sqlite(url: str, folder: Path) -> Store:
     from .sqlite.store import SQLiteStore
 
-    return SQLiteStore(folder / path, busy_timeout=_SQLITE_TIMEOUT)
+    return SQLiteStore(folder / _path_of(url), busy_timeout=_SQLITE_TIMEOUT)
 
 
 def _open_sql_url(url: str) -> Store:
@@ -87,11 +112,11 @@ def _open_sql_url(url: str) -> Store:
         return SQLAlchemyStore.from_url(url, timeout=TIMEOUT)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"IDLESESSION_STORE is {_without_password(url)!r}, which needs the driver {error.name!r}; "
+            f"IDLESESSION_STORE is {without_secrets(url)!r}, which needs the driver {error.name!r}; "
             f"install it with: python -m pip install {error.name}"
         ) from error
     except sqlalchemy.exc.ArgumentError as error:
-        raise ConfigError(f"IDLESESSION_STORE is {_without_password(url)!r}; it must be {_SHAPES}.") from error
+        raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.") from error
 
 
 def _open_sql(engine: Any) -> Store:
@@ -138,7 +163,7 @@ def _redis_sentinel(url: str) -> Any:
     service, _, db = urlsplit(url).path.strip("/").partition("/")
     if not hosts or not service:
         raise ConfigError(
-            f"IDLESESSION_STORE is {_without_password(url)!r}; it must be "
+            f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be "
             "redis+sentinel://host:26379,host:26379/service-name/db."
         )
     addresses = [(host, int(port or 26379)) for host, _, port in (each.partition(":") for each in hosts.split(","))]

@@ -4,7 +4,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
+from datetime import datetime
+from datetime import timedelta
 from os import getpid
+from types import SimpleNamespace
 from typing import Any
 from typing import cast
 
@@ -23,6 +26,10 @@ from ..model.errors import StoreError
 from ..model.ids import Credential
 from ..sessions.requests import Saved
 from ..sessions.session import Session
+from ..settings.checks import Unshown
+from ..settings.cookie import check_cookie
+from ..settings.cookie import COOKIE_KEYS
+from ..settings.cookie import longest
 from .bad_cookies import BadCookies
 from .bad_cookies import note_foreign
 from .bad_cookies import note_several
@@ -68,6 +75,9 @@ class IdleSessionInterface(SessionInterface):
         # What of the application's config was seen when requests were last prepared for, and by which process.
         self._seen: tuple[object, ...] = ()
         self._process = 0
+        # The application's PERMANENT_SESSION_LIFETIME and its cookie's settings when a session was last saved.
+        self._lifetime: object = None
+        self._cookie_settings: tuple[object, ...] = ()
         # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
         self._asks_for_key = True
         self._signers = Signers(lambda: runtime().notices)
@@ -110,6 +120,7 @@ class IdleSessionInterface(SessionInterface):
         changed since the last one.
         """
         runtime, self._process = self._runtime(), getpid()
+        self._require_cookie(app)
         self._asks_for_key = not isinstance(getattr(type(app), "secret_key", None), ConfigAttribute)
         if runtime.others is not None and app.secret_key:
             runtime.others.join(app.secret_key)
@@ -206,6 +217,11 @@ class IdleSessionInterface(SessionInterface):
         active = facts.is_active
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False
+        lifetime = app.config["PERMANENT_SESSION_LIFETIME"]
+        if lifetime is not self._lifetime:
+            self._follow_lifetime(lifetime, runtime)
+        if session._modified:
+            self._require_cookie(app)
         try:
             if runtime.logins is not None:
                 runtime.logins.settle(app, session)
@@ -231,6 +247,29 @@ class IdleSessionInterface(SessionInterface):
         if saved is _KEPT and has_cookie_alone and not facts.was_sent and len(self._signers.tokens.keys) == 1:
             return
         self._tell(app, session, response, saved, active=active, is_failure=is_failure)
+
+    def _require_cookie(self, app: Flask) -> None:
+        """Raise ConfigError if the cookie's settings were changed since the start, and browsers would not take it now:
+        nothing is stored for a cookie that cannot be set.
+        """
+        settings = tuple(map(app.config.get, COOKIE_KEYS))
+        if settings != self._cookie_settings:
+            check_cookie(Unshown(app.config))
+            self._cookie_settings = settings
+
+    def _follow_lifetime(self, lifetime: object, runtime: Runtime) -> None:
+        """Note that applications set how long permanent sessions last at any time, often with each request."""
+        if lifetime != self._lifetime:
+            duration, _ = longest({"PERMANENT_SESSION_LIFETIME": lifetime})
+            runtime.requests.set_permanent_lifetime(duration)
+        self._lifetime = lifetime
+
+    def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
+        """Return when the browser forgets the cookie; None if it does when it is closed. No date is past 400 days."""
+        kept_for = timedelta(seconds=self._runtime().requests.policy.permanent_lifetime)
+        if app.permanent_session_lifetime > kept_for:
+            app = cast(Flask, SimpleNamespace(permanent_session_lifetime=kept_for))  # All that Flask's asks of it.
+        return super().get_expiration_time(app, session)
 
     def _tell(
         self, app: Flask, session: Session, response: Response, saved: Saved, *, active: bool, is_failure: bool

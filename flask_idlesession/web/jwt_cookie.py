@@ -27,9 +27,9 @@ from ..model.record import SessionInfo
 from ..sessions.manager import SessionManager
 from ..sessions.requests import Saved
 from ..sessions.session import Session
-from ..settings.checks import check_cookie
 from ..settings.checks import hidden
 from ..settings.checks import Unshown
+from ..settings.cookie import check_cookie
 from ..settings.keys import Settings
 
 _logger = logging.getLogger("flask_idlesession")

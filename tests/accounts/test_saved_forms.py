@@ -382,9 +382,8 @@ from flask import Flask
 from flask_idlesession import ConfigError, IdleSession
 app = Flask(__name__)
 app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_KEEP_FORMS=1000)
-IdleSession(app)
 try:
-    app.extensions["idlesession"].manager
+    IdleSession(app)
 except ConfigError as error:
     print(error)
 """

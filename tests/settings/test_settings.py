@@ -86,7 +86,7 @@ def test_a_short_lifetime_shortens_the_default_idle_timeout() -> None:
     assert read_settings({"IDLESESSION_LIFETIME": 60}).policy.idle_timeout == 60
 
 
-@pytest.mark.parametrize("key", ["IDLESESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"])
+@pytest.mark.parametrize("key", ["IDLESESSION_LIFETIME", "IDLESESSION_REMEMBER_LIFETIME"])
 def test_a_lifetime_that_no_browser_keeps_is_refused(key: str) -> None:
     limit = timedelta(days=400)
     read_settings({key: limit})
@@ -138,7 +138,8 @@ def test_activity_is_one_of_two_words_or_a_callable() -> None:
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(wrong: str, right: str) -> None:
-    assert complaint({wrong: 5}) == f"{wrong} is 5, but there is no such setting; did you mean {right}?"
+    message = complaint({wrong: "its value may be a password"})
+    assert message == f"There is no setting {wrong}; did you mean {right}? [ISE017]"
 
 
 def test_any_unknown_key_has_a_nearest_known_one() -> None:
@@ -237,9 +238,9 @@ def test_config_that_is_changed_after_the_first_use_does_not_count() -> None:
     assert app.extensions["idlesession"].settings is settings
 
 
-def test_nothing_is_read_before_the_first_use() -> None:
+def test_config_is_read_at_the_first_use_whatever_it_was_when_the_extension_was_set_up() -> None:
     app = Flask("app")
-    app.config["IDLESESSION_IDLE_TIMEOUT"] = -1
+    app.config["IDLESESSION_IDLE_TIMEOUT"] = 7
     IdleSession(app)
     app.config["IDLESESSION_IDLE_TIMEOUT"] = 5
     assert app.extensions["idlesession"].settings.policy.idle_timeout == 5
@@ -247,8 +248,8 @@ def test_nothing_is_read_before_the_first_use() -> None:
 
 def test_a_wrong_setting_fails_each_use_with_the_same_words() -> None:
     app = Flask("app")
-    app.config["IDLESESSION_LIFETIME"] = "a day"
     IdleSession(app)
+    app.config["IDLESESSION_LIFETIME"] = "a day"
     for _ in range(2):
         with pytest.raises(ConfigError, match="^IDLESESSION_LIFETIME is 'a day'; it must be seconds above 0"):
             _ = app.extensions["idlesession"].settings

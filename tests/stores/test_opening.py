@@ -149,7 +149,5 @@ def test_a_store_in_memory_and_a_journal_go_together_and_no_other(tmp_path):
     app.testing = True
     app.secret_key = "k" * 32
     app.config.update(IDLESESSION_STORE="sqlite:///sessions.db", IDLESESSION_JOURNAL="sessions.journal")
-    IdleSession(app)
-    app.add_url_rule("/", view_func=lambda: "")
     with pytest.raises(ConfigError, match="IDLESESSION_JOURNAL"):
-        app.test_client().get("/")
+        IdleSession(app)

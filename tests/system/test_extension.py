@@ -4,9 +4,13 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from datetime import datetime
 from datetime import timedelta
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from math import inf
 from math import nan
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,18 +91,66 @@ def test_setting_an_application_up_twice_is_an_error_and_leaves_the_first_one_wh
     assert [client.get("/count").text for _ in range(2)] == ["1", "2"]
 
 
-def test_nothing_is_started_or_read_before_the_first_request() -> None:
+def test_nothing_is_started_before_the_first_request(tmp_path: Path) -> None:
     before = threading.active_count()
-    app = make_app(IDLESESSION_IDLE_TIMEOUT="wrong")
+    app = make_app(IDLESESSION_STORE=f"sqlite:///{tmp_path}/sessions.db")
     app.secret_key = None
     IdleSession(app)
-    assert threading.active_count() == before
+    assert threading.active_count() == before and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "valkey://127.0.0.1:1", "postgresql+psycopg://127.0.0.1:1/x"])
+def test_a_server_is_not_asked_when_the_extension_is_set_up(url: str) -> None:
+    IdleSession(make_app(IDLESESSION_STORE=url))
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis", "it must be a URL"),
+        ("sqlite://", "must name a file"),
+        ("mysql+nosuch://localhost/x", "it must be"),
+        ("mysql+asyncmy://localhost/x", "pip install asyncmy"),
+        (5, "is of the type int"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_told_when_the_extension_is_set_up(url: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        IdleSession(make_app(IDLESESSION_STORE=url))
+
+
+def test_one_line_at_the_start_says_where_sessions_are_and_how_they_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "flask_idlesession")
+    app = make_app(IDLESESSION_STORE="redis://user:hunter2@127.0.0.1:1/0?password=hunter2", IDLESESSION_LIFETIME=43200)
+    app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_DOMAIN="a.example")
+    IdleSession(app)
+    for _ in range(2):
+        app.test_client().get("/count")
+    (line,) = [line for line in caplog.messages if line.startswith("The sessions of")]
+    assert line == (
+        f"The sessions of {app.name!r} are in redis://user:***@127.0.0.1:1/0?password=***: idle timeout 30 min, "
+        "lifetime 12 h; cookie 'session' with Secure, HttpOnly, SameSite=Lax, Domain=a.example."
+    )
+
+
+def test_the_line_is_said_again_if_the_config_was_changed_before_the_first_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "flask_idlesession")
+    app = make_app()
+    IdleSession(app, store=MemoryStore())
+    app.config.update(IDLESESSION_IDLE_TIMEOUT=90, SESSION_COOKIE_HTTPONLY=False)
+    app.test_client().get("/count")
+    first, last = [line for line in caplog.messages if line.startswith("The sessions of")]
+    assert "a ready MemoryStore: idle timeout 30 min, lifetime 1 d;" in first and "SameSite=unset" in first
+    assert "idle timeout 90 s" in last and "Secure over HTTPS alone, no HttpOnly" in last
 
 
 def test_a_request_without_a_key_reads_no_settings() -> None:
-    app = make_app(IDLESESSION_IDLE_TIMEOUT="wrong")
+    app = make_app()
     app.secret_key = None
     IdleSession(app)
+    app.config["IDLESESSION_IDLE_TIMEOUT"] = "wrong"
     app.add_url_rule("/plain", view_func=lambda: str(dict(session)))
     assert app.test_client().get("/plain").text == "{}"
 
@@ -250,13 +302,35 @@ def test_a_lifetime_below_the_default_idle_timeout_shortens_that() -> None:
 
 
 DURATIONS = ["IDLESESSION_IDLE_TIMEOUT", "IDLESESSION_LIFETIME", "PERMANENT_SESSION_LIFETIME"]
-BAD_DURATIONS = [0, -5, nan, inf, -inf, "30", None, True, [], timedelta(0), timedelta(days=-1), 10**400, 401 * 86400]
+BAD_DURATIONS = [0, -5, nan, inf, -inf, "30", None, True, [], timedelta(0), timedelta(days=-1), 10**400]
 
 
 @pytest.mark.parametrize("key", DURATIONS)
 @pytest.mark.parametrize("value", BAD_DURATIONS, ids=lambda value: repr(value)[:20])
 def test_a_wrong_duration_is_told_by_key_value_and_mend(key: str, value: Any) -> None:
     assert_refused(f"{key} is {value!r}", "must be", **{key: value})
+
+
+@pytest.mark.parametrize("key", DURATIONS[:2])
+def test_a_duration_that_no_cookie_lasts_is_told_by_key_value_and_mend(key: str) -> None:
+    assert_refused(f"{key} is {401 * 86400}", "34560000 seconds at most", **{key: 401 * 86400})
+
+
+@pytest.mark.parametrize("value", [timedelta(days=3650), 10 * 365 * 86400, timedelta.max])
+def test_a_permanent_lifetime_of_ten_years_counts_as_400_days_and_is_told_once(
+    value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(PERMANENT_SESSION_LIFETIME=value)
+    IdleSession(app)
+    assert settings_of(app).policy.permanent_lifetime == 400 * 86400
+    (line,) = [line for line in caplog.messages if "PERMANENT_SESSION_LIFETIME" in line]
+    assert "400 days" in line
+    with app.test_request_context():
+        session.permanent = True
+        session["a"] = 1
+        response = app.process_response(app.make_response("saved"))
+    attributes = dict(part.partition("=")[::2] for part in response.headers["Set-Cookie"].split("; "))
+    assert 399 <= (parsedate_to_datetime(attributes["Expires"]) - datetime.now(UTC)).days <= 400
 
 
 @pytest.mark.parametrize(
@@ -268,9 +342,13 @@ def test_a_wrong_duration_is_told_by_key_value_and_mend(key: str, value: Any) ->
             "shorten",
         ),
         ({"IDLESESSION_IDLE_TIMEOUT": 86401}, "IDLESESSION_IDLE_TIMEOUT is 86401", "raise the lifetime"),
-        ({"IDLESESSION_IDLE_TIMOUT": 5}, "IDLESESSION_IDLE_TIMOUT is 5", "did you mean IDLESESSION_IDLE_TIMEOUT"),
-        ({"IDLESESSION_MAXSESSIONS": 5}, "no such setting", "did you mean IDLESESSION_MAX_SESSIONS"),
-        ({"IDLESESSION_": 5}, "no such setting", "did you mean"),
+        (
+            {"IDLESESSION_IDLE_TIMOUT": 5},
+            "There is no setting IDLESESSION_IDLE_TIMOUT",
+            "did you mean IDLESESSION_IDLE_TIMEOUT",
+        ),
+        ({"IDLESESSION_MAXSESSIONS": 5}, "There is no setting", "did you mean IDLESESSION_MAX_SESSIONS"),
+        ({"IDLESESSION_": 5}, "There is no setting", "did you mean"),
         ({"IDLESESSION_ACTIVITY": "none"}, "IDLESESSION_ACTIVITY is 'none'", '"all", "navigation" or a callable'),
         ({"IDLESESSION_ACTIVITY": None}, "IDLESESSION_ACTIVITY is None", '"all", "navigation" or a callable'),
         ({"IDLESESSION_CLEANUP_INTERVAL": 1.5}, "IDLESESSION_CLEANUP_INTERVAL is 1.5", "1 second at most"),
@@ -286,17 +364,23 @@ def test_a_wrong_setting_is_told_by_key_value_and_mend(config: dict[str, Any], s
 
 
 def assert_refused(says: str, mend: str, **config: Any) -> None:
-    app = make_app(**config)
+    """The config is refused when the extension is set up; set afterwards, with each request until it is right."""
+    with pytest.raises(ConfigError) as caught:
+        IdleSession(make_app(**config))
+    app = make_app()
     IdleSession(app)
-    for _ in range(2):  # It is told until it is mended.
-        with pytest.raises(ConfigError) as caught:
+    app.config.update(config)
+    for _ in range(2):
+        with pytest.raises(ConfigError) as later:
             app.test_client().get("/count")
-        assert says in str(caught.value) and mend in str(caught.value)
+        assert str(later.value) == str(caught.value)
+    assert says in str(caught.value) and mend in str(caught.value)
 
 
 def test_a_mended_setting_is_read_at_the_next_request() -> None:
-    app = make_app(IDLESESSION_IDLE_TIMEOUT=-5)
+    app = make_app()
     IdleSession(app)
+    app.config["IDLESESSION_IDLE_TIMEOUT"] = -5
     with pytest.raises(ConfigError):
         app.test_client().get("/count")
     app.config["IDLESESSION_IDLE_TIMEOUT"] = 5
@@ -307,9 +391,11 @@ def test_a_mended_setting_is_read_at_the_next_request() -> None:
 def test_in_production_a_wrong_setting_is_a_logged_500_and_nothing_else(
     caplog: pytest.LogCaptureFixture, sends_on_error: bool
 ) -> None:
-    app = make_app(IDLESESSION_IDLE_TIMEOUT=-5, IDLESESSION_SAVE_ON_ERROR=sends_on_error)
+    app = make_app(IDLESESSION_SAVE_ON_ERROR=sends_on_error)
     app.config["TESTING"] = False
     IdleSession(app)
+    app.config["IDLESESSION_IDLE_TIMEOUT"] = -5  # After the extension was set up: then it waits for a request.
+    caplog.clear()
     assert app.test_client().get("/count").status_code == 500
     assert caplog.records
     for record in caplog.records:
@@ -322,10 +408,12 @@ def test_none_unbounds_the_memory_store() -> None:
     assert not app.extensions["idlesession"].manager.store.bounded
 
 
-def test_a_key_that_only_resembles_ours_is_nobodys_business() -> None:
+def test_keys_that_say_nothing_here_are_told_once_and_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
     app = make_app(IDLE_SESSION_TIMEOUT=5, idlesession_idle_timeout=-1, SESSION_TYPE="redis")
     IdleSession(app)
-    assert app.test_client().get("/count").text == "1"
+    assert [app.test_client().get("/count").text for _ in range(2)] == ["1", "1"]
+    told = [line for line in caplog.messages if "says nothing to flask_idlesession" in line]
+    assert [line.split()[2] for line in told] == ["IDLE_SESSION_TIMEOUT", "idlesession_idle_timeout", "SESSION_TYPE"]
 
 
 def test_a_callable_activity_is_kept_as_it_is() -> None:

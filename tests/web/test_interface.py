@@ -4,6 +4,7 @@ import random
 import re
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -224,9 +225,8 @@ def test_a_proxy_that_speaks_https_counts_only_when_it_is_trusted(clock: FakeClo
 def test_a_prefixed_name_with_settings_that_browsers_refuse_is_an_error(
     clock: FakeClock, config: dict[str, Any], names: str
 ) -> None:
-    client = make_app(clock, TESTING=True, **config).test_client()
     with pytest.raises(ConfigError, match=names):
-        client.get("/ignore")
+        make_app(clock, **config)
 
 
 def test_a_prefixed_name_with_fitting_settings_works(clock: FakeClock) -> None:
@@ -687,3 +687,84 @@ def test_a_request_leaves_no_circle_for_the_garbage_collector(app: Flask) -> Non
     app.session_interface.open_session = lambda *args: opened.append(open_session(*args)) or opened[-1]  # type: ignore
     client.get("/get/a")
     assert [each._facts.carrier for each in opened] == [None]
+
+
+# How long permanent sessions last.
+
+
+def idiom(app: Flask, minutes: dict[str, Any]) -> None:
+    """Add the best known way to an idle timeout with Flask's own sessions."""
+
+    @app.before_request
+    def limit() -> None:
+        session.permanent = True
+        app.permanent_session_lifetime = timedelta(minutes=minutes["now"])
+
+
+@pytest.mark.parametrize("interval", [0, 20])
+@pytest.mark.parametrize("store", [MemoryStore, FarStore])
+def test_the_permanent_lifetime_that_a_request_sets_counts_on_the_server_too(
+    clock: FakeClock, store: type[MemoryStore], interval: float
+) -> None:
+    app = make_app(clock, IDLESESSION_STORE=store(), IDLESESSION_TOUCH_INTERVAL=interval)
+    idiom(app, {"now": 5})
+    client = app.test_client()
+    client.get("/set/a/1")
+    for _ in range(3):
+        clock.advance(4 * 60)
+        assert client.get("/get/a").text == "1"
+    clock.advance(5 * 60 + interval)
+    assert client.get("/get/a").text == "None"
+
+
+@pytest.mark.parametrize("interval", [0, 20])
+def test_a_new_worker_takes_over_sessions_that_a_request_made_short(clock: FakeClock, interval: float) -> None:
+    store = MemoryStore()
+    minutes = {"now": 5}
+    apps = [make_app(clock, IDLESESSION_STORE=store, IDLESESSION_TOUCH_INTERVAL=interval) for _ in range(2)]
+    for app in apps:
+        idiom(app, minutes)
+    client = apps[0].test_client()
+    client.get("/set/a/1")
+    clock.advance(60)
+    client.application = apps[1]  # Its config says 31 days until this request has come.
+    assert client.get("/get/a").text == "1"
+    clock.advance(5 * 60 + interval)
+    assert client.get("/get/a").text == "None"
+
+
+def test_the_lifetime_of_each_refresh_is_the_present_one_longer_or_shorter(clock: FakeClock) -> None:
+    app = make_app(clock, IDLESESSION_IDLE_TIMEOUT=7200)
+    minutes = {"now": 5}
+    idiom(app, minutes)
+    client = app.test_client()
+    client.get("/set/a/1")
+    for minutes["now"] in (60, 10, 30, 5):
+        client.get("/ignore")
+        (info,) = infos(app)
+        assert info.refresh_by == clock() + 60 * minutes["now"]
+        clock.advance(60)
+    clock.advance(4 * 60)
+    assert client.get("/get/a").text == "None"
+
+
+def test_a_permanent_lifetime_that_is_set_in_the_config_counts_with_the_next_request(clock: FakeClock) -> None:
+    app = make_app(clock)
+    client = app.test_client()
+    client.get("/permanent/1")
+    app.config["PERMANENT_SESSION_LIFETIME"] = 300
+    client.get("/ignore")
+    clock.advance(299)
+    (info,) = infos(app)
+    assert info.is_live(clock())
+    clock.advance(1)
+    assert infos(app) == []
+
+
+def test_a_permanent_lifetime_that_is_wrong_is_refused_when_it_is_set(clock: FakeClock) -> None:
+    app = make_app(clock, TESTING=True)
+    client = app.test_client()
+    client.get("/permanent/1")
+    app.config["PERMANENT_SESSION_LIFETIME"] = "300"
+    with pytest.raises((ConfigError, TypeError)):
+        client.get("/ignore")

@@ -431,9 +431,8 @@ from flask import Flask
 from flask_idlesession import ConfigError, IdleSession
 app = Flask(__name__)
 app.config.update(SECRET_KEY="s" * 32, TESTING=True, IDLESESSION_CLAIMS="c", IDLESESSION_CLAIMS_KEY="k" * 32)
-IdleSession(app)
 try:
-    app.extensions["idlesession"].manager
+    IdleSession(app)
 except ConfigError as error:
     print(error)
 """
