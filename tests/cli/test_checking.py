@@ -28,8 +28,8 @@ GOOD = {
 def look(*args, **config):
     """Return what a check found, by code, and its exit code."""
     app = Flask(__name__)
-    app.config.update({**GOOD, **config})
     IdleSession(app)
+    app.config.update({**GOOD, **config})  # After the extension, which refuses at once a value that is wrong.
     result = app.test_cli_runner().invoke(cli, ["check", "--json", *args])
     assert result.exit_code in (0, 1), result.output
     return {finding["code"]: finding for finding in json.loads(result.stdout)}, result.exit_code
