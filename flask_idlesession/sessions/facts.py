@@ -1,5 +1,6 @@
 """What is known of the request that carries a session, apart from what its view does to the session."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ class RequestFacts:
     is_active: bool | None = None
     #: When the request counted as activity; None as long as it did not.
     seen_at: float | None = None
+    #: What kind of request it is, if requests of one kind are likely to do the same; and whether it is expected to
+    #: change the session, so that its activity is noted with the change.
+    kind: Hashable = None
+    is_to_write: bool = False
     #: Whether that activity is stored already.
     is_touched: bool = False
     #: Whether the request told when the user was active, so that its own end is no activity.

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
@@ -40,6 +41,7 @@ from .changes import change_of
 from .changes import NOTHING
 from .changes import rotates
 from .facts import RequestFacts
+from .habits import Habits
 from .late_writes import LateWrites
 from .lifecycle import Lifecycle
 from .log_outs import LogOuts
@@ -136,6 +138,7 @@ class Requests:
         self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
         self._rejections = Failures("A session was not saved", clock=time.monotonic)
         self._reuse = TokenReuse(lifecycle, ends=ends_reused)
+        self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
 
     def set_permanent_lifetime(self, lifetime: float) -> None:
@@ -174,17 +177,19 @@ class Requests:
         near = self.near
         return far if near is None else near.fades_at(credential.sid) <= session._facts.came_at
 
-    def note_arrival(self, session: Session) -> None:
+    def note_arrival(self, session: Session, *, kind: Hashable = None) -> None:
         """Count an arriving request as activity before its view runs.
 
         The session was live when its user came, so the view may take its time. Where activity is written at intervals,
-        the touch is left to :meth:`save`, which writes it with the rest, unless little life is left.
+        or requests of this ``kind`` write, the touch is left to :meth:`save`, unless little life is left.
         """
         facts = session._facts
         credential = facts.credential
         if credential is None:
             return
         facts.is_active = True
+        if kind is not None:
+            facts.kind, facts.is_to_write = kind, self._habits.writes(kind)
         try:
             record = session._load()
         except StoreError:
@@ -233,6 +238,10 @@ class Requests:
         """Let the request look at its session, and change nothing: not the session, and not the browser's cookie."""
         session._facts.only_looks = True
 
+    def expect_write(self, session: Session) -> None:
+        """Leave the touch to the change that the request is about to make: then it is written once."""
+        session._facts.is_to_write = True
+
     def look(self, session: Session) -> Record | None:
         """Return what the session's credential opens, at the first look of its view or at the latest when it is saved.
 
@@ -247,7 +256,8 @@ class Requests:
         if not facts.is_active:
             return self._load(credential)
         facts.seen_at = now = self.now()
-        record = self._load(credential) if self.policy.touch_interval else self._load_touched(credential, facts, now)
+        touches_later = self.policy.touch_interval or facts.is_to_write
+        record = self._load(credential) if touches_later else self._load_touched(credential, facts, now)
         if record is None:
             self._note_nothing(credential, now)
         return record
@@ -395,6 +405,8 @@ class Requests:
         if intents is not None or not self._is_simple:
             rotated = self._rotated(session, record, credential, now=now, active=active)
         change = self._change(session, record, credential, now=now, active=active, rotated=rotated)
+        if session._facts.kind is not None:
+            self._habits.note(session._facts.kind, wrote=change is not None and not change.is_touch)
         if change is None:
             return self._saved(record, active=active, refreshes=False)
         if change.delta:

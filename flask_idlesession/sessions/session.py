@@ -77,6 +77,9 @@ class Persistence(Commits, Protocol):
     def look(self, session: "Session") -> Record | None:
         """Return the live record that the session's credential opens, or None: its request looks at it."""
 
+    def expect_write(self, session: "Session") -> None:
+        """Take it that the session is about to be changed: a first look need not note activity."""
+
     def admit(self, session: "Session") -> None:
         """Log the session's user in at once, where the number of a user's sessions is limited."""
 
@@ -375,6 +378,7 @@ class Session(SessionValues, SessionMixin):
         """
         check_user_id(user_id)
         self._require_response("log_in()")
+        self._persistence.expect_write(self)
         self._look_to_change()
         switches = self._user_id not in (None, user_id)
         if switches:

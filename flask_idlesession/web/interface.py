@@ -185,7 +185,7 @@ class IdleSessionInterface(SessionInterface):
         facts = session._facts
         facts.is_active = runtime.activity.counts(facts.carrier)
         if facts.is_active:
-            runtime.requests.note_arrival(session)
+            runtime.requests.note_arrival(session, kind=(endpoint, request.method))
 
     def note_failure(self, app: Flask, **_: object) -> None:
         """Forget what the view did to the session, if it is to be so: the view raised."""
