@@ -1,5 +1,6 @@
 """The journal: the contract, what outlives the process, who may have the file, and what it leaves behind."""
 
+import errno
 import gc
 import logging
 import os
@@ -10,8 +11,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from uuid import uuid4
 
 import pytest
@@ -20,10 +25,12 @@ from flask import session
 
 from flask_idlesession import IdleSession
 from flask_idlesession.model.errors import ConfigError
+from flask_idlesession.model.errors import StoreUnavailable
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal import writer as journal_writer
 from flask_idlesession.stores.journal.frames import PREAMBLE
@@ -384,6 +391,206 @@ class TestWhoMayHaveTheFile:
         store.create(a_record())
         store.close()
         assert len(open_journal()) == 1
+
+    def test_a_removed_lock_file_lets_no_second_process_in(self, path: Path) -> None:
+        """The journal itself is locked, too: two that write it would bring back what has ended."""
+        store, records = JournalStore(path, now=NOW, durability="always"), [a_record() for _ in range(20)]
+        for record in records:
+            store.create(record)
+        lock = path.with_name(path.name + ".lock")
+        lock.unlink()
+        code = (
+            "import sys; from flask_idlesession.stores.journal import JournalStore; JournalStore(sys.argv[1], now=0.0)"
+        )
+        other = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+        assert other.returncode == 1 and "in use by another process" in other.stderr
+        for record in records[:10]:
+            assert store.delete(record.info.sid)
+        assert lock.read_text() == f"{os.getpid()}\n", "It was made again."
+        other = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+        assert f"in use by process {os.getpid()}; " in other.stderr
+        left = copy_of(path, path.parent)
+        assert {info.sid for info in left.find(now=NOW)} == {record.info.sid for record in records[10:]}
+        store.close()
+
+    def test_an_owner_whose_lock_was_taken_over_ends_nothing_in_silence(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Lock and journal were removed, and another process began new ones."""
+        store, record = JournalStore(path, now=NOW, durability="always"), a_record()
+        store.create(record)
+        time.sleep(0.2)  # By now it writes nothing more by itself.
+        path.unlink()
+        path.with_name(path.name + ".lock").unlink()
+        code = (
+            "import sys; from flask_idlesession.stores.journal import JournalStore; "
+            "store = JournalStore(sys.argv[1], now=0.0); print('has it', flush=True); sys.stdin.readline()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as other:
+            assert other.stdout is not None and other.stdin is not None
+            assert other.stdout.readline() == "has it\n"
+            with pytest.raises(StoreUnavailable, match="another process has it now"):
+                store.delete(record.info.sid)
+            assert store.load(record.info.sid, now=NOW) is None
+            assert "another process has it now" in caplog.text
+            other.stdin.close()
+        store.close()
+
+    @pytest.mark.parametrize("how", ["removed", "replaced"])
+    def test_a_journal_that_is_gone_from_its_place_is_written_again(
+        self, path: Path, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store, records = JournalStore(path, now=NOW), [a_record() for _ in range(20)]
+        for record in records:
+            store.create(record)
+        if how == "removed":
+            path.unlink()
+        else:
+            (tmp_path / "backup").write_bytes(path.read_bytes())
+            (tmp_path / "backup").rename(path)
+        with suppress(StoreUnavailable):
+            store.delete(records[0].info.sid)
+        give_up_at = time.monotonic() + 10
+        while store._journal.trouble is not None:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.01)
+        assert store.delete(records[1].info.sid)
+        assert "It was removed or replaced while it was in use" in caplog.text
+        left = copy_of(path, tmp_path)
+        assert {info.sid for info in left.find(now=NOW)} == {record.info.sid for record in records[2:]}
+        store.close()
+
+    def test_the_text_in_a_lock_file_is_no_line_of_the_message(self, path: Path) -> None:
+        store = JournalStore(path, now=NOW)
+        path.with_name(path.name + ".lock").write_text("1\nAll is well.\n")
+        with pytest.raises(ConfigError, match="in use by another process") as caught:
+            JournalStore(path, now=NOW)
+        assert "\n" not in str(caught.value)
+        store.close()
+
+    @pytest.mark.skipif(os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="needs root to give a file away")
+    def test_a_lock_file_of_somebody_else_is_refused(self, path: Path) -> None:
+        JournalStore(path, now=NOW).close()
+        os.chown(path.with_name(path.name + ".lock"), 12345, -1)
+        with pytest.raises(ConfigError, match="sessions.journal.lock.*belongs to user 12345"):
+            JournalStore(path, now=NOW)
+
+
+class TestOnceFree:
+    """A server's new worker starts while the old one has the journal."""
+
+    @pytest.fixture
+    def old(self, path: Path) -> Iterator[Any]:
+        """Another process that has the journal, with a session in it, until its input ends."""
+        code = (
+            "import sys; from uuid import UUID; from support.store_races import a_record; "
+            "from flask_idlesession.stores.journal import JournalStore; "
+            "store = JournalStore(sys.argv[1], now=0.0); store.create(a_record(UUID(int=7))); "
+            "print('has it', flush=True); sys.stdin.readline(); store.close()"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(
+            [sys.executable, "-c", code, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "has it\n"
+            yield process
+
+    def test_each_call_is_an_outage_until_the_file_is_free_and_then_all_is_there(
+        self, path: Path, old: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        began = time.monotonic()
+        store, sid = JournalStore.once_free(path, now=NOW), UUID(int=7)
+        calls: list[Callable[[], object]] = [
+            lambda: store.load(sid, now=NOW),
+            lambda: store.load(sid, now=NOW, touch=Touch(HOLDER)),
+            lambda: store.create(a_record()),
+            lambda: store.commit(sid, Change(holder=HOLDER, last_seen_at=NOW), now=NOW),
+            lambda: store.delete(sid),
+            lambda: store.delete_many([sid]),
+            lambda: list(store.find(now=NOW)),
+            lambda: store.prune(now=NOW, limit=1),
+            lambda: store.next_expiry(),
+            lambda: store.bury([], until=NOW),
+            lambda: store.ending(sid, now=NOW),
+        ]
+        for call in calls * 2:
+            with pytest.raises(StoreUnavailable, match=f"in use by process {old.pid}"):
+                call()
+        assert store.touch(sid, HOLDER, NOW) is False and store.fades_at(sid) == inf
+        assert time.monotonic() - began < 0.5, "Nothing waits."
+        old.stdin.close()
+        assert old.wait(30) == 0
+        time.sleep(0.06)
+        loaded = store.load(sid, now=NOW)
+        assert loaded is not None and loaded.info.sid == sid
+        for call in calls:
+            call()
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == 2 and "Until it is free" in told[0] and "is free, and is used from now on" in told[1]
+        store.close()
+
+    def test_a_store_that_was_never_free_is_closed_and_dropped(self, path: Path, old: Any) -> None:
+        store = JournalStore.once_free(path, now=NOW)
+        store.close()
+        store.close()
+        old.stdin.close()
+        assert old.wait(30) == 0
+        assert len(JournalStore(path, now=NOW)) == 1
+
+    def test_another_store_of_this_process_is_no_old_worker(self, path: Path, open_journal: Any) -> None:
+        open_journal()
+        with pytest.raises(ConfigError, match="this process itself"):
+            JournalStore.once_free(path, now=NOW)
+
+    def test_an_application_answers_503_and_serves_requests_without_a_session(
+        self, path: Path, old: Any, tmp_path: Path
+    ) -> None:
+        app = Flask("new worker", instance_path=str(tmp_path / "instance"))
+        app.config.update(TESTING=True, SECRET_KEY="0123456789 of the new worker", IDLESESSION_JOURNAL=str(path))
+        IdleSession(app)
+        app.add_url_rule("/set", view_func=lambda: session.update(a=1) or "set", endpoint="set")
+        app.add_url_rule("/plain", view_func=lambda: "plain", endpoint="plain")
+        for _ in range(3):
+            assert app.test_client().get("/plain").text == "plain"
+            answer = app.test_client().get("/set")
+            assert answer.status_code == 503 and answer.headers["Retry-After"]
+            assert not app.extensions["idlesession"].health().is_up
+        old.stdin.close()
+        assert old.wait(30) == 0
+        time.sleep(0.06)
+        assert app.test_client().get("/set").text == "set"
+        app.extensions["idlesession"].manager.close()
+
+    def test_a_full_disk_at_the_start_is_waited_for(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Full:
+            is_full = True
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(os, name)
+
+            def open(self, *arguments: Any) -> int:
+                if self.is_full:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                return os.open(*arguments)
+
+        disk = Full()
+        with pytest.raises(ConfigError, match="No space left"):
+            JournalStore(path, now=NOW, disk=disk)
+        store = JournalStore.once_free(path, now=NOW, disk=disk)
+        with pytest.raises(StoreUnavailable, match="No space left"):
+            store.create(a_record())
+        disk.is_full = False
+        time.sleep(0.06)
+        store.create(a_record())
+        assert len(store) == 1
+        store.close()
 
 
 class TestCompaction:

@@ -41,11 +41,11 @@ def info_of(found: Sequence[Any]) -> SessionInfo | None:
 
 def infos_of(rows: Sequence[Sequence[Any]], asked: Sequence[bytes]) -> list[SessionInfo]:
     """Return the infos in the rows that a statement about these sessions returned."""
-    others = {found[0] for found in rows}.difference(asked)
-    if others:
-        raise wrong_answer("among many", others)
+    answered = {found[0] for found in rows}
+    if len(answered) != len(rows) or not answered.issubset(asked):
+        raise wrong_answer(f"{len(asked)} sessions", [found[0] for found in rows])
     return [info for info in map(info_of, rows) if info is not None]
 
 
 def wrong_answer(asked: object, answered: object) -> StoreUnavailable:
-    return StoreUnavailable(f"The session database was asked about session {asked}, and answered about {answered!r}.")
+    return StoreUnavailable(f"The session database was asked about {asked}, and answered about {answered!r}.")

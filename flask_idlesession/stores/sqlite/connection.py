@@ -22,16 +22,6 @@ _PAUSE = 0.001
 #: The errors while another process has the lock.
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 
-#: The errors after which the file can still be read, as a rule.
-_REFUSALS = (
-    *_BUSY,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-)
-
 #: The errors about one record's data: it is too large, or of a kind that SQLite cannot hold.
 ABOUT_A_RECORD = (
     sqlite3.DataError,
@@ -96,12 +86,8 @@ class Connection:
 
 def is_busy(error: Exception) -> bool:
     """Return whether another process has the lock that was asked for."""
-    return _code_of(error) in _BUSY
-
-
-def refuses_writes(error: BaseException | None) -> bool:
-    """Return whether the file may still be read after this."""
-    return _code_of(error) in _REFUSALS
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _BUSY
 
 
 def failure_of(path: Path, error: Exception) -> StoreError:
@@ -111,8 +97,3 @@ def failure_of(path: Path, error: Exception) -> StoreError:
     if isinstance(error, ConfigError):
         return StoreUnavailable(str(error))
     return StoreUnavailable(f"The session database {quoted(path)} failed: {error}.")
-
-
-def _code_of(error: BaseException | None) -> int | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

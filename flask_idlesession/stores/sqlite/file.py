@@ -29,7 +29,6 @@ from .connection import ABOUT_A_RECORD
 from .connection import Connection
 from .connection import failure_of
 from .connection import is_busy
-from .connection import refuses_writes
 from .file_systems import file_system_of
 from .file_systems import NETWORK_FILE_SYSTEMS
 from .schema import bring_up_to_date
@@ -48,11 +47,11 @@ _CHECKPOINT_AFTER = 2000
 #: How long a fork, or another file, waits for statements under way, at most.
 _PATIENCE = 10.0
 
-#: Seconds to wait for a lock that was not had just now.
-_SHORT_PATIENCE = 0.1
-
 #: Seconds between two looks whether the file is still the one that was opened.
 _LOOK_EVERY = 1.0
+
+#: No database is shorter, if it is not empty.
+_LEAST_BYTES = 512
 
 #: The files that SQLite plays back into the database when it opens it.
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -98,8 +97,6 @@ class SQLiteFile(ForkAware):
         self.busy_timeout = busy_timeout
         self.guards_checkpoints = has_wal_reset_fault(sqlite3.sqlite_version_info[:3])
         self.queue = FairLock()
-        #: Why nothing can be written, while nothing can.
-        self.refused_because = ""
         self._writes = 0  # Since the last checkpoint; about right is enough, so no lock guards it.
         self._lock = threading.Lock()
         self._turn = threading.Condition(self._lock)
@@ -129,34 +126,17 @@ class SQLiteFile(ForkAware):
         finally:
             self._note_back(connection)
 
-    def reading(self) -> "_Use":
+    def reading(self, *, patience: float | None = None) -> "_Use":
         """Lend a connection for a ``with`` block that only reads."""
-        return _Use(self, None, self.busy_timeout, is_durable=False)
+        return _Use(self, None, self.busy_timeout if patience is None else patience, is_durable=False)
 
     def writing(self, *, patience: float | None = None) -> "_Use":
         """Lend a connection for a ``with`` block that writes, once it is this thread's turn."""
-        return _Use(self, self.queue, self._patience if patience is None else patience, is_durable=False)
+        return _Use(self, self.queue, self.busy_timeout if patience is None else patience, is_durable=False)
 
     def writing_through(self) -> "_Use":
         """The same, for what must be on disk before the block ends."""
-        return _Use(self, self.queue, self._patience, is_durable=True)
-
-    @property
-    def _patience(self) -> float:
-        """Seconds to wait for others that write: not long, if the last one waited for the whole time."""
-        return _SHORT_PATIENCE if self.refused_because else self.busy_timeout
-
-    def note_refusal(self, because: str) -> None:
-        """Note, and say once, why nothing can be written; empty: it can be again."""
-        before, self.refused_because = self.refused_because, because
-        if because and not before:
-            _logger.error(
-                "%s Sessions can be read, but not written: their activity is not noted, and they may end early. This "
-                "is said once.",
-                because,
-            )
-        elif before and not because:
-            _logger.warning("The session database %s is written again.", quoted(self.path))
+        return _Use(self, self.queue, self.busy_timeout, is_durable=True)
 
     def note_write(self) -> None:
         """Count a write, and make a checkpoint where it is time."""
@@ -194,13 +174,13 @@ class SQLiteFile(ForkAware):
 
     # How connections come and go.
 
-    def take(self, *, is_durable: bool) -> Connection:
+    def take(self, *, is_durable: bool, patience: float) -> Connection:
         """Lend a connection, which is to be given back."""
         if time.monotonic() >= self._look_at:
             self._look()
         self._reserve()
         try:
-            return self._pick(is_durable=is_durable) or self._open(is_durable=is_durable, patience=self.busy_timeout)
+            return self._pick(is_durable=is_durable) or self._open(is_durable=is_durable, patience=patience)
         except BaseException:
             self._note_back(None)
             raise
@@ -300,9 +280,17 @@ class SQLiteFile(ForkAware):
             check_file(self.path.with_name(self.path.name + suffix), of="session database")
 
     def _check_content(self) -> None:
-        """Refuse what is none of ours, before anything can be changed in it: not its journal mode either."""
+        """Refuse a file that is none of ours, before anything is changed in it: not its journal mode either.
+
+        Where a log lies beside it, the file is opened for reading alone: another program's log is not played back. Else
+        it is not: a connection that only reads would leave a log of its own behind.
+        """
+        has_log = any(place_of(self.path.with_name(self.path.name + suffix)) for suffix in _BESIDE)
+        uri = f"{self.path.as_uri()}?mode={'ro' if has_log else 'rw'}"
         try:
-            with closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=0.0)) as connection:
+            if 0 < self.path.stat().st_size < _LEAST_BYTES:  # SQLite takes it for empty.
+                raise sqlite3.DatabaseError("it is too short")
+            with closing(sqlite3.connect(uri, uri=True, timeout=0.0)) as connection:
                 check(connection, self.path)
         except sqlite3.OperationalError:
             return  # It waits for a lock, or to be repaired after a crash, which the next connection does.
@@ -420,11 +408,11 @@ class _Use:
     def __enter__(self) -> Connection:
         file, queue = self._file, self._queue
         if queue is not None and not queue.acquire(timeout=self._patience):
-            problem = f"Others have written to the session database {quoted(file.path)} for {self._patience} s."
-            self._note_refusal(problem)
-            raise StoreUnavailable(problem) from TimeoutError()
+            raise StoreUnavailable(
+                f"Others have written to the session database {quoted(file.path)} for {self._patience} s."
+            )
         try:
-            self._connection = connection = file.take(is_durable=self._is_durable)
+            self._connection = connection = file.take(is_durable=self._is_durable, patience=self._patience)
             connection.patience = self._patience
             return connection
         except BaseException as error:
@@ -447,18 +435,9 @@ class _Use:
             if self._queue is not None:
                 self._queue.release()
         if isinstance(error, (sqlite3.Error, OSError, *ABOUT_A_RECORD)):
-            failure = failure_of(file.path, error)
-            if refuses_writes(error):
-                self._note_refusal(str(failure))
-            raise failure from error
+            raise failure_of(file.path, error) from error
         if error is None and self._queue is not None:
-            if file.refused_because:
-                file.note_refusal("")
             file.note_write()
-
-    def _note_refusal(self, because: str) -> None:
-        if self._queue is not None and self._patience:  # Else it was no need to write.
-            self._file.note_refusal(because)
 
 
 def _close_all(connections: list[Connection]) -> None:

@@ -1,7 +1,6 @@
 """Keeps records in one SQLite file, which all the workers of one host share."""
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from typing import Any
 from typing import NamedTuple
 
 from ...model.errors import SessionExists
-from ...model.errors import StoreUnavailable
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
@@ -28,7 +26,6 @@ from .clock_witness import ClockWitness
 from .connection import Connection
 from .endings import Endings
 from .expiry import Expiry
-from .file import has_wal_reset_fault
 from .file import SQLiteFile
 
 #: How many sessions are looked at in one step: no request waits long for it.
@@ -83,6 +80,7 @@ class SQLiteStore:
 
     def create(self, record: Record) -> None:
         sid = record.info.sid
+        self._note(record.info.last_seen_at)
         with self._file.writing() as connection:
             if changed(connection, sql.INSERT, (sid.bytes, *_columns(record), record.info.expires_at), sid):
                 return
@@ -141,15 +139,6 @@ class SQLiteStore:
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         return self._endings.find(sid, now=now)
 
-    def facts(self) -> dict[str, object]:
-        """Return the file's ``path`` and ``mode``, SQLite's ``version``, and whether that ``has_wal_fault``."""
-        return {
-            "path": str(self._file.path),
-            "mode": self._file.path.stat().st_mode & 0o777,
-            "version": sqlite3.sqlite_version,
-            "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info[:3]),
-        }
-
     def close(self) -> None:
         """Close the connections that are not in use. The next use opens one again."""
         self._file.close()
@@ -168,38 +157,21 @@ class SQLiteStore:
 
     def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         holder, refresh_by = touch.holder, touch.refresh_by
-        is_taken, found = self._visit((now, refresh_by, sid.bytes, holder, now, refresh_by))
-        if found:
-            return self._seen(sid, found[0])
+        if sql.HAS_RETURNING:
+            with self._file.writing() as connection:
+                found = connection.rows(sql.VISIT, (now, refresh_by, sid.bytes, holder, now, refresh_by))
+            if found:
+                return self._seen(sid, found[0])
         before = self._read(sid)
         if before is None or not before.info.is_live(now) or not before.opens_to(holder, now=now):
             return None
-        if not is_taken:
-            return before
         change = Change(holder=holder, last_seen_at=now, refresh_by=refresh_by if before.is_permanent else None)
         with self._file.writing() as connection:
             return self._commit(connection, sid, change, now)[1]
 
-    def _visit(self, told: Sequence[Any]) -> tuple[bool, Sequence[Any]]:
-        """Touch a session in one statement, if it can be; return whether writes are taken, and the row after it.
-
-        A touch that cannot be written is dropped: a page that only reads works on a full disk, too.
-        """
-        if not sql.HAS_RETURNING:
-            return True, ()
-        try:
-            with self._file.writing() as connection:
-                return True, connection.rows(sql.VISIT, told)
-        except StoreUnavailable:
-            if not self._file.refused_because:
-                raise
-            return False, ()
-
     def _seen(self, sid: SessionId, columns: Sequence[Any]) -> Record:
         """Return the record in a row, and keep it until this thread writes: most write what they have just read."""
-        if columns[0] != sid.bytes:
-            raise wrong_answer(sid, columns[0])
-        record = row.to_record(sid, columns)
+        record = _record_of(sid, columns)
         self._thread.known = _Known(sid, columns, record) if len(columns[_DATA]) <= _LARGEST_KNOWN else None
         return record
 
@@ -229,7 +201,7 @@ class SQLiteStore:
             found = connection.rows(sql.LOAD, (sid.bytes,))
             if not found:
                 return Outcome.GONE, None
-            record = row.to_record(sid, found[0])
+            record = _record_of(sid, found[0])
             outcome = record.judge(change, now=now)
             if outcome is Outcome.EMPTIED:
                 changed(connection, sql.DELETE, (sid.bytes,), sid)
@@ -257,6 +229,13 @@ class SQLiteStore:
     def _rows_of(self, user_id: str) -> Sequence[Sequence[Any]]:
         with self._file.reading() as connection:
             return connection.rows(sql.OF_USER, (user_id,))
+
+
+def _record_of(sid: SessionId, columns: Sequence[Any]) -> Record:
+    """Return the record in a row that was asked for."""
+    if columns[0] != sid.bytes:
+        raise wrong_answer(sid, columns[0])
+    return row.to_record(sid, columns)
 
 
 def _columns(record: Record) -> tuple[Any, ...]:
