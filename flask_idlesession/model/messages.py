@@ -57,23 +57,22 @@ CODES: Mapping[str, str] = {
 _MOST = 1000
 
 
-#: The user and the password at the begin of a URL, also of one whose slashes are not as they should be.
-_LOGIN = re.compile(r"((?:[\w+.-]*:/+)?[^:]*)(:.*)?", re.DOTALL)
+#: What stands before the login in a URL: the scheme, with slashes or, mistyped, with fewer.
+_SCHEME = re.compile(r"[A-Za-z0-9+.-]*:/*")
 
-#: Parameters of a URL, and names of settings, whose values are not for a message.
-_SECRET = re.compile(r"pass|pwd|secret|token|key|credential|auth", re.IGNORECASE)
+#: A parameter of a URL whose name speaks of a secret.
+_SECRET = re.compile(r"([?&;][^=&;]*(?:pass|pwd|secret|token|key|credential|auth)[^=&;]*=)[^&;]*", re.IGNORECASE)
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL fit for a message: without its password, and without parameters that may be one."""
-    place, mark, query = url.partition("?")
-    before, at, after = place.rpartition("@")
-    login = _LOGIN.fullmatch(before)
-    if at and login is not None and login[2]:
-        place = f"{login[1]}:***@{after}"
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    shown = (f"{name}{equals}{'***' if equals and _SECRET.search(name) else value}" for name, equals, value in pairs)
-    return place + mark + "&".join(shown)
+    """Return the URL fit for a message: no password, whether before the ``@`` or in a parameter."""
+    before, at, after = _SECRET.sub(r"\1***", url).rpartition("@")
+    found = _SCHEME.match(before)
+    scheme = "" if found is None else found[0]
+    user, colon, _ = before.removeprefix(scheme).partition(":")
+    if not at:
+        return after
+    return f"{scheme}{user}:***@{after}" if colon else f"{scheme}***@{after}"  # It may be a password alone.
 
 
 class Notices:

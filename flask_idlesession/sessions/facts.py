@@ -1,7 +1,8 @@
-"""What is known of the request that carries a session, apart from what its view does to the session."""
+"""Knows the request that carries a session, apart from what its view does to the session: its facts and its outcome."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from ..model.ids import Credential
@@ -43,3 +44,18 @@ class RequestFacts:
     lost: dict[str, None] | None = None
     #: Whether a response of this request carried the token. That response may have been thrown away.
     was_sent: bool = False
+
+
+class Saved(Enum):
+    """What saving did to the session, as far as its holder must be told."""
+
+    #: The token that the holder has is still the right one; nothing to say.
+    KEPT = "kept"
+    #: The token is still the right one, and its holder should keep it for another time than before.
+    REFRESHED = "refreshed"
+    #: There is a new token, for the credential in the session's facts.
+    ISSUED = "issued"
+    #: This request ended the session.
+    ENDED = "ended"
+    #: The session was over before its changes came; they were dropped.
+    GONE = "gone"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 from typing import Any
 
 from ..model.errors import RecordRejected
@@ -41,6 +40,7 @@ from .changes import change_of
 from .changes import NOTHING
 from .changes import rotates
 from .facts import RequestFacts
+from .facts import Saved
 from .habits import Habits
 from .late_writes import LateWrites
 from .lifecycle import Lifecycle
@@ -62,21 +62,6 @@ Guard = Callable[[Credential, Record], Record | None]
 _MOST_SHOWN = 8
 
 _NO_DELTA: Delta = {}
-
-
-class Saved(Enum):
-    """What saving did to the session, as far as its holder must be told."""
-
-    #: The token that the holder has is still the right one; nothing to say.
-    KEPT = "kept"
-    #: The token is still the right one, and its holder should keep it for another time than before.
-    REFRESHED = "refreshed"
-    #: There is a new token, for the credential in the session's facts.
-    ISSUED = "issued"
-    #: This request ended the session.
-    ENDED = "ended"
-    #: The session was over before its changes came; they were dropped.
-    GONE = "gone"
 
 
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with these.

@@ -1,20 +1,37 @@
 """Opens the store that ``IDLESESSION_STORE`` names, importing a driver only when it is asked for."""
 
+import re
 from collections.abc import Callable
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-from urllib.parse import urlsplit
 
 from ..model.errors import ConfigError
 from ..model.messages import without_secrets
 from .contract import Store
 from .memory.store import MemoryStore
 
-#: Seconds within which a server must answer, so that one which hangs does not hang the application.
-TIMEOUT = 1.0
+#: Seconds within which a database must answer, so that one which hangs does not hang the application.
+_TIMEOUT = 1.0
+
+_REDIS = {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
+_REDIS |= {"valkey", "valkeys"}
+
+#: For a URL without a driver: with one, and its package.
+_DRIVERS = {
+    "mysql": ("mysql+pymysql", "PyMySQL"),
+    "mariadb": ("mariadb+pymysql", "PyMySQL"),
+    "postgresql": ("postgresql+psycopg", "'psycopg[binary]'"),
+}
+
+#: The packages of drivers that are called otherwise than the modules in them.
+_PACKAGES = {
+    "MySQLdb": "mysqlclient",
+    "psycopg": "'psycopg[binary]'",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "PyMySQL",
+}
 
 #: Seconds within which a request must have its turn to write to a file.
 _SQLITE_TIMEOUT = 2.0
@@ -46,12 +63,9 @@ def check_store(spec: Any) -> None:
         if not any(is_kind(spec) for is_kind, _ in _KINDS):
             raise _no_store(spec)
         return
-    scheme = urlsplit(spec).scheme
-    if scheme == "sqlite":
+    if spec.partition(":")[0].lower() == "sqlite":
         _path_of(spec)
-    elif scheme == "redis+cluster":  # A client of a cluster asks it when it is made.
-        _import("redis.cluster", extra="redis", url=spec)
-    elif scheme != "memory":
+    else:
         open_store(spec, folder=Path()).close()
 
 
@@ -61,20 +75,33 @@ def describe(spec: Any) -> str:
 
 
 def _no_store(spec: Any) -> ConfigError:
-    return ConfigError(f"IDLESESSION_STORE is of the type {type(spec).__name__}; it must be {_SHAPES}.")
+    shown = without_secrets(repr(spec))  # It may be a URL as bytes.
+    return ConfigError(f"IDLESESSION_STORE is {shown}, a {type(spec).__name__}; it must be {_SHAPES}.")
 
 
 def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store:
-    scheme = urlsplit(url).scheme
+    scheme, colon, rest = url.partition(":")
+    scheme = scheme.lower()
+    url = f"{scheme}{colon}{rest}"
     if scheme == "memory":
         return open_memory()
     if scheme == "sqlite":
         return _open_sqlite(url, folder)
     if scheme in _REDIS:
-        return _open_redis(_REDIS[scheme](url))
+        return _open_redis_url(url)
     if "://" in url:
         return _open_sql_url(url)
     raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.")
+
+
+def _open_redis_url(url: str) -> Store:
+    from .redis import urls
+
+    extra = "valkey" if url.startswith("valkey") else "redis"
+    try:
+        return _open_redis(urls.client_of(url, lambda name: _import(name, extra=extra, url=url)))
+    except urls.BadUrl as error:
+        raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; {error}.") from None
 
 
 def _import(name: str, *, extra: str, url: str) -> Any:
@@ -108,15 +135,34 @@ def _open_sql_url(url: str) -> Store:
     sqlalchemy = _import("sqlalchemy", extra="sqlalchemy", url=url)
     from .sqlalchemy.store import SQLAlchemyStore
 
+    shown = without_secrets(url)
     try:
-        return SQLAlchemyStore.from_url(url, timeout=TIMEOUT)
+        return SQLAlchemyStore.from_url(url, timeout=_TIMEOUT)
     except ModuleNotFoundError as error:
+        package = _PACKAGES.get(error.name or "", error.name)
         raise ConfigError(
-            f"IDLESESSION_STORE is {without_secrets(url)!r}, which needs the driver {error.name!r}; "
-            f"install it with: python -m pip install {error.name}"
+            f"IDLESESSION_STORE is {shown!r}, which needs the driver {error.name!r}; install it with: "
+            f"python -m pip install {package}{_other_driver(url)}"
         ) from error
-    except sqlalchemy.exc.ArgumentError as error:
-        raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.") from error
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # Its text may have a part of the password.
+        raise ConfigError(f"IDLESESSION_STORE is {shown!r}; {_fault_in(url)}.") from None
+
+
+def _other_driver(url: str) -> str:
+    """Return what else may be written where the URL names no driver."""
+    other = _DRIVERS.get(url.partition("://")[0])
+    return "" if other is None else f" (or write {other[0]}://… and install {other[1]})"
+
+
+def _fault_in(url: str) -> str:
+    shown = without_secrets(url)
+    scheme, _, rest = shown.partition("://")
+    if scheme.partition("+")[0] == "postgres":
+        return f"SQLAlchemy calls this kind of database postgresql; write postgresql+psycopg://{rest}"
+    host = rest.rpartition("@")[2].partition("/")[0].partition("?")[0]
+    if re.search(r":[^\]:]*[^\]:0-9][^\]:]*$", host):
+        return "its port must be a number; write each special character of a password by its code: / is %2F, @ is %40"
+    return f"it must be {_SHAPES}"
 
 
 def _open_sql(engine: Any) -> Store:
@@ -136,58 +182,6 @@ def _open_cachelib(cache: Any) -> Store:
 
     return CachelibStore(cache)
 
-
-def _redis(url: str) -> Any:
-    redis = _import("redis", extra="redis", url=url)
-    return redis.Redis.from_url(url, **_impatience("redis"))
-
-
-def _impatience(package: str) -> dict[str, Any]:
-    """Return what makes a client of redis-py's kind answer or fail in time: one try, and one more where a
-    connection had gone stale.
-    """
-    retry = import_module(f"{package}.retry").Retry(import_module(f"{package}.backoff").NoBackoff(), 1)
-    return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": retry}
-
-
-def _redis_cluster(url: str) -> Any:
-    cluster = _import("redis.cluster", extra="redis", url=url)
-    plain = url.replace("redis+cluster://", "redis://", 1)
-    return cluster.RedisCluster.from_url(plain, **_impatience("redis"))
-
-
-def _redis_sentinel(url: str) -> Any:
-    """``redis+sentinel://[[user]:password@]host[:port][,host[:port]…]/service[/db]``"""
-    sentinel = _import("redis.sentinel", extra="redis", url=url)
-    login, _, hosts = urlsplit(url).netloc.rpartition("@")
-    service, _, db = urlsplit(url).path.strip("/").partition("/")
-    if not hosts or not service:
-        raise ConfigError(
-            f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be "
-            "redis+sentinel://host:26379,host:26379/service-name/db."
-        )
-    addresses = [(host, int(port or 26379)) for host, _, port in (each.partition(":") for each in hosts.split(","))]
-    user, _, password = login.partition(":")
-    options = _impatience("redis")
-    if login:
-        options |= {"username": unquote(user) or None, "password": unquote(password)}
-    return sentinel.Sentinel(addresses, socket_timeout=TIMEOUT).master_for(service, db=int(db or 0), **options)
-
-
-def _valkey(url: str) -> Any:
-    valkey = _import("valkey", extra="valkey", url=url)
-    return valkey.Valkey.from_url(url, **_impatience("valkey"))
-
-
-_REDIS: Mapping[str, Callable[[str], Any]] = {
-    "redis": _redis,
-    "rediss": _redis,
-    "unix": _redis,
-    "redis+cluster": _redis_cluster,
-    "redis+sentinel": _redis_sentinel,
-    "valkey": _valkey,
-    "valkeys": _valkey,
-}
 
 # What a ready object is, by what it can do.
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Store]], ...] = (

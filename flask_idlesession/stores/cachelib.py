@@ -1,7 +1,7 @@
 """Keeps records in a cache in the shape of cachelib's or Flask-Caching's, and says what a cache cannot promise."""
 
 import hashlib
-import warnings
+import logging
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -16,8 +16,11 @@ from typing import ParamSpec
 from typing import TypeVar
 
 from ..model import msgpack as engine
+from ..model.errors import RecordRejected
 from ..model.errors import SessionExists
 from ..model.errors import StoreError
+from ..model.errors import StoreUnavailable
+from ..model.ids import is_of_many
 from ..model.ids import SessionId
 from ..model.record import Change
 from ..model.record import Ending
@@ -26,8 +29,12 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..process.locks import ForkSafeLock
 from . import columns as row
+from .contract import REMEMBERED
 from .contract import Touch
 from .contract import Traits
+from .contract import UnreadableRecord
+
+_logger = logging.getLogger("flask_idlesession")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -57,6 +64,9 @@ _WARNING = (
     'IDLESESSION_STORE = "sqlite:///sessions.db", or "redis://…".'
 )
 
+#: The kinds of caches that this process was warned of.
+_warned: set[str] = set()
+
 
 class CachelibStore:
     """The store of those who have a cache and nothing else.
@@ -70,14 +80,14 @@ class CachelibStore:
     - a session may be handed over by two prunes, where the cache's ``delete`` does not tell who deleted;
     - a cache that makes room for others forgets sessions, and tells nobody.
 
-    A warning says so when it is made. The cache is given bytes; what it makes of them (cachelib's pickles them) is its
-    own: whoever can write to such a cache can run code in the application.
+    A line of the log says so, once a process. The cache is given bytes. What it makes of them is its own: cachelib's
+    pickle them, and then anybody who can write to the cache can run code in the application.
     """
 
-    traits = Traits()
+    traits = Traits(buries=True)
 
     def __init__(self, cache: Any, *, prefix: str = "idlesession:") -> None:
-        warnings.warn(_WARNING.format(kind=type(cache).__qualname__), UserWarning, stacklevel=2)
+        _warn_once(type(cache).__qualname__)
         self._cache = cache
         self._prefix = prefix
         self._keeps = False  # Whether the cache was seen to keep anything.
@@ -92,7 +102,7 @@ class CachelibStore:
         with self._lock:
             if not self._call(self._cache.add, key, _pack(record), timeout=timeout):
                 if self._get(key) is None:
-                    raise StoreError("The cache would not keep the session.")
+                    raise self._refusal()
                 raise SessionExists(f"There is a session {info.sid} already.")
             self._check_that_it_keeps(key)
             self._enlist(self._piece(info.sid), info)
@@ -109,7 +119,10 @@ class CachelibStore:
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         with self._lock:
-            record = self._record(sid)
+            try:
+                record = self._record(sid)
+            except UnreadableRecord:
+                return Outcome.GONE
             if record is None:
                 self._check_that_it_answers()
                 return Outcome.GONE
@@ -122,7 +135,10 @@ class CachelibStore:
 
     def delete(self, sid: SessionId) -> bool:
         with self._lock:
-            record = self._record(sid)
+            try:
+                record = self._record(sid)
+            except UnreadableRecord as error:
+                return self._forget(error.info)
             if record is None:
                 self._check_that_it_answers()
             return record is not None and self._forget(record.info)
@@ -147,13 +163,8 @@ class CachelibStore:
         return None if first == inf else first
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
-        graves: dict[str, list[dict[str, Any]]] = {}
-        for columns in row.to_ending_rows(endings, until=until):
-            graves.setdefault(self._grave(columns["sid"]), []).append({**columns, "sid": columns["sid"].bytes})
-        now = max((ending.ended_at for ending in endings), default=0.0)
-        for name, rows in graves.items():
-            with self._lock:
-                self._bury(name, rows, now)
+        with self._lock:
+            self._bury_all(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         found = self._buried(self._grave(sid)).get(sid.bytes)
@@ -189,8 +200,24 @@ class CachelibStore:
         return f"{self._prefix}user:{hashlib.sha256(user_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
     def _record(self, sid: SessionId) -> Record | None:
-        data = self._get(self._key(sid))
-        return None if data is None else _unpack(sid, data)
+        try:
+            data = self._get(self._key(sid))
+        except _Spoilt as error:
+            raise _unreadable(sid) from error
+        if data is None:
+            return None
+        record = _unpack(sid, data)
+        if record.info.sid == sid:
+            return record
+        if self._get(self._key(sid)) == data:  # It is stored so, and no answer has crossed another.
+            raise _unreadable(sid)
+        raise StoreUnavailable("The cache's answer was about another session than the one asked for.")
+
+    def _record_if_readable(self, sid: bytes) -> Record | None:
+        try:
+            return self._record(SessionId(bytes=sid))
+        except UnreadableRecord:
+            return None
 
     def _replace(self, before: Record, after: Record, now: float) -> None:
         old, new = before.info, after.info
@@ -207,7 +234,7 @@ class CachelibStore:
         """Delete the session; return whether it was this call that did."""
         deleted = bool(self._call(self._cache.delete, self._key(info.sid)))
         if not deleted and self._get(self._key(info.sid)) is not None:
-            raise StoreError("The cache would not delete the session.")
+            raise StoreUnavailable("The cache would not delete the session.")
         self._strike(self._piece(info.sid), info.sid)
         if info.user_id is not None:
             self._strike(self._list_of(info.user_id), info.sid)
@@ -218,7 +245,7 @@ class CachelibStore:
         entries = self._entries(piece)
         due = [sid for sid, due_at in entries.items() if due_at <= now]
         for sid in due:
-            record = self._record(SessionId(bytes=sid))
+            record = self._record_if_readable(sid)
             if record is None:
                 del entries[sid]
             elif record.info.is_live(now):
@@ -227,6 +254,11 @@ class CachelibStore:
                 gone.append(record.info)
         if due:
             self._set_entries(piece, entries)
+        # Remembered first, so that a request which comes between is told why its session ended.
+        self._bury_all(
+            [Ending(info.sid, info.expiry_reason, info.expires_at, info.user_id) for info in gone],
+            until=now + REMEMBERED,
+        )
         return [info for info in gone if self._forget(info)]
 
     # Lists.
@@ -248,7 +280,7 @@ class CachelibStore:
 
     def _infos_in(self, name: str) -> Iterable[SessionInfo]:
         for sid in self._entries(name):
-            record = self._record(SessionId(bytes=sid))
+            record = self._record_if_readable(sid)
             if record is not None:
                 yield record.info
 
@@ -263,10 +295,12 @@ class CachelibStore:
             self._set_entries(name, entries)
 
     def _entries(self, name: str) -> dict[bytes, float]:
+        """Return a list. One that this store did not write is begun again: it only says where to look."""
         try:
             return dict(_ENTRY.iter_unpack(self._get(name) or b""))
-        except StructError as error:
-            raise StoreError(f"What is stored as {name!r} is nothing that this store wrote.") from error
+        except (StructError, _Spoilt):
+            _logger.warning("The cache holds something else as %r, a list of sessions: the list begins again.", name)
+            return {}
 
     def _set_entries(self, name: str, entries: dict[bytes, float]) -> None:
         if entries:
@@ -277,7 +311,17 @@ class CachelibStore:
     # Endings.
 
     def _grave(self, sid: SessionId) -> str:
-        return f"{self._prefix}ended:{sid.int % _GRAVES}"
+        """Return where it is kept how the session ended. No flood of ends reaches where revocations of many are."""
+        kind = "revoked" if is_of_many(sid) else "ended"
+        return f"{self._prefix}{kind}:{sid.int % _GRAVES}"
+
+    def _bury_all(self, endings: Sequence[Ending], *, until: float) -> None:
+        graves: dict[str, list[dict[str, Any]]] = {}
+        for columns in row.to_ending_rows(endings, until=until):
+            graves.setdefault(self._grave(columns["sid"]), []).append({**columns, "sid": columns["sid"].bytes})
+        now = max((ending.ended_at for ending in endings), default=0.0)
+        for name, rows in graves.items():
+            self._bury(name, rows, now)
 
     def _bury(self, name: str, rows: list[dict[str, Any]], now: float) -> None:
         """Put the endings behind those that are there; to make room the first go."""
@@ -292,28 +336,35 @@ class CachelibStore:
         self._set(name, data, ceil(left) if left < _FOREVER else 0)
 
     def _buried(self, name: str) -> dict[bytes, list[Any]]:
+        """Return how sessions ended, by their ids; nothing if this store did not write what is there."""
         try:
             rows = engine.unpack(self._get(name) or b"\x90", _refuse)
             return {columns[0]: columns for columns in rows if len(columns) == len(row.ENDING)}
-        except (ValueError, TypeError, LookupError) as error:
-            raise StoreError(f"What is stored as {name!r} is nothing that this store wrote.") from error
+        except (ValueError, TypeError, LookupError):
+            return {}
 
     # The cache.
 
     def _get(self, key: str) -> bytes | None:
         data = self._call(self._cache.get, key)
         if data is not None and type(data) is not bytes:
-            raise StoreError(f"What is stored as {key!r} is nothing that this store wrote.")
+            raise _Spoilt(f"The cache holds a {type(data).__name__} under {key!r}.")
         return data
 
     def _set(self, key: str, data: bytes, timeout: int) -> None:
         if self._call(self._cache.set, key, data, timeout=timeout) is False:
-            raise StoreError("The cache would not keep what it was given.")
+            raise self._refusal()
+
+    def _refusal(self) -> StoreError:
+        """Return the error for what the cache would not keep: one session's, if it keeps something else."""
+        if self._call(self._cache.set, f"{self._prefix}answers", b"", timeout=60) is False:
+            return StoreUnavailable("The cache keeps nothing that it is given.")
+        return RecordRejected("The cache would not keep the session: it may be too large for it.")
 
     def _check_that_it_keeps(self, key: str) -> None:
         """Find out once whether the cache is one that keeps nothing, as Flask-Caching's default is."""
         if not self._keeps and self._get(key) is None:
-            raise StoreError(
+            raise StoreUnavailable(
                 f"The cache {type(self._cache).__qualname__} keeps nothing; set CACHE_TYPE to one that does."
             )
         self._keeps = True
@@ -326,7 +377,17 @@ class CachelibStore:
         try:
             return method(*args, **kwargs)
         except Exception as error:  # Of which kind, only the driver behind the cache knows.
-            raise StoreError(f"The cache failed: {error}") from error
+            raise StoreUnavailable(f"The cache failed: {error}") from error
+
+
+class _Spoilt(ValueError):
+    """A key of the cache holds something that this store did not write."""
+
+
+def _warn_once(kind: str) -> None:
+    if kind not in _warned:
+        _warned.add(kind)
+        _logger.warning(_WARNING.format(kind=kind))
 
 
 def _timeout(info: SessionInfo, now: float) -> int:
@@ -344,12 +405,17 @@ def _unpack(sid: SessionId, data: bytes) -> Record:
         columns = engine.unpack(data, _refuse)
         stored = SessionId(bytes=columns[0])
         if len(columns) != len(row.RECORD):
-            raise ValueError(f"{len(columns)} columns")
+            raise _Spoilt(f"{len(columns)} columns")
+        record = row.to_record(stored, columns)
+        float(record.info.expires_at)
     except (ValueError, TypeError, IndexError) as error:
-        raise StoreError(f"What is stored as session {sid} is nothing that this store wrote.") from error
-    if stored != sid:
-        raise StoreError("The cache's answer was about another session than the one asked for.")
-    return row.to_record(sid, columns)
+        raise _unreadable(sid) from error
+    return record
+
+
+def _unreadable(sid: SessionId) -> UnreadableRecord:
+    info = SessionInfo(sid=sid, created_at=0.0, last_seen_at=0.0, idle_timeout=inf, lifetime_ends_at=inf)
+    return UnreadableRecord(f"The cache holds something that this store did not write, as session {sid}.", info=info)
 
 
 def _refuse(*what: object) -> NoReturn:

@@ -24,7 +24,7 @@ from flask.sessions import SessionMixin
 from ..model.codec import Codec
 from ..model.errors import StoreError
 from ..model.ids import Credential
-from ..sessions.requests import Saved
+from ..sessions.facts import Saved
 from ..sessions.session import Session
 from ..settings.checks import Unshown
 from ..settings.cookie import check_cookie

@@ -24,8 +24,8 @@ from ..model.errors import ConfigError
 from ..model.errors import StoreError
 from ..model.labels import SUSPECT
 from ..model.record import SessionInfo
+from ..sessions.facts import Saved
 from ..sessions.manager import SessionManager
-from ..sessions.requests import Saved
 from ..sessions.session import Session
 from ..settings.checks import hidden
 from ..settings.checks import Unshown

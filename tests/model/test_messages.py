@@ -12,7 +12,7 @@ from flask_idlesession.model.messages import without_secrets
         ("memory://", "memory://"),
         ("sqlite:///sessions.db", "sqlite:///sessions.db"),
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
-        ("redis://ada@localhost", "redis://ada@localhost"),
+        ("redis://ada@localhost", "redis://***@localhost"),
         ("redis://ada:hunter2@localhost/0", "redis://ada:***@localhost/0"),
         ("redis://:hunter2@localhost", "redis://:***@localhost"),
         ("redis://ada:hun:ter2@localhost", "redis://ada:***@localhost"),

@@ -29,8 +29,8 @@ from flask_idlesession import SessionExists
 from flask_idlesession import SessionManager
 from flask_idlesession import SessionNotFound
 from flask_idlesession.model.ids import Credential
+from flask_idlesession.sessions.facts import Saved
 from flask_idlesession.sessions.locking import RESERVED
-from flask_idlesession.sessions.requests import Saved
 from flask_idlesession.testing import FakeClock
 
 

@@ -33,8 +33,8 @@ from flask_idlesession.model.signals import session_created
 from flask_idlesession.model.signals import session_ended
 from flask_idlesession.model.signals import session_loaded
 from flask_idlesession.model.signals import session_rotated
+from flask_idlesession.sessions.facts import Saved
 from flask_idlesession.sessions.locking import RESERVED
-from flask_idlesession.sessions.requests import Saved
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.testing import FakeClock
 from flask_idlesession.testing.store_contract import at_once

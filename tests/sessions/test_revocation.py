@@ -35,7 +35,7 @@ from flask_idlesession import SessionManager
 from flask_idlesession import sessions_of
 from flask_idlesession import TooManySessions
 from flask_idlesession.model.ids import Credential
-from flask_idlesession.sessions.requests import Saved
+from flask_idlesession.sessions.facts import Saved
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from typing import NoReturn
 from uuid import UUID
 from uuid import uuid4
+from uuid import uuid5
 
 import memcache
 import pytest
@@ -20,14 +22,20 @@ from cachelib import SimpleCache
 from support import servers
 from support.servers import free_port
 
+from flask_idlesession.model import msgpack as engine
+from flask_idlesession.model.errors import RecordRejected
 from flask_idlesession.model.errors import StoreError
+from flask_idlesession.model.errors import StoreUnavailable
 from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import Ending
 from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
+from flask_idlesession.stores import cachelib as cachelib_store
 from flask_idlesession.stores.cachelib import CachelibStore
 from flask_idlesession.stores.contract import Store
+from flask_idlesession.stores.contract import Touch
+from flask_idlesession.stores.contract import UnreadableRecord
 from flask_idlesession.testing.store_contract import a_record
 from flask_idlesession.testing.store_contract import delete_all
 from flask_idlesession.testing.store_contract import drain
@@ -39,8 +47,7 @@ from flask_idlesession.testing.store_contract import StoreContract
 
 
 def a_store(cache: Any, **options: Any) -> CachelibStore:
-    with pytest.warns(UserWarning, match="a cache: two processes"):
-        return CachelibStore(cache, **options)
+    return CachelibStore(cache, **options)
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +84,14 @@ class TestMemcached(StoreContract):
 
 
 class TestWhatACacheCannotPromise:
-    def test_a_warning_says_so_when_it_is_made(self) -> None:
-        with pytest.warns(UserWarning) as caught:
-            CachelibStore(SimpleCache())
-        assert "SimpleCache" in str(caught[0].message) and 'IDLESESSION_STORE = "sqlite' in str(caught[0].message)
-        assert caught[0].filename == __file__
+    def test_a_line_of_the_log_says_so_once_a_process(
+        self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cachelib_store, "_warned", set())
+        for _ in range(3):
+            a_store(SimpleCache())
+        (said,) = caplog.messages
+        assert "SimpleCache, a cache: two processes" in said and 'IDLESESSION_STORE = "sqlite' in said
 
     def test_a_list_that_the_cache_forgot_misses_sessions_which_live_on(self) -> None:
         cache = SimpleCache()
@@ -157,13 +167,27 @@ class TestEndings:
         store.bury([an_ending(sid=UUID(int=128), ended_at=NOW + 60)], until=NOW + 600)
         assert UUID(int=64).bytes not in cache.get(store._grave(UUID(int=0)))
 
-    @pytest.mark.parametrize("planted", [b"\xc1", b"\x01", b"\x91\x01", b"\x91\x86", "text"])
-    def test_what_another_wrote_there_is_a_store_error(self, planted: Any) -> None:
+    @pytest.mark.parametrize("planted", [b"\xc1", b"\x01", b"\x91\x01", b"\x91\x86", "text", 7])
+    def test_what_another_wrote_there_is_no_ending_and_is_written_over(self, planted: Any) -> None:
         cache = SimpleCache()
         store = a_store(cache)
-        cache.set(store._grave(UUID(int=1)), planted)
-        with pytest.raises(StoreError):
-            store.ending(UUID(int=1), now=NOW)
+        ending = an_ending(sid=UUID(int=1))
+        cache.set(store._grave(ending.sid), planted)
+        assert store.ending(ending.sid, now=NOW) is None
+        store.bury([ending], until=NOW + 60)
+        assert store.ending(ending.sid, now=NOW) == ending
+
+    def test_a_flood_of_ends_pushes_out_no_revocation(self) -> None:
+        store = a_store(SimpleCache(threshold=1_000_000))
+        marker = an_ending(sid=uuid5(UUID(int=1), "ada"))
+        store.bury([marker], until=NOW + 3600)
+        for _ in range(20):
+            store.bury([an_ending() for _ in range(2000)], until=NOW + 3600)
+        assert store.ending(marker.sid, now=NOW) == marker
+
+
+def _refuse(*what: object) -> NoReturn:
+    raise TypeError(what)
 
 
 def an_ending(*, sid: UUID | None = None, ended_at: float = NOW, by: str | None = None) -> Ending:
@@ -220,15 +244,55 @@ class TestTheCache:
             a_store(Broken()).load(a_record().info.sid, now=NOW)
         assert isinstance(caught.value.__cause__, OSError)
 
-    def test_what_another_wrote_there_is_a_store_error(self) -> None:
+    @pytest.mark.parametrize("touch", [None, Touch(HOLDER)])
+    def test_what_another_wrote_there_is_that_session_s_trouble(self, touch: Touch | None) -> None:
         cache = SimpleCache()
         store = a_store(cache)
-        mine, other = a_record(), a_record()
+        mine, other = a_record(user_id="ada"), a_record(user_id="ada")
         store.create(other)
-        for value in ("text", b"", b"\x90", b"\xc1", cache.get(store._key(other.info.sid))):
+        row = engine.unpack(cache.get(store._key(other.info.sid)), _refuse)
+        odd = engine.pack([mine.info.sid.bytes, 7, "a", "b", "c", *row[5:]], _refuse)
+        for value in ("text", b"", b"\x90", b"\xc1", 7, cache.get(store._key(other.info.sid)), odd):
+            store.create(mine)
             cache.set(store._key(mine.info.sid), value)
-            with pytest.raises(StoreError):
-                store.load(mine.info.sid, now=NOW)
+            with pytest.raises(UnreadableRecord) as caught:
+                store.load(mine.info.sid, now=NOW, touch=touch)
+            assert caught.value.info.sid == mine.info.sid
+            assert store.commit(mine.info.sid, Change(holder=HOLDER), now=NOW) is Outcome.GONE
+            assert sids(store.find(now=NOW)) == sids(store.find(now=NOW, user_id="ada")) == {other.info.sid}
+            assert store.delete(mine.info.sid) is True and store.load(mine.info.sid, now=NOW) is None
+
+    def test_a_list_that_another_wrote_begins_again(self, caplog: pytest.LogCaptureFixture) -> None:
+        cache = SimpleCache()
+        store = a_store(cache)
+        records = [a_record(user_id="ada", sid=UUID(int=16 * number)) for number in (1, 2)]
+        store.create(records[0])
+        for name in (store._list_of("ada"), store._piece(records[0].info.sid)):
+            for planted in ("text", b"\x00"):
+                cache.set(name, planted)
+                assert list(store.find(now=NOW, user_id="ada")) in ([], [records[0].info])
+                assert store.prune(now=NOW, limit=9) == []
+        store.create(records[1])
+        assert records[1].info.sid in sids(store.find(now=NOW, user_id="ada"))
+        assert "the list begins again" in caplog.text
+
+    def test_one_that_refuses_one_session_is_no_outage_and_one_that_refuses_all_is(self) -> None:
+        class Small(SimpleCache):
+            most = 2000
+
+            def set(self, key: str, value: Any, timeout: int | None = None) -> Any:
+                return super().set(key, value, timeout) if len(value) < self.most else False
+
+        cache = Small()
+        store = a_store(cache)
+        record = a_record()
+        store.create(record)
+        with pytest.raises(RecordRejected, match="too large"):
+            store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": bytes(3000)}), now=NOW)
+        assert store.load(record.info.sid, now=NOW) == record
+        cache.most = 0
+        with pytest.raises(StoreUnavailable):
+            store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"1"}), now=NOW)
 
     def test_a_full_disk_is_a_store_error(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         cache = FileSystemCache(str(tmp_path / "cache"))

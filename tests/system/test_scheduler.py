@@ -36,7 +36,7 @@ from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions import locking as concurrency
 from flask_idlesession.sessions import manager as manager_module
 from flask_idlesession.sessions import pruning as pruner
-from flask_idlesession.sessions.requests import Saved
+from flask_idlesession.sessions.facts import Saved
 
 #: To run one seed alone: SCHEDULER_SEED=17 pytest tests/system/test_scheduler.py
 _SEEDS = [int(os.environ["SCHEDULER_SEED"])] if "SCHEDULER_SEED" in os.environ else list(range(60))
