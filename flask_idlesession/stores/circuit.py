@@ -18,8 +18,8 @@ from .failures import Failures
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: Seconds that a call waits for the answer of a probe. A store that is well answers in less.
-_PATIENCE = 0.2
+#: Seconds from the start of a probe in which calls wait for its answer. A store that is well answers in less.
+_PATIENCE = 0.3
 
 #: Seconds between two probes while an outage lasts: its end is noticed that much later at most.
 _REST = 1.0
@@ -105,7 +105,7 @@ class Circuit:
             probe = self._probe
         if begins:
             probe.start(self._run)
-        probe.is_done.wait(_PATIENCE)
+        probe.wait(probe.is_done)
         if not self.refuses_writes:
             self._failures.note(error)
         else:
@@ -125,7 +125,7 @@ class Circuit:
         if begins:
             probe.start(self._run)
         if is_open:
-            (probe.is_done if writes or begins else probe.has_read).wait(_PATIENCE)
+            probe.wait(probe.is_done if writes or begins else probe.has_read)
         if not self._takes(writes):
             what = "cannot be written" if self._reads else "is down"
             error = StoreUnavailable(f"The session store {what}, for {now - self._failed_at:.0f} s now: {self._error}")
@@ -203,6 +203,7 @@ class _Probe:
         self.has_read = threading.Event()
         self.is_done = threading.Event()
         self._began_at = now
+        self._give_up_at = time.monotonic() + _PATIENCE
         self._thread: threading.Thread | None = None
 
     def start(self, run: Callable[["_Probe"], None]) -> None:
@@ -213,6 +214,12 @@ class _Probe:
         except RuntimeError:
             run(self)
         self._thread = thread
+
+    def wait(self, answer: threading.Event) -> None:
+        """Wait for the answer, for what is left of the patience with this probe: no request waits for it twice."""
+        left = self._give_up_at - time.monotonic()
+        if left > 0:
+            answer.wait(left)
 
     def finish(self) -> None:
         """Let all go on that wait."""

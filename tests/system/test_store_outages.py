@@ -231,13 +231,14 @@ _SQLITE = Kind("sqlite", gunicorns=(2, 2))
 _REDIS, _VALKEY, _POSTGRESQL, _MARIADB = SERVERS
 
 FULL = Outage("sqlite on a full disk", _SQLITE, full, stated=5.0)
-# A call of Redis or MariaDB is one second's wait for an old connection and one for a new one, which takes
-# libpq two at least.
+# A call of MariaDB is one second's wait for an old connection and one for a new one, which takes libpq two at least.
 OUTAGES = [
     FULL,
     Outage("sqlite that another holds", _SQLITE, locked, stated=5.0),
-    *(Outage(f"{kind.name} that is killed", kind, killed, stated=2.0) for kind in (_REDIS, _VALKEY, _MARIADB)),
-    *(Outage(f"{kind.name} that is silent", kind, stopped, stated=2.0) for kind in (_REDIS, _VALKEY, _MARIADB)),
+    *(Outage(f"{kind.name} that is killed", kind, killed, stated=1.0) for kind in (_REDIS, _VALKEY)),
+    *(Outage(f"{kind.name} that is silent", kind, stopped, stated=1.0) for kind in (_REDIS, _VALKEY)),
+    Outage("mariadb that is killed", _MARIADB, killed, stated=2.0),
+    Outage("mariadb that is silent", _MARIADB, stopped, stated=2.0),
     Outage("postgresql that is killed", _POSTGRESQL, killed, stated=3.0),
     Outage("postgresql that is silent", _POSTGRESQL, stopped, stated=3.0),
 ]
