@@ -282,6 +282,20 @@ class TestColumns:
         store._connections.ask(lambda line: store.close())
         assert len(closed) == 1
 
+    def test_one_that_is_closed_while_it_makes_its_tables_closes_the_connection_after_that(self, url: str) -> None:
+        store, closed = SQLAlchemyStore.from_url(url), []
+        sqlalchemy.event.listen(store._connections.engine, "close", lambda connection, record: closed.append(1))
+        store._connections.open(lambda connection: store.close())
+        assert len(closed) == 1
+
+    def test_one_that_is_used_after_it_was_closed_keeps_no_connection(self, url: str) -> None:
+        store, opened, closed = SQLAlchemyStore.from_url(url), [], []
+        sqlalchemy.event.listen(store._connections.engine, "connect", lambda connection, record: opened.append(1))
+        sqlalchemy.event.listen(store._connections.engine, "close", lambda connection, record: closed.append(1))
+        store.close()
+        list(store.find(now=NOW))
+        assert opened and len(opened) == len(closed)
+
     def test_one_that_is_dropped_closes_the_connections_that_it_opened(self, url: str) -> None:
         store, closed = SQLAlchemyStore.from_url(url), []
         sqlalchemy.event.listen(

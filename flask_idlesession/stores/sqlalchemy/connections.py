@@ -53,6 +53,7 @@ class Connections:
         #: The connections of an engine of the store's own that are ready. Nobody else uses its pool.
         self.ready: deque[Line] = deque()
         self._keeps = False
+        self._is_closed = False
         #: Whether the driver may name what it has prepared.
         self._names = True
 
@@ -97,11 +98,15 @@ class Connections:
         engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
         def attempt() -> T:
+            pool = engine.pool
             try:
                 with engine.connect() as connection:
                     return work(connection)
             except self._raised as error:
                 raise told(error, dialect=self.engine.dialect) from error
+            finally:
+                if self._is_closed or pool is not self.engine.pool:  # The pool got the connection back too late.
+                    pool.dispose()
 
         try:
             return attempt()
@@ -109,7 +114,11 @@ class Connections:
             return self._insist(attempt, (Lost, Beaten), error)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Close the connections, those in use when their calls are done. A call that comes later has one of its own."""
+        self._is_closed = True
+        self._drop_ready()
+
+    def _drop_ready(self) -> None:
         drop_all(self.ready)
         self.engine.dispose()
 
@@ -164,16 +173,17 @@ class Connections:
     def _give_back(self, line: Line, error: IdleSessionError | None) -> None:
         is_whole = line.guard is None or self._watchdog.release(line.guard)
         is_of_pool = line.pool is self.engine.pool
-        if not is_of_pool or not is_whole or not line.is_usable or isinstance(error, CrossedAnswer):
+        is_done_with = self._is_closed or isinstance(error, CrossedAnswer)
+        if not is_of_pool or not is_whole or not line.is_usable or is_done_with:
             line.drop()
         elif self._keeps and len(self.ready) < _KEPT:
             self.ready.append(line)
-            if line.pool is not self.engine.pool:  # The store was closed just now.
+            if self._is_closed or line.pool is not self.engine.pool:  # Just now.
                 drop_all(self.ready)
         else:
             line.end()
         if line.is_lost and is_of_pool:  # The server has ended the others, too.
-            self.close()
+            self._drop_ready()
 
     def _open(self) -> Line:
         """Take a connection from the pool, and make it ready."""
