@@ -92,30 +92,38 @@ class Ours:
         self.store = store
 
     def made(self, number: int) -> Record:
+        """Return what :meth:`create` takes."""
         return a_record(number, idle_timeout=_SHORT)
 
     def create(self, made: Record) -> None:
+        """Begin a session."""
         self.store.create(made)
 
     def id_of(self, made: Record) -> UUID:
+        """Return what the session is found by."""
         return made.info.sid
 
     def change(self, number: int, *, writes: bool) -> Change:
+        """Return what :meth:`commit` takes."""
         delta = {"a": b"%060d" % number} if writes else {}
         return Change(holder=HOLDER, last_seen_at=NOW + number % 1000 / 1e4, delta=delta)
 
     def load(self, sid: UUID) -> Record | None:
+        """Return a copy of the values."""
         return self.store.load(sid, now=NOW)
 
     def commit(self, sid: UUID, change: Change) -> None:
+        """Apply the change."""
         if self.store.commit(sid, change, now=NOW + 0.1) is not Outcome.DONE:
             raise RuntimeError(f"{self.store!r} has lost a session.")
 
     def forget(self, made: list[Record]) -> None:
+        """Forget what was created while the time was taken."""
         while self.store.prune(now=NOW + 2 * _SHORT, limit=1000):
             pass
 
     def close(self) -> None:
+        """Let go of everything."""
         self.store.close()
 
 
@@ -127,25 +135,31 @@ class DictUnderLock:
         self._sessions: dict[UUID, list[Any]] = {}
 
     def made(self, number: int) -> tuple[UUID, Values]:
+        """Return what :meth:`create` takes."""
         return uuid4(), values_of(number)
 
     def create(self, made: tuple[UUID, Values]) -> None:
+        """Begin a session."""
         sid, values = made
         with self._lock:
             self._sessions[sid] = [NOW + IDLE_TIMEOUT, values]
 
     def id_of(self, made: tuple[UUID, Values]) -> UUID:
+        """Return what the session is found by."""
         return made[0]
 
     def change(self, number: int, *, writes: bool) -> tuple[float, Values]:
+        """Return what :meth:`commit` takes."""
         return NOW + number % 1000 / 1e4 + IDLE_TIMEOUT, {"a": b"%060d" % number} if writes else {}
 
     def load(self, sid: UUID) -> Values | None:
+        """Return a copy of the values."""
         with self._lock:
             ends_at, values = self._sessions[sid]
             return dict(values) if ends_at > NOW else None
 
     def commit(self, sid: UUID, change: tuple[float, Values]) -> None:
+        """Apply the change."""
         ends_at, delta = change
         with self._lock:
             session = self._sessions[sid]
@@ -170,10 +184,12 @@ class DictUnderLock:
                 del self._sessions[sid]
 
     def forget(self, made: list[tuple[UUID, Values]]) -> None:
+        """Forget what was created while the time was taken."""
         for sid, _ in made:
             del self._sessions[sid]
 
     def close(self) -> None:
+        """Let go of everything."""
         self._sessions.clear()
 
 
@@ -184,29 +200,36 @@ class Cache:
         self.get, self.put, self.drop = get, put, drop
 
     def made(self, number: int) -> tuple[str, Values]:
+        """Return what :meth:`create` takes."""
         return str(uuid4()), values_of(number)
 
     def create(self, made: tuple[str, Values]) -> None:
+        """Begin a session."""
         self.put(*made)
 
     def id_of(self, made: tuple[str, Values]) -> str:
+        """Return what the session is found by."""
         return made[0]
 
     def change(self, number: int, *, writes: bool) -> Values:
+        """Return what :meth:`commit` takes."""
         return {"a": b"%060d" % number} if writes else {}
 
     def load(self, sid: str) -> Values:
+        """Return a copy of the values."""
         return dict(self.get(sid))
 
     def commit(self, sid: str, change: Values) -> None:
+        """Apply the change."""
         self.put(sid, {**self.get(sid), **change})
 
     def forget(self, made: list[tuple[str, Values]]) -> None:
+        """Forget what was created while the time was taken."""
         for sid, _ in made:
             self.drop(sid)
 
     def close(self) -> None:
-        pass
+        """Let go of everything."""
 
 
 def simple_cache() -> Cache:

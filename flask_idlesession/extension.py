@@ -254,12 +254,11 @@ class AppState:
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:
         folder = Path(app.instance_path)  # The store makes it, if need be.
-        store = open_store(
+        return open_store(
             settings.store if self._store is None else self._store,
             folder=folder,
             open_memory=lambda: self._open_memory(settings, folder),
         )
-        return store
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
         if settings.journal is None:

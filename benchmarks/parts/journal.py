@@ -161,9 +161,7 @@ def start(path: Path, cookies: dict[str, str]) -> Row:
 
 def tables(results: Results) -> list[Table]:
     """Return the cost of each verb, and that of a start."""
-    rows = []
-    for store in values(results, "store"):
-        rows.append([store, *(_both(results, store, verb) for verb in VERBS)])
+    rows = [[store, *(_both(results, store, verb) for verb in VERBS)] for store in values(results, "store")]
     note = (
         "Microseconds of processor time for each call, what is done in the background and the sync after "
         f"{results['calls']} of them included; in brackets how long the caller waited. "

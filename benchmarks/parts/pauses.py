@@ -104,9 +104,11 @@ class HeldClock:
         self._since: float | None = None
 
     def __call__(self) -> float:
+        """Return the time: seconds."""
         return NOW + (0.0 if self._since is None else time.monotonic() - self._since)
 
     def run(self) -> None:
+        """Let the clock run from now on."""
         self._since = time.monotonic()
 
 

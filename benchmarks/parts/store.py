@@ -164,9 +164,10 @@ def _time_together(works: list[Callable[[], None]]) -> float:
 def measure_room(*, quick: bool) -> list[dict[str, Any]]:
     """Return the bytes for each session, each kind in a process of its own."""
     count = 20_000 if quick else 1_000_000
-    rows = []
-    for name in (PLAIN, INDEXED, DICT, SIMPLE_CACHE, CACHETOOLS):
-        rows.append({"store": name, "bytes": in_fresh_process(room_of, name, count), "sessions": count})
+    rows: list[dict[str, Any]] = [
+        {"store": name, "bytes": in_fresh_process(room_of, name, count), "sessions": count}
+        for name in (PLAIN, INDEXED, DICT, SIMPLE_CACHE, CACHETOOLS)
+    ]
     some = count // 10
     rows.append({"store": DISKCACHE, "bytes": room_on_disk(some), "sessions": some, "on": "disk"})
     return rows

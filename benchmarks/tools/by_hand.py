@@ -62,6 +62,7 @@ class ByHand(SessionInterface):
         self._keeper = keeper
 
     def open_session(self, app: Flask, request: Request) -> HandSession:
+        """Return the session that the cookie opens, or an empty one."""
         cookie = request.cookies.get("session")
         if cookie is not None:
             token = urlsafe_b64decode(cookie)
@@ -72,6 +73,7 @@ class ByHand(SessionInterface):
         return HandSession({}, None, b"")
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Keep what the view wrote; set a cookie for a new session."""
         assert isinstance(session, HandSession)
         response.headers.add("Vary", "Cookie")
         if not session.modified:
@@ -98,16 +100,19 @@ class InSQLite:
         self._lock = threading.Lock()
 
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep a new session."""
         with self._lock:
             self._connection.execute("INSERT INTO by_hand VALUES (?, ?, ?, ?)", (sid, holder, now, data))
 
     def look(self, sid: bytes, holder: bytes, now: float) -> bytes | None:
+        """Touch the session if it lives and is the holder's; return its data."""
         statement = "UPDATE by_hand SET seen = ? WHERE sid = ? AND holder = ? AND seen > ? RETURNING data"
         with self._lock:
             found = self._connection.execute(statement, (now, sid, holder, now - _IDLE_TIMEOUT)).fetchall()
         return found[0][0] if found else None
 
     def write(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep this data in the place of what was there."""
         statement = "UPDATE by_hand SET seen = ?, data = ? WHERE sid = ? AND holder = ?"
         with self._lock:
             self._connection.execute(statement, (now, data, sid, holder))
@@ -122,9 +127,11 @@ class InRedis:
         self._client = redis.Redis.from_url(url)
 
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep a new session."""
         self._client.set(b"by hand:" + sid, holder + data, ex=_IDLE_TIMEOUT)
 
     def look(self, sid: bytes, holder: bytes, now: float) -> bytes | None:
+        """Touch the session if it lives and is the holder's; return its data."""
         found: Any = self._client.getex(b"by hand:" + sid, ex=_IDLE_TIMEOUT)
         return found[32:] if found is not None and compare_digest(found[:32], holder) else None
 
@@ -150,14 +157,17 @@ class InPostgreSQL:
             )
 
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep a new session."""
         self._for_writes().execute("INSERT INTO by_hand VALUES (%s, %s, %s, %s)", (sid, holder, now, data))
 
     def look(self, sid: bytes, holder: bytes, now: float) -> bytes | None:
+        """Touch the session if it lives and is the holder's; return its data."""
         statement = "UPDATE by_hand SET seen = %s WHERE sid = %s AND holder = %s AND seen > %s RETURNING data"
         found = self._for_touches().execute(statement, (now, sid, holder, now - _IDLE_TIMEOUT)).fetchone()
         return None if found is None else found[0]
 
     def write(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep this data in the place of what was there."""
         statement = "UPDATE by_hand SET seen = %s, data = %s WHERE sid = %s AND holder = %s"
         self._for_writes().execute(statement, (now, data, sid, holder))
 
@@ -181,15 +191,18 @@ class InMariaDB:
         )
 
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep a new session."""
         self._execute("INSERT INTO by_hand VALUES (%s, %s, %s, %s)", sid, holder, now, data)
 
     def look(self, sid: bytes, holder: bytes, now: float) -> bytes | None:
+        """Touch the session if it lives and is the holder's; return its data."""
         whose, least = (sid, holder), now - _IDLE_TIMEOUT
         self._execute("UPDATE by_hand SET seen = %s WHERE sid = %s AND holder = %s AND seen > %s", now, *whose, least)
         found = self._execute("SELECT data FROM by_hand WHERE sid = %s AND holder = %s AND seen > %s", *whose, least)
         return found[0] if found else None
 
     def write(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
+        """Keep this data in the place of what was there."""
         self._execute("UPDATE by_hand SET seen = %s, data = %s WHERE sid = %s AND holder = %s", now, data, sid, holder)
 
     def _execute(self, statement: str, *values: object) -> Any:

@@ -74,9 +74,11 @@ class Trial(SessionInterface):
         self._claims: dict[str, Credential] = {}
 
     def open_session(self, app: Flask, request: Request) -> TrialSession:
+        """Return the session that the cookie opens, or an empty one."""
         return TrialSession(self, self._claims.get(request.environ.get("HTTP_COOKIE", "")))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Keep what the view wrote, and note the activity."""
         assert isinstance(session, TrialSession)
         if session.accessed:
             response.headers.add("Vary", "Cookie")

@@ -61,6 +61,7 @@ class Studio:
         self.url, self.clock, self.app = url, clock, app
 
     def sign_in(self) -> None:
+        """Log in on three browsers, so that there is a list to show."""
         for agent, ago, address in ((PHONE, 240, "198.51.100.23"), (DESK, 1140, "203.0.113.9")):
             client = self.app.test_client()
             client.environ_base["REMOTE_ADDR"] = address
@@ -73,6 +74,7 @@ class Studio:
         self.page.wait_for_url("**/notes/")
 
     def hurry(self, seconds: float) -> None:
+        """Let seconds pass, and have the page notice."""
         self.clock.advance(seconds)
         self.page.evaluate("document.dispatchEvent(new Event('idlesession:check'))")
 
@@ -109,6 +111,7 @@ class Studio:
 
 @contextmanager
 def example() -> Iterator[tuple[str, FakeClock, Any]]:
+    """Yield the address of the example application, its clock, and the application."""
     clock = FakeClock()
     app = create_app({"SECRET_KEY": "a key for pictures only", "TESTING": True}, clock=clock)
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -135,6 +138,7 @@ def make(pictures: Iterable[Picture], folder: Path) -> None:
 
 
 def every_picture() -> Iterator[Picture]:
+    """Yield what each picture shows, and its size, colours and language."""
     for what in ("warning", "final", "offline", "ended", "mine", "restored", "log-in"):
         for size in SIZES:
             for colours in ("light", "dark"):

@@ -37,6 +37,7 @@ class Commands(AppGroup):
     """A group of commands whose errors are sentences, and no tracebacks."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of the configuration or the store ends it with one line."""
         try:
             return super().invoke(ctx)
         except (ConfigError, StoreError) as error:

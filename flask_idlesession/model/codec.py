@@ -43,9 +43,14 @@ class Tag(Protocol):
 
     key: str
 
-    def check(self, value: Any) -> bool: ...
-    def to_json(self, value: Any) -> Any: ...
-    def to_python(self, value: Any) -> Any: ...
+    def check(self, value: Any) -> bool:
+        """Return whether the tag is for this value."""
+
+    def to_json(self, value: Any) -> Any:
+        """Return what is stored in place of the value."""
+
+    def to_python(self, value: Any) -> Any:
+        """Return the value from what was stored."""
 
 
 class _Untagged:

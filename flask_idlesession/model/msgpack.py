@@ -25,9 +25,11 @@ except ImportError:  # pragma: no cover
     Ext = msgpack.ExtType  # type: ignore[misc]
 
     def pack(value: Any, convert: Callable[[Any], Any]) -> bytes:
+        """Return the bytes of a value; ``convert`` is asked for what msgpack does not know."""
         return msgpack.packb(_strict(value), default=lambda item: _strict(convert(item)), strict_types=True)  # type: ignore[no-any-return]
 
     def unpack(data: bytes, restore: Restore = _refuse) -> Any:
+        """Return the value of these bytes; ``restore`` is asked for extension types."""
         return msgpack.unpackb(data, ext_hook=restore, strict_map_key=False)
 
     pack_own, unpack_own = msgpack.packb, msgpack.unpackb

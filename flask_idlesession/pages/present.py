@@ -36,10 +36,12 @@ class Present:
 
     @property
     def sid(self) -> SessionId | None:
+        """The id of the session, or None if there is none."""
         return None if self.info is None else self.info.sid
 
     @property
     def idle_timeout(self) -> float:
+        """Seconds without activity after which the session ends, or would end if it began now."""
         return self.settings.policy.idle_timeout_for(self.user_id) if self.info is None else self.info.idle_timeout
 
     @property
@@ -56,6 +58,7 @@ class Present:
         return min(self.settings.warn_before, self.idle_timeout / 2)
 
     def status(self) -> Status:
+        """Return the facts of the session that a script is told."""
         if self.info is not None:
             return status_of(self.info, now=self.now)
         if self.is_worth_a_warning:  # It begins with this response.

@@ -28,6 +28,7 @@ class Status:
     reason: str | None = None
 
     def as_json(self) -> dict[str, object]:
+        """Return the facts by their names in the JSON answer."""
         return {
             "state": self.state,
             "remaining_ms": self.remaining_ms,

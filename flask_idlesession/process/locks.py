@@ -12,8 +12,12 @@ from .forks import Stage
 class Lock(Protocol):
     """What is used of a :class:`threading.Lock`, so that a test can hand in one of its own."""
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-    def release(self) -> None: ...
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; return whether it was taken within ``timeout`` seconds (-1: no limit)."""
+
+    def release(self) -> None:
+        """Let go of the lock."""
+
     def __enter__(self) -> bool: ...
     def __exit__(self, *exc: object) -> None: ...
 

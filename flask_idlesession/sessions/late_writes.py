@@ -58,7 +58,8 @@ class LateWrites:
         """Store these new bytes at once, or note their keys for the warning."""
         record, credential = session._record, session._facts.credential
         if record is None or credential is None:
-            return session._lose(delta)
+            session._lose(delta)
+            return
         refresh_by = None
         if _PERMANENT in delta:
             refresh_by = self._refreshed_by(session)

@@ -97,6 +97,7 @@ class CachelibStore:
         return f"<CachelibStore in {type(self._cache).__qualname__} {self._prefix!r}>"
 
     def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         info = record.info
         key, timeout = self._key(info.sid), _timeout(info, max(info.created_at, info.last_seen_at))
         with self._lock:
@@ -110,6 +111,10 @@ class CachelibStore:
                 self._enlist(self._list_of(info.user_id), info)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the record if it is live at ``now``, else None; with ``touch``, note activity under the lock.
+
+        Raise :exc:`UnreadableRecord` if the bytes in the cache are no record.
+        """
         if touch is not None:
             return self._touched(sid, touch, now)
         record = self._record(sid)
@@ -118,6 +123,7 @@ class CachelibStore:
         return record if record is not None and record.info.is_live(now) else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change under the lock, if the session is live and opens to its holder; return the outcome."""
         with self._lock:
             try:
                 record = self._record(sid)
@@ -134,6 +140,7 @@ class CachelibStore:
             return outcome
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         with self._lock:
             try:
                 record = self._record(sid)
@@ -144,11 +151,13 @@ class CachelibStore:
             return record is not None and self._forget(record.info)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         for info in self._infos() if user_id is None else self._infos_of(user_id):
             if info.is_live(now):
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos. Two processes may return one."""
         gone: list[SessionInfo] = []
         for number in range(_PIECES):
             with self._lock:
@@ -158,15 +167,18 @@ class CachelibStore:
         return gone
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         pieces = [self._entries(f"{self._prefix}all:{number}") for number in range(_PIECES)]
         first = min((due_at for entries in pieces for due_at in entries.values()), default=inf)
         return None if first == inf else first
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         with self._lock:
             self._bury_all(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         found = self._buried(self._grave(sid)).get(sid.bytes)
         return None if found is None or now >= found[-1] else row.to_ending(sid, found)
 

@@ -74,56 +74,73 @@ class CircuitBreaker:
         return self._failures.count
 
     def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         self._write(self.store.create, record)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return a copy of the record if it is live, else None; with ``touch``, note activity in the same step."""
         if touch is None:
             return self._read(self.store.load, sid, now=now)
         return self._write(self.store.load, sid, now=now, touch=touch)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         return self._write(self.store.commit, sid, change, now=now)
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         return self._write(self.store.delete, sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> Sequence[SessionInfo]:
+        """Forget these sessions in one step; return the infos of those that were there."""
         return self._write(cast(Chunked, self.store).delete_many, sids)
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+        """Return how these sessions ended, as far as that is remembered at ``now``."""
         return self._read(cast(Recalling, self.store).endings, sids, now=now)
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the live sessions as :meth:`find` does, also those that no list names any more."""
         return self._each(cast(Evicting, self.store).find_unlisted(now=now, user_id=user_id))
 
     def advice(self) -> Sequence[str]:
+        """Return how the server should be set up and is not: one text for each fault."""
         return self._read(cast(Advising, self.store).advice)
 
     def fades_at(self, sid: SessionId) -> float:
+        """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
         return cast(InProcess, self.store).fades_at(sid)
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        """Note activity at ``now``, if nothing else has to be noted; return whether that was done."""
         return cast(InProcess, self.store).touch(sid, holder, now)
 
     def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock."""
         return self._read(cast(HasClock, self.store).clock_skew, now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         return self._each(self.store.find(now=now, user_id=user_id))
 
     def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos, each once."""
         return self._write(self.store.prune, now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         return self._read(self.store.next_expiry)
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         self._write(self.store.bury, endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._read(self.store.ending, sid, now=now)
 
     def close(self) -> None:
+        """Close the other store."""
         self.store.close()
 
     def _each(self, found: Iterator[SessionInfo]) -> Iterator[SessionInfo]:

@@ -68,15 +68,21 @@ class EncryptedStore:
         return True
 
     def create(self, record: Record) -> None:
+        """Encrypt the record's values and labels, and have the other store keep it."""
         sid = record.info.sid
         labels = {name: self._seal_label(sid, name, label) for name, label in record.info.labels.items()}
         values = {key: self._seal(sid, key, data) for key, data in record.values.items()}
         self.store.create(_with(record, replace(record.info, labels=labels), values))
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the decrypted record, as the other store loads it.
+
+        Raise :exc:`UnreadableRecord` if no key decrypts it.
+        """
         return self._open_record(self.store.load(sid, now=now, touch=touch))
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Encrypt the change, and commit it in the other store."""
         if not (change.delta or change.expect or change.labels):
             return self.store.commit(sid, change, now=now)
         sealed = replace(
@@ -91,49 +97,63 @@ class EncryptedStore:
         return self._commit_as_stored(sid, change, sealed, now=now)
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         return self.store.delete(sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions in one step; return the decrypted infos of those that were there."""
         gone = cast(Chunked, self.store).delete_many(sids)
         return [self._open_labels(info, self._open_label_or_none) for info in gone]
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
+        """Return how these sessions ended, as far as that is remembered at ``now``."""
         return cast(Recalling, self.store).endings(sids, now=now)
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the live sessions as :meth:`find` does, also those that no list names any more."""
         for info in cast(Evicting, self.store).find_unlisted(now=now, user_id=user_id):
             yield self._open_labels(info, self._open_label_or_none)
 
     def advice(self) -> Sequence[str]:
+        """Return how the server should be set up and is not: one text for each fault."""
         return cast(Advising, self.store).advice()
 
     def fades_at(self, sid: SessionId) -> float:
+        """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
         return cast(InProcess, self.store).fades_at(sid)
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        """Note activity at ``now``, if nothing else has to be noted; return whether that was done."""
         return cast(InProcess, self.store).touch(sid, holder, now)
 
     def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock."""
         return cast(HasClock, self.store).clock_skew(now)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos that the other store finds. A label that no key decrypts is left out."""
         for info in self.store.find(now=now, user_id=user_id):
             yield self._open_labels(info, self._open_label_or_none)
 
     def prune(self, *, now: float, limit: int) -> Sequence[SessionInfo]:
+        """Prune the other store; return the decrypted infos of the sessions that it forgot."""
         pruned = self.store.prune(now=now, limit=limit)
         return [self._open_labels(info, self._open_label_or_none) for info in pruned]
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         return self.store.next_expiry()
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         self.store.bury(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return self.store.ending(sid, now=now)
 
     def close(self) -> None:
+        """Close the other store."""
         self.store.close()
 
     def _commit_as_stored(self, sid: SessionId, change: Change, sealed: Change, *, now: float) -> Outcome:

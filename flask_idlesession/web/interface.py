@@ -213,7 +213,8 @@ class IdleSessionInterface(SessionInterface):
         runtime, facts = self._running or self._runtime(), session._facts
         if facts.only_looks:
             facts.carrier = None
-            return _vary_by_cookie(response)
+            _vary_by_cookie(response)
+            return
         active = facts.is_active
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False

@@ -7,7 +7,6 @@ import importlib.util
 import math
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import date
 from datetime import datetime
 from datetime import time
@@ -159,9 +158,9 @@ ENGINES = {"ormsgpack": engine_module, "msgpack": plain_engine}
 
 
 @pytest.fixture(params=list(ENGINES))
-def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Codec]:
+def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Codec:
     monkeypatch.setattr(codec_module, "engine", ENGINES[request.param])
-    yield Codec()
+    return Codec()
 
 
 def test_the_engines_are_two() -> None:
@@ -462,11 +461,14 @@ def test_what_is_nested_is_refused_or_comes_back(codec: Codec, nest: str, depth:
     value: Any = "end"
     for _ in range(depth):
         value = NESTS[nest](value)
+    refusal = ""
     try:
         data = codec.encode(value, path="here")
     except EncodeError as error:
+        refusal = str(error)
+    if refusal:
         assert depth > 31
-        assert str(error) == "here is nested too deeply, or contains itself; a session cannot keep it."
+        assert refusal == "here is nested too deeply, or contains itself; a session cannot keep it."
         return
     decoded = codec.decode(data)
     for _ in range(depth):
@@ -530,10 +532,12 @@ GARBAGE = [
 
 
 def decode_or_refuse(codec: Codec, data: bytes) -> None:
+    refusal = "a reason"
     try:
         codec.decode(data)
     except DecodeError as error:
-        assert str(error)
+        refusal = str(error)
+    assert refusal
 
 
 @pytest.mark.parametrize("data", GARBAGE, ids=lambda data: data[:24].hex())

@@ -290,21 +290,34 @@ def test_a_lease_that_cannot_be_read_any_more_is_nobodys(manager):
 def test_nothing_is_saved_of_a_block_that_took_longer_than_its_lease(manager, clock):
     credential = begin(manager)
     slow = requests_of(manager).open(credential)
-    with pytest.raises(ConflictError, match="longer lease"), slow.exclusive(lease=5):
-        slow["slow"] = 1
-        clock.advance(6)
-        with requests_of(manager).open(credential).exclusive(timeout=0.01) as quick:
-            quick["quick"] = 1
+
+    def block():
+        with slow.exclusive(lease=5):
+            slow["slow"] = 1
+            clock.advance(6)
+            with requests_of(manager).open(credential).exclusive(timeout=0.01) as quick:
+                quick["quick"] = 1
+
+    with pytest.raises(ConflictError, match="longer lease"):
+        block()
     requests_of(manager).save(slow, active=True)
     assert held(manager, credential) == {"kept": 1, "quick": 1}
+
+
+def fail_in_a_block(view):
+    def block():
+        with view.exclusive():
+            view["a"] = 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
 
 
 def test_an_exception_in_a_block_gives_the_right_back_and_keeps_what_was_done(manager):
     credential = begin(manager)
     view = requests_of(manager).open(credential)
-    with pytest.raises(ZeroDivisionError), view.exclusive():
-        view["a"] = 1
-        raise ZeroDivisionError
+    fail_in_a_block(view)
     assert held(manager, credential) == {"kept": 1, "a": 1}
     with requests_of(manager).open(credential).exclusive(timeout=0.01):
         pass
@@ -314,9 +327,7 @@ def test_an_exception_in_a_block_takes_it_back_where_that_is_the_rule(clock):
     with SessionManager(clock=clock, policy=Policy(save_on_error=False)) as manager:
         credential = begin(manager)
         view = requests_of(manager).open(credential)
-        with pytest.raises(ZeroDivisionError), view.exclusive():
-            view["a"] = 1
-            raise ZeroDivisionError
+        fail_in_a_block(view)
         assert held(manager, credential) == {"kept": 1}
         with requests_of(manager).open(credential).exclusive(timeout=0.01):
             pass
@@ -370,9 +381,14 @@ def test_a_log_out_within_a_block_ends_the_session(manager):
 def test_a_log_out_beats_the_block_that_holds_the_session(manager):
     credential = begin(manager)
     view = requests_of(manager).open(credential)
-    with pytest.raises(SessionNotFound), view.exclusive():
-        view["a"] = 1
-        manager.remove(credential.sid)
+
+    def block():
+        with view.exclusive():
+            view["a"] = 1
+            manager.remove(credential.sid)
+
+    with pytest.raises(SessionNotFound):
+        block()
     assert requests_of(manager).save(view, active=True) is Saved.GONE
     assert list(manager.find()) == []
 

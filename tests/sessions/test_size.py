@@ -173,4 +173,3 @@ def test_another_value_is_refused_at_the_start(value):
     app.config.update(SECRET_KEY="of the tests of sizes", IDLESESSION_MAX_SESSION_BYTES=value, TESTING=True)
     with pytest.raises(ConfigError, match="IDLESESSION_MAX_SESSION_BYTES"):
         IdleSession(app)
-        app.test_client().get("/")

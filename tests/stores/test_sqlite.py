@@ -460,8 +460,7 @@ class TestFork:
 
         def fork() -> None:
             try:
-                for _ in range(15):
-                    forked.append(_in_child(lambda: add_up(store, 0, record.info.sid, 1)))
+                forked.extend(_in_child(lambda: add_up(store, 0, record.info.sid, 1)) for _ in range(15))
             finally:
                 enough.set()
 
@@ -603,9 +602,13 @@ class TestFaults:
         class Interrupted(BaseException):
             pass
 
-        with pytest.raises(Interrupted), store._file.writing() as connection, connection.transaction():
-            connection.rows("DELETE FROM session")
-            raise Interrupted
+        def call() -> None:
+            with store._file.writing() as connection, connection.transaction():
+                connection.rows("DELETE FROM session")
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            call()
         assert store.load(record.info.sid, now=NOW) == record
         assert store.delete(record.info.sid)
 

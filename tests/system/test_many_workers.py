@@ -123,7 +123,8 @@ class Visit:
                 time.sleep(max(last.sent_at + self.timeout * part - time.monotonic(), 0))
                 touch = self.ask("/show")
                 if touch.answered_at > last.sent_at + self.timeout:
-                    return self.run()  # This machine was too busy to keep the session alive.
+                    self.run()  # This machine was too busy to keep the session alive.
+                    return
                 assert self.user in touch.body, ("The session ended early.", last, touch)
                 last = touch
         self.watch(last)

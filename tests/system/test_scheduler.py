@@ -529,6 +529,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault: type[Spoiled]) -> None:
-    with pytest.raises(AssertionError, match="seed is"):
+    def search() -> None:
         for seed in range(500):
             FAULTS[fault](seed, fault)
+
+    with pytest.raises(AssertionError, match="seed is"):
+        search()

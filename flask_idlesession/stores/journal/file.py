@@ -112,6 +112,7 @@ class JournalFile:
         return self._fd >= 0 and place_of(path) == place_of(self._fd)
 
     def close(self) -> None:
+        """Close the file. Calling it again does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)

@@ -116,10 +116,12 @@ class Unreadable:
 
 
 def pack_preamble(mark: bytes, guard: Guard) -> bytes:
+    """Return the bytes with which a journal begins: the header twice, and the guard."""
     return _HEADER.pack(_MAGIC, VERSION, mark, _header_sum(VERSION, mark)) * 2 + pack_guard(mark, guard)
 
 
 def pack_guard(mark: bytes, guard: Guard) -> bytes:
+    """Return the bytes of the guard, which are written twice."""
     return _GUARD.pack(guard.synced, guard.last_end, _guard_sum(mark, guard)) * 2
 
 
@@ -166,6 +168,7 @@ def _unpack_guard(mark: bytes, data: bytes) -> Guard | None:
 
 
 def pack_frame(kind: Kind, rows: Rows, *, number: int, previous_end: int, mark: bytes) -> bytes:
+    """Return the bytes of a frame that holds these rows."""
     bodies = [body for _, body in rows]
     count = len(rows)
     index = b"".join([key.to_bytes(16, "big") for key, _ in rows]) + _numbers(2 * count).pack(

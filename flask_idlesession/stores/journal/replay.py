@@ -56,6 +56,7 @@ class Replay:
 
     @property
     def last_end(self) -> int:
+        """The number of the last frame that ended or rotated a session."""
         return self._last_end
 
     @property

@@ -145,6 +145,10 @@ class JournalStore(MemoryStore):
         return replace(super().traits, forgetful=False)
 
     def create(self, record: Record) -> None:
+        """Keep a new record, and note it in the journal; with the durability "always", return when it is on the disk.
+
+        Raise :exc:`~flask_idlesession.SessionExists` if there is one of this id, expired or not.
+        """
         self._require(record.info.last_seen_at)
         super().create(record)
         self._journal.note_change(record.info.sid.int)
@@ -152,6 +156,11 @@ class JournalStore(MemoryStore):
             self._settle_if_possible()
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, and note it in the journal; return the outcome.
+
+        A rotation and an end are on the disk before this returns. While the disk is bad, raise
+        :exc:`~flask_idlesession.StoreUnavailable`: a log-in's rotation is then not done, an end is.
+        """
         self._require(now)
         rotation = change.rotation
         if rotation is not None and rotation.grace_ends_at is None and self._journal.trouble is not None:
@@ -164,6 +173,7 @@ class JournalStore(MemoryStore):
         return outcome
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return a copy of the record if it is live, else None; with ``touch``, note activity in the same step."""
         if self._awaited is not None:
             self._require(now)
         record = super().load(sid, now=now, touch=touch)
@@ -172,31 +182,38 @@ class JournalStore(MemoryStore):
         return record
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        """Note activity at ``now``, if nothing else has to be noted; return whether that was done."""
         was_touched = self._awaited is None and super().touch(sid, holder, now)
         if was_touched:
             self._journal.note_touch(sid.int)
         return was_touched
 
     def fades_at(self, sid: SessionId) -> float:
+        """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
         return inf if self._awaited is not None else super().fades_at(sid)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         self._require(now)
         return super().find(now=now, user_id=user_id)
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos, each once."""
         self._require(now)
         return super().prune(now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         self._require()
         return super().next_expiry()
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         self._require()
         super().bury(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         self._require(now)
         return super().ending(sid, now=now)
 
@@ -215,6 +232,11 @@ class JournalStore(MemoryStore):
             self._journal.note_touch(key)
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session, and return when that is on the disk; return whether there was one.
+
+        Raise :exc:`~flask_idlesession.StoreError` if the disk did not take it. The session is forgotten then, and a
+        crash may bring it back.
+        """
         self._require()
         found = super().delete(sid)
         if found or self._journal.trouble is None:  # Another may be deleting it just now: then this waits too.
@@ -222,6 +244,7 @@ class JournalStore(MemoryStore):
         return found
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions, and return when that is on the disk; return the infos of those that were there."""
         self._require()
         infos = super().delete_many(sids)
         if infos or self._journal.trouble is None:
@@ -229,6 +252,7 @@ class JournalStore(MemoryStore):
         return infos
 
     def close(self) -> None:
+        """Write what is left, and close the journal. Calling it again does nothing."""
         super().close()
         if self._awaited is None:
             self._close()

@@ -70,49 +70,60 @@ class PackedRecord(Record):
 
     @property
     def info(self) -> SessionInfo:
+        """What may be shown of the session, unpacked when it is first asked for."""
         if self._info is None:
             self._info = unpack_info(self._sid, self.packed)
         return self._info
 
     @property
     def values(self) -> Values:
+        """The encoded values by key, unpacked when they are first asked for."""
         if self._values is None:
             self._values = engine.unpack_own(self.packed[_values_at(self.packed) :])
         return self._values
 
     @property
     def secret_digest(self) -> bytes:
+        """The digest of the secret that opens the session."""
         return self.packed[_DIGEST]
 
     @property
     def former_digest(self) -> bytes:
+        """The digest of the secret before the last rotation; empty if there is none."""
         return _unpack_former(self.packed)[0]
 
     @property
     def former_ends_at(self) -> float:
+        """The instant at which the former secret stops opening the session."""
         return _unpack_former(self.packed)[1]
 
     @property
     def expires_at(self) -> float:
+        """The instant at which the session expires."""
         return expiry(self.packed)
 
     @property
     def size(self) -> int:
+        """How many bytes the packed record has."""
         return len(self.packed)
 
     @property
     def is_permanent(self) -> bool:
+        """Whether the session also ends unless it is refreshed in time."""
         return is_permanent(self.packed)
 
     @property
     def has_user(self) -> bool:
+        """Whether a user is logged in."""
         return is_logged_in(self.packed)
 
     @property
     def is_plain(self) -> bool:
+        """Whether the session is nobody's and not permanent: a touch changes nothing but one instant."""
         return not self.packed[MARKS_AT] & _NOT_PLAIN
 
     def holding(self, values: Values) -> Record:
+        """Return this record with other values."""
         return self._plain(values)
 
     def judge(self, change: Change, *, now: float) -> Outcome:

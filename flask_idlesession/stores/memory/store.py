@@ -133,6 +133,10 @@ class MemoryStore:
         return self.max_sessions is not None or self.max_bytes is not None
 
     def create(self, record: Record) -> None:
+        """Keep a new record, and evict others if the store is full.
+
+        Raise :exc:`~flask_idlesession.SessionExists` if there is one of this id, expired or not.
+        """
         key = record.info.sid.int
         packed = pack(record)
         if self._raw:
@@ -149,6 +153,7 @@ class MemoryStore:
             self._make_room(record.info.last_seen_at)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step."""
         if touch is not None:
             return self._touched(sid, touch, now)
         if self._raw:
@@ -159,12 +164,14 @@ class MemoryStore:
         return packed_record(sid, packed)
 
     def fades_at(self, sid: SessionId) -> float:
+        """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
         if self._raw:
             self._ready(sid.int % _SHARDS)
         packed = self._shards[sid.int % _SHARDS].get(sid.int)
         return inf if packed is None else fades_at(packed)
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
+        """Note activity at ``now``, if nothing else has to be noted; return whether that was done."""
         key = sid.int
         shard = self._shards[key % _SHARDS]
         if self._raw:
@@ -203,6 +210,7 @@ class MemoryStore:
         return packed_record(sid, after)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         key = sid.int
         shard = self._shards[key % _SHARDS]
         if self._raw:
@@ -226,16 +234,19 @@ class MemoryStore:
             self._give()
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         self._ready(sid.int % _SHARDS)
         with self._lock:
             return self._forget(sid.int) is not None
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions in one step; return the infos of those that were there."""
         self._ready(*{sid.int % _SHARDS for sid in sids})
         with self._lock:
             return [info for info in (self._forget(sid.int) for sid in sids) if info is not None]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         self._ready(*self._raw)
         if user_id is not None:
             with self._lock:
@@ -248,6 +259,7 @@ class MemoryStore:
                 yield from _live_infos(list(shard.items()), now)
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` expired sessions; return their infos, and those of evicted ones, each once."""
         with self._lock:
             taken = 0
             while self._raw and taken < _AT_ONCE:
@@ -256,6 +268,7 @@ class MemoryStore:
             return gone + self._forget_expired(now, limit=limit - len(gone))
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do, or None; 0.0: call it at once."""
         with self._lock:
             if self._forgotten or self._raw:
                 return 0.0
@@ -263,15 +276,17 @@ class MemoryStore:
             return None if first is None else first[1] or 0.0  # Not found yet: to be asked again at once.
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         packed = pack_endings(endings, until=until)
         with self._lock:
             self._endings.bury(packed)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._endings.find(sid, now=now)
 
     def close(self) -> None:
-        pass
+        """Do nothing: there is nothing to close."""
 
     def size(self, *, overhead: int) -> int:
         """Return how many bytes the packed records have, with so many more for each."""

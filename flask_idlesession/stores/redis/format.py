@@ -77,6 +77,7 @@ def to_field(key: str) -> bytes:
 
 
 def to_head(record: Record, *, mark: bytes) -> bytes:
+    """Return the bytes of the hash's field that holds all of a record but its values and labels."""
     info = record.info
     fixed = _FIXED.pack(
         _VERSION,

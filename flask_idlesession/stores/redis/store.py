@@ -81,6 +81,7 @@ class RedisStore:
         return f"<RedisStore {self._prefix!r}>"
 
     def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         mark = os.urandom(8)
         arguments = [form.to_head(record, mark=mark), mark]
         if record.info.labels:
@@ -91,6 +92,10 @@ class RedisStore:
             raise SessionExists(f"There is a session {record.info.sid} already.")
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step.
+
+        Raise :exc:`UnreadableRecord` if what the server holds is no record.
+        """
         if touch is not None:
             return self._touched(sid, touch, now)
         fields = self._fields(sid)
@@ -115,15 +120,18 @@ class RedisStore:
         return form.to_record(sid, fields) if fields else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         # A touch may be made twice; anything else has a mark by which it is told that it was made.
         mark = b"" if change.is_touch and not change.expect and change.refresh_by is None else os.urandom(8)
         arguments = form.to_arguments(change, now=now, mark=mark)
         return _OUTCOMES[self._run(scripts.COMMIT, self._keys(sid), *arguments)]
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         return bool(self._run(scripts.DELETE, self._keys(sid)))
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions, in one step for each hash slot; return the infos of those that were there."""
         shares: dict[bytes, list[SessionId]] = {}
         for sid in sids:
             shares.setdefault(self._base(sid), []).append(sid)
@@ -134,11 +142,13 @@ class RedisStore:
         return gone
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         for info in self._infos() if user_id is None else self._infos_of(user_id):
             if info.is_live(now):
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos, each once over all processes."""
         gone: list[SessionInfo] = []
         turn = next(self._turns)  # Each time another slot is the first, so that a small limit comes to all of them.
         for number in range(len(self._bases)):
@@ -149,10 +159,12 @@ class RedisStore:
         return gone
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         first = min(_due_at(self._run(scripts.NEXT_EXPIRY, (base + b"due",))) for base in self._bases)
         return None if first == inf else first
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         shares: dict[tuple[bytes, ...], list[Ending]] = {}
         for ending in endings:
             shares.setdefault(self._keys_of_endings(ending.sid), []).append(ending)
@@ -163,9 +175,11 @@ class RedisStore:
             self._run(scripts.BURY, keys, *arguments)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return next(iter(self.endings([sid], now=now)), None)
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        """Return how these sessions ended, as far as that is remembered at ``now``."""
         shares: dict[tuple[bytes, ...], list[SessionId]] = {}
         for sid in sids:
             shares.setdefault(self._keys_of_endings(sid), []).append(sid)
@@ -181,6 +195,7 @@ class RedisStore:
         return found
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the live sessions as :meth:`find` does, also those that no list names any more."""
         if self._policies() == {_KEEPS_ALL}:
             return
         owner = b"all" if user_id is None else form.to_owner(user_id)
@@ -191,6 +206,7 @@ class RedisStore:
                     yield info
 
     def advice(self) -> list[str]:
+        """Return how the server should be set up and is not: one text for each fault."""
         return [_advice(policy) for policy in sorted(self._policies() - {_KEEPS_ALL})]
 
     def clock_skew(self, now: float) -> float:

@@ -105,8 +105,7 @@ class EndedSessions:
             found: ColumnElement[bool] = cast(sid, String).like(_TEXT_OF_FIVE)
             return found
         byte: Any = func.substr(sid, literal_column("7"), literal_column("1"))
-        found = byte.between(_FIRST_OF_FIVE, _LAST_OF_FIVE)
-        return found
+        return byte.between(_FIRST_OF_FIVE, _LAST_OF_FIVE)  # type: ignore[no-any-return]
 
     def _counting(self, which: ColumnElement[bool]) -> Statement:
         count = func.count()

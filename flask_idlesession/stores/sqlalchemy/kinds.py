@@ -51,8 +51,11 @@ _OFF: Any = literal_column("'off'")
 class Asks(Protocol):
     """What sends a statement: a connection that is lent."""
 
-    def rows(self, statement: Statement, values: dict[str, Any]) -> list[Sequence[Any]]: ...
-    def number(self, statement: Statement, values: dict[str, Any]) -> int: ...
+    def rows(self, statement: Statement, values: dict[str, Any]) -> list[Sequence[Any]]:
+        """Return the rows that the statement returns."""
+
+    def number(self, statement: Statement, values: dict[str, Any]) -> int:
+        """Return how many rows the statement changed."""
 
 
 def given(name: str, type_: TypeEngine[Any]) -> Any:

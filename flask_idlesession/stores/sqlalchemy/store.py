@@ -75,22 +75,31 @@ class SQLAlchemyStore(ForkAware):
         return print_ddl(self.metadata, self._connections.engine.dialect)
 
     def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         self._parts().commits.create(record)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step.
+
+        Raise :exc:`UnreadableRecord` if what the database holds is no record.
+        """
         rows = self._parts().rows
         return rows.load(sid, now=now) if touch is None else rows.visit(sid, touch, now=now)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         return self._parts().commits.commit(sid, change, now=now)
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session; return whether there was one."""
         return self._parts().commits.delete(sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions in one step; return the infos of those that were there."""
         return self._parts().lists.delete(sids)
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         lists = self._parts().lists
         for found in lists.all() if user_id is None else lists.of_user(user_id):
             info = row.to_info(found[0], found)
@@ -98,15 +107,19 @@ class SQLAlchemyStore(ForkAware):
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos, each once over all processes."""
         return self._parts().pruning.prune(now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         return self._parts().pruning.next_due()
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         self._parts().endings.bury(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._parts().endings.load(sid, now=now)
 
     def close(self) -> None:

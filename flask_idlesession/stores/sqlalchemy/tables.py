@@ -40,9 +40,11 @@ class Instant(TypeDecorator[float]):
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        """Return what the database is given."""
         return None if value is None else min(value, ENDLESS)
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float | None:
+        """Return what the database gave."""
         return inf if value is not None and value >= ENDLESS else value
 
 
@@ -53,14 +55,17 @@ class Sid(TypeDecorator[UUID]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type in this kind of database."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(Uuid())
         return dialect.type_descriptor(mysql.BINARY(16) if dialect.name in _MYSQL else LargeBinary())
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
+        """Return what the database is given."""
         return value if value is None or dialect.name == "postgresql" else value.bytes
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
+        """Return what the database gave."""
         return value if value is None or dialect.name == "postgresql" else UUID(bytes=bytes(value))
 
 
@@ -74,14 +79,17 @@ class UserId(TypeDecorator[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type in this kind of database."""
         return dialect.type_descriptor(mysql.VARBINARY(LONGEST_USER_ID) if dialect.name in _MYSQL else Text())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Return what the database is given."""
         if value is None or dialect.name == "sqlite":
             return value
         return value.encode() if dialect.name in _MYSQL else value.replace("\\", "\\\\").replace("\0", "\\0")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Return what the database gave."""
         if value is None or dialect.name == "sqlite":
             return value  # type: ignore[no-any-return]
         if isinstance(value, str):
@@ -95,6 +103,7 @@ class Words(UserId):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type in this kind of database."""
         return dialect.type_descriptor(mysql.BLOB() if dialect.name in _MYSQL else Text())
 
 

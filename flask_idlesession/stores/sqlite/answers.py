@@ -48,4 +48,5 @@ def infos_of(rows: Sequence[Sequence[Any]], asked: Sequence[bytes]) -> list[Sess
 
 
 def wrong_answer(asked: object, answered: object) -> StoreUnavailable:
+    """Return the error for an answer about another session than the one that was asked about."""
     return StoreUnavailable(f"The session database was asked about {asked}, and answered about {answered!r}.")

@@ -58,6 +58,7 @@ class ClockWitness(ForkAware):
             self.due = now + (_TRIED_AGAIN if self._is_first else _NOTED_EVERY)
 
     def after_fork_in_child(self) -> None:
+        """Take a new lock: a thread of the parent may have held the old one."""
         self._lock = threading.Lock()
 
     def _look_back(self, now: float) -> None:

@@ -79,6 +79,7 @@ class SQLiteStore:
         return f"<SQLiteStore {str(self._file.path)!r}>"
 
     def create(self, record: Record) -> None:
+        """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         sid = record.info.sid
         self._note(record.info.last_seen_at)
         with self._file.writing() as connection:
@@ -87,6 +88,10 @@ class SQLiteStore:
         raise SessionExists(f"There is a session {sid} already.")
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
+        """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step.
+
+        Raise :exc:`UnreadableRecord` if what the file holds is no record.
+        """
         self._note(now)
         if touch is not None:
             return self._touched(sid, touch, now)
@@ -94,6 +99,7 @@ class SQLiteStore:
         return record if record is not None and record.info.is_live(now) else None
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
+        """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         self._note(now)
         step = self._step_of(sid, change, now) if sql.HAS_RETURNING else None
         is_final = change.rotation is not None or change.end_if_emptied
@@ -105,10 +111,12 @@ class SQLiteStore:
         return Outcome.DONE
 
     def delete(self, sid: SessionId) -> bool:
+        """Forget the session, and return when that is on the disk; return whether there was one."""
         with self._file.writing_through() as connection:
             return changed(connection, sql.DELETE, (sid.bytes,), sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
+        """Forget these sessions, and return when that is on the disk; return the infos of those that were there."""
         ids = [sid.bytes for sid in dict.fromkeys(sids)]
         if not ids:
             return []
@@ -120,6 +128,7 @@ class SQLiteStore:
                 return [info for chunk in chunks for info in delete_some(connection, chunk)]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
+        """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
         self._note(now)
         for found in self._rows() if user_id is None else self._rows_of(user_id):
             info = info_of(found)
@@ -127,16 +136,20 @@ class SQLiteStore:
                 yield info
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
+        """Forget up to ``limit`` sessions that have expired; return their infos, each once over all processes."""
         self._note(now)
         return self._expiry.prune(now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
+        """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
         return self._expiry.next()
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
+        """Remember until the instant ``until`` how these sessions ended."""
         self._endings.bury(endings, until=until)
 
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
+        """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._endings.find(sid, now=now)
 
     def close(self) -> None:
