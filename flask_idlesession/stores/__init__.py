@@ -76,7 +76,7 @@ def describe(spec: Any) -> str:
 
 def _no_store(spec: Any) -> ConfigError:
     shown = without_secrets(repr(spec))  # It may be a URL as bytes.
-    return ConfigError(f"IDLESESSION_STORE is {shown}, a {type(spec).__name__}; it must be {_SHAPES}.")
+    return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {type(spec).__name__}; it must be {_SHAPES}.")
 
 
 def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store:

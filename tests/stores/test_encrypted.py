@@ -510,7 +510,6 @@ def test_no_key_is_shown() -> None:
     store = EncryptedStore(MemoryStore(), [b"K" * 32])
     settings = read_settings({"IDLESESSION_ENCRYPTION_KEYS": ["K" * 32], "IDLESESSION_CLAIMS_KEY": "K" * 32})
     assert "KKKK" not in repr(settings) + repr(store) + repr(vars(store)) + repr(vars(store._values))
-    app = Workers(MemoryStore(), FakeClock()).start(["K" * 31])
     with pytest.raises(ConfigError) as caught:
-        app.test_client().get("/")
+        Workers(MemoryStore(), FakeClock()).start(["K" * 31])
     assert "KKKK" not in str(caught.value)

@@ -107,11 +107,12 @@ def test_a_server_is_not_asked_when_the_extension_is_set_up(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("redis", "it must be a URL"),
+        ("redis", "it must begin with redis://"),
+        ("nothing", "it must be a URL"),
         ("sqlite://", "must name a file"),
         ("mysql+nosuch://localhost/x", "it must be"),
         ("mysql+asyncmy://localhost/x", "pip install asyncmy"),
-        (5, "is of the type int"),
+        (5, "is 5, of the type int; it must be a URL"),
     ],
 )
 def test_a_store_that_cannot_be_opened_is_told_when_the_extension_is_set_up(url: Any, says: str) -> None:

@@ -1,6 +1,7 @@
 """Keeps records in one SQLite file, which all the workers of one host share."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from .clock_witness import ClockWitness
 from .connection import Connection
 from .endings import Endings
 from .expiry import Expiry
+from .file import has_wal_reset_fault
 from .file import SQLiteFile
 
 #: How many sessions are looked at in one step: no request waits long for it.
@@ -151,6 +153,15 @@ class SQLiteStore:
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._endings.find(sid, now=now)
+
+    def facts(self) -> dict[str, object]:
+        """Return the file's ``path`` and ``mode``, SQLite's ``version``, and whether that ``has_wal_fault``."""
+        return {
+            "path": str(self._file.path),
+            "mode": self._file.path.stat().st_mode & 0o777,
+            "version": sqlite3.sqlite_version,
+            "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info[:3]),
+        }
 
     def close(self) -> None:
         """Close the connections that are not in use. The next use opens one again."""
