@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import ExitStack
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,8 @@ class Kind:
     name: str
     gunicorns: tuple[int, ...] = (2, 2)
     server: Callable[[], AbstractContextManager[Any]] = nullcontext
+    #: More options for each of the gunicorns, which count before the usual ones.
+    options: tuple[tuple[str, ...], ...] = ()
 
 
 def _redis(program: Callable[[], str]) -> Callable[[], AbstractContextManager[Any]]:
@@ -206,8 +210,8 @@ def a_fleet(kind: Kind, folder: Path, **config: float) -> Iterator[Fleet]:
         url = server.url if server is not None else f"sqlite:///{folder}/sessions.db"
         fleet = Fleet(kind, url.replace("redis:", "valkey:") if kind.name == "valkey" else url, server, folder)
         (folder / "served.py").write_text(APP)
-        for workers in kind.gunicorns:
-            fleet.ports.append(stack.enter_context(_gunicorn(fleet, workers, config)))
+        for workers, options in zip_longest(kind.gunicorns, kind.options, fillvalue=()):
+            fleet.ports.append(stack.enter_context(_gunicorn(fleet, workers, options, config)))
         for port in fleet.ports:
             _wait_until_it_answers(fleet, port)
         stack.callback(fleet.close)
@@ -215,14 +219,14 @@ def a_fleet(kind: Kind, folder: Path, **config: float) -> Iterator[Fleet]:
 
 
 @contextmanager
-def _gunicorn(fleet: Fleet, workers: int, config: dict[str, float]) -> Iterator[int]:
+def _gunicorn(fleet: Fleet, workers: int, options: Sequence[str], config: dict[str, float]) -> Iterator[int]:
     port, root = free_port(), str(Path(__file__).parents[2])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IDLESESSION_")}
     environment |= {f"IDLESESSION_{name.upper()}": str(value) for name, value in config.items()}
     environment |= {"IDLESESSION_STORE": fleet.url, "PYTHONPATH": root}
     environment |= {"HOME": str(fleet.folder), "XDG_RUNTIME_DIR": str(fleet.folder)}
     command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "-k", "gthread", "--threads", "12"]
-    command += ["-w", str(workers), "--keep-alive", "600", "--graceful-timeout", "5", "served:app"]
+    command += ["-w", str(workers), "--keep-alive", "600", "--graceful-timeout", "5", *options, "served:app"]
     with (fleet.folder / f"log.{port}").open("wb") as log:
         process = subprocess.Popen(command, cwd=fleet.folder, env=environment, stdout=log, stderr=log)
     try:

@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.programs import find_program
 from support.programs import find_programs
 
@@ -64,13 +66,16 @@ class Server:
 
 
 @contextmanager
-def postgresql() -> Iterator[Server]:
+def postgresql(*options: str, size: str | None = None) -> Iterator[Server]:
+    """Run PostgreSQL, which trusts its disk unless ``options`` say otherwise; ``size``: its files are on a disk of
+    their own, of so many bytes (which takes root).
+    """
     program, initdb = find_programs("postgres", "initdb")
-    with a_folder() as folder:
+    with a_folder() as folder, nullcontext() if size is None else _a_disk(folder, size):
         data, port = folder / "data", free_port()
         _run([initdb, "-D", str(data), "-U", "idle", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"], folder)
         command = [program, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-        command += ["-c", "fsync=off", "-c", "max_connections=200"]
+        command += ["-c", "fsync=off", "-c", "max_connections=200", *options]
         server = Server(command, f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres", port=port, folder=folder)
         with running(server, end=signal.SIGINT):
             yield server
@@ -138,6 +143,21 @@ def a_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="idle-server-", ignore_cleanup_errors=True) as name:
         shutil.chown(name, **_names())
         yield Path(name)
+
+
+@contextmanager
+def _a_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a small file system on a folder."""
+    mount = find_program("mount")
+    names = _names()
+    told = f"size={size},mode=700,uid={names['user']},gid={names['group']}"
+    done = subprocess.run([mount, "-t", "tmpfs", "-o", told, "tmpfs", folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"No file system can be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextmanager
