@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 _PAGES = "IDLESESSION_PAGES"
 
-# What only some applications use is imported where it is used: it would be a quarter of the import's time.
+# Modules that only some applications use are imported where they are used. They would take a quarter of the import's
+# time.
 
 
 class IdleSession:
@@ -91,7 +92,7 @@ class IdleSession:
     def init_app(self, app: Flask) -> None:
         """Give the application these sessions.
 
-        What its config says by now is checked, without asking a server. It is read at the first request.
+        Its config is checked as it stands now, without asking a server. It is read at the first request.
         """
         if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
@@ -126,7 +127,7 @@ class AppState:
         self._codec = codec
         self._store = store
         self._clock = clock
-        #: What is said once for the application.
+        #: Says a line of the log once for the application.
         self.notices = Notices()
         self._runtime: Runtime | None = None
         self._audit: AuditLog | None = None

@@ -24,7 +24,7 @@ from .client import is_same_browser
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: Who a session is ended by that is bound to where it came from.
+#: The ``by`` of an ending: the client of the session changed, and the session is bound to its network or its browser.
 BINDING = "binding"
 
 #: How many mismatches that change nothing are remembered, so that each is told once and not with every poll.

@@ -38,7 +38,7 @@ _READY = 2048
 # Patterns are compiled when they are first needed: that takes longer than the import of all the rest.
 _CONTROL = r"[\x00-\x1f\x7f-\x9f]"
 
-#: Who names others in its user agent comes before them: nearly all name Safari, and many Chrome.
+#: A browser whose user agent names others comes before them: nearly all name Safari, and many Chrome.
 _BROWSERS = (
     ("Edge", r"\bEdg(?:e|A|iOS)?/(\d+)"),
     ("Opera", r"\b(?:OPR|OPT|OPX|OPiOS)/(\d+)"),
@@ -64,7 +64,7 @@ _PROGRAM = r"([A-Za-z][A-Za-z0-9_.+-]{0,39})(?:/v?(\d+))?"
 _BRAND = r'"([^"\\]{1,40})"\s*;\s*v="(\d{1,9})"'
 _NAME = r"[A-Za-z0-9][A-Za-z0-9 .+-]{0,39}"
 
-#: What programs call something, where people have another word.
+#: Names that programs use, and the words that people know.
 _SPOKEN = {
     "Google Chrome": "Chrome",
     "Microsoft Edge": "Edge",
@@ -74,14 +74,14 @@ _SPOKEN = {
     "Mobile Safari": "Safari",
 }
 
-#: What is called so is a browser of which no more is known.
+#: The name of a browser of which no more is known.
 _UNKNOWN = "A browser"
 
 _Address = IPv4Address | IPv6Address
 
 
 class Browser(NamedTuple):
-    """What a user agent says of itself, as far as it is known; empty where it is not."""
+    """A browser, as far as its user agent tells; a field is empty where nothing is known."""
 
     family: str
     version: str
@@ -123,9 +123,9 @@ def device_of(info: SessionInfo) -> str:
     """Return what a session's user would call the thing that they logged in from: "Chrome on macOS", "Safari on
     iPhone".
 
-    What the browser said of itself (client hints) counts most, then what ua-parser makes of the user agent, if it is
-    installed (``pip install flask-idlesession[devices]``) and the user agent was kept whole, then our own reading.
-    Text from the client has been cut to a short, plain name; show it as any other text, escaped.
+    The browser's own client hints count most. Next comes ua-parser's reading of the user agent, if it is installed
+    (``pip install flask-idlesession[devices]``) and the user agent was kept whole. Last comes the package's own
+    reading. Text from the client has been cut to a short, plain name; show it as any other text, escaped.
     """
     said = info.labels.get(DEVICE)
     if said:

@@ -1,4 +1,4 @@
-"""Who the user of a session is: logging in and out, and how sure that is."""
+"""Logs users in and out, and tells who a session's user is and how sure that is."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -27,7 +27,7 @@ from .client import hinted_device
 from .saved_forms import forget_remembered_form
 from .saved_forms import settle_kept_form
 
-#: What may name a user.
+#: The types of a user id.
 UserId = str | int | UUID
 
 

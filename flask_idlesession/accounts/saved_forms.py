@@ -133,13 +133,13 @@ def forget_form() -> None:
 
 
 def forget_remembered_form() -> None:
-    """Forget the form that was remembered in this session, whoever sent it."""
+    """Forget the form that was remembered in this session, any user's."""
     current_session()._put_own(_REMEMBERED, None)
 
 
 def keep_form() -> None:
-    """Keep the form of this request, if that is set up and it is known whose it is: of the user who is to log in
-    anew, or of the one whose session ended.
+    """Keep the form of this request, if that is set up and its user is known. That is the user who must log in again,
+    or the one whose session ended.
     """
     room = current_settings().keep_forms
     if not room or request.method != "POST":

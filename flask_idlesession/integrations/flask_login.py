@@ -41,7 +41,7 @@ _logger = logging.getLogger("flask_idlesession")
 #: The key of the session in which Flask-Login notes the user's id.
 USER_KEY = "_user_id"
 
-#: What a log-out leaves in the session for a function of Flask-Security's that runs after the request.
+#: The key that a log-out leaves in the session for Flask-Security, which reads it after the request.
 _CSRF = "fs_cc"
 
 #: Where a request keeps what its session held, while Flask-Security gives its user another id.
@@ -271,8 +271,8 @@ def follow_ids(app: Flask) -> None:
 
 
 def _retire(user_id: str, new_id: str) -> None:
-    """End the sessions of an id that names nobody any more. What the present one holds is kept for the same user,
-    should they be logged in anew by the same request.
+    """End the sessions of an id that names nobody any more. The values of the present one are kept if the same request
+    logs the same user in again.
     """
     is_theirs = has_request_context() and current_user_id() == user_id
     sid = current_session().sid if is_theirs else None

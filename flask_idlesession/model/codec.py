@@ -34,12 +34,12 @@ _DEEPEST = 32
 #: Types whose values cannot change in place: what was read of them needs no second look at save.
 ATOMS = frozenset({str, int, float, bool, type(None), bytes, UUID, Decimal, datetime, date, time, timedelta, Markup})
 
-#: What the engines, and the types' own constructors, raise at bytes that are no value.
+#: The errors of the engines, and of the types' own constructors, at bytes that are no value.
 _FAULTS = (ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError)
 
 
 class Tag(Protocol):
-    """What the codec uses of a :class:`flask.json.tag.JSONTag`."""
+    """The part of a :class:`flask.json.tag.JSONTag` that the codec uses."""
 
     key: str
 
@@ -306,7 +306,7 @@ _BUILT_IN: dict[type, tuple[int, Callable[[Any], Any]]] = {
     timedelta: (_TIMEDELTA, lambda value: [value.days, value.seconds, value.microseconds]),
 }
 
-# What a subclass is encoded as.
+# The functions that turn a value of a subclass into one of its plain type.
 _BASES: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__int__,

@@ -7,8 +7,8 @@ from typing import Any
 from .errors import ConfigError
 from .errors import DecodeError
 
-#: What every sealed value begins with. The first byte begins nothing that the codec writes, for msgpack never uses
-#: it, so neither kind is taken for the other; the second is the version of what follows.
+#: The bytes with which every encrypted value begins. The first byte begins nothing that the codec writes, for msgpack
+#: never uses it, so neither kind is taken for the other; the second is the version of what follows.
 _MARK = b"\xc1\x01"
 
 #: Bytes that tell which key sealed a value, and tell nothing of the key.

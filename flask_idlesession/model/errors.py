@@ -21,7 +21,7 @@ class SessionExists(IdleSessionError):
 
 
 class ConflictError(IdleSessionError):
-    """What was to be done in one step with others kept away could not be: nothing of it was written."""
+    """Another request changed the session first. Nothing was written."""
 
 
 class LeaseTimeout(ConflictError, TimeoutError):
@@ -39,14 +39,14 @@ class CsrfError(IdleSessionError, Forbidden):
 class StoreError(IdleSessionError, ServiceUnavailable):
     """The store could not do what it was asked; what the driver said is the ``__cause__``.
 
-    A request that meets it is answered 503 with Retry-After, unless the application has an error handler
-    for this class, for 503, or for all. What the message says is for the log: the answer does not say it.
+    A request that meets it is answered 503 with Retry-After, unless the application has an error handler for this
+    class, for 503, or for all. The message is for the log: the answer does not show it.
     """
 
     #: Seconds after which a client may try again; None if that is of no use.
     RETRY_AFTER: int | None = 2
 
-    #: What the answer says.
+    #: The text of the answer.
     TOLD = "The session could not be read or saved just now. Please try again in a moment."
 
     def __init__(self, message: str = "The session store failed.") -> None:
@@ -69,7 +69,7 @@ class RecordRejected(StoreError):
     """
 
     RETRY_AFTER = None
-    TOLD = "What this request was to keep in its session cannot be saved: it may be too large."
+    TOLD = "The session cannot keep what this request wrote: it may be too large."
 
 
 class EncodeError(IdleSessionError, TypeError):

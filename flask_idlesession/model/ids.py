@@ -35,7 +35,7 @@ def digest(secret: bytes) -> bytes:
 
 
 class Credential:
-    """What a token says of its holder: "this is session ``sid``, and here is the secret".
+    """The right to one session that a request shows: the session's id, and the secret.
 
     ``holder`` is the digest of the secret, which a store compares with the one it keeps. The secret
     itself is shown by nothing here but :attr:`secret`: a log or a traceback that prints a credential prints

@@ -11,7 +11,7 @@ LEVEL = "level"
 #: Where a session was last seen; with "first_" before them, where its user logged in.
 ADDRESS, AGENT = "address", "agent"
 
-#: What the browser says itself of its name and platform, noted at log-in.
+#: The browser's own words for its name and platform (client hints), noted at log-in.
 DEVICE = "device"
 
 #: When the session was seen from somewhere else, so that its user is to prove who they are.
@@ -24,7 +24,7 @@ TURN = "__idlesession_turn"
 #: again who they are.
 ENDED_BY, AGAIN = "ended_by", "again"
 
-#: Bytes of UTF-8 that the names and texts of one log-in's labels may have: every store has room for so many.
+#: The most bytes that the names and texts of one log-in's labels may have in UTF-8: every store has room for them.
 _MOST_BYTES = 32_768
 
 _OWN = frozenset({AUTHENTICATED_AT, LEVEL, ADDRESS, AGENT, DEVICE, SUSPECT, ENDED_BY, AGAIN})

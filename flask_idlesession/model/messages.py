@@ -57,7 +57,7 @@ CODES: Mapping[str, str] = {
 _MOST = 1000
 
 
-#: What stands before the login in a URL: the scheme, with slashes or, mistyped, with fewer.
+#: The part of a URL before the login: the scheme, and its slashes, of which a mistyped one has fewer.
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*:/*")
 
 #: A parameter of a URL whose name speaks of a secret.

@@ -73,7 +73,7 @@ class Policy:
     touch_interval: float = 0.0
     #: How many sessions a user may have at once; None: any number.
     max_sessions_per_user: int | None = None
-    #: What a log-in past that meets with: the user's oldest session ends, or the log-in is refused.
+    #: Whether a log-in past that is refused; if not, the user's oldest session ends.
     refuses_log_ins: bool = False
     #: How long the token before such a rotation goes on being accepted.
     rotation_grace: float = 10.0

@@ -1,4 +1,4 @@
-"""What a store holds of a session, and how one change turns a record into the next: pure values."""
+"""Records as stores hold them, and how one change turns a record into the next: pure values."""
 
 import hmac
 from collections.abc import Mapping
@@ -19,21 +19,21 @@ from .labels import AUTHENTICATED_AT
 #: The values of one session: each key's value as the codec made it.
 Values = Mapping[str, bytes]
 
-#: New bytes by key; None removes the key. What one request did to the values.
+#: The changes of one request to the values: new bytes by key; None removes the key.
 Delta = Mapping[str, bytes | None]
 
-#: What is noted of a session beside its values, and may be shown: where it was opened from, when its user logged in.
+#: Facts of a session beside its values, which may be shown: where it was opened from, when its user logged in.
 Labels = Mapping[str, str | float]
 
 #: New labels by name; None removes the label.
 LabelDelta = Mapping[str, str | float | None]
 
-#: Bytes of UTF-8 that a user's id may take: every store can index so many.
+#: The most bytes that a user's id may take in UTF-8: every store can index that.
 LONGEST_USER_ID = 1024
 
 _T = TypeVar("_T")
 
-#: What a session without labels has: a dict, which unlike a mapping proxy can be copied and pickled.
+#: The labels of a session that has none: a dict, which unlike a mapping proxy can be copied and pickled.
 NO_LABELS: Labels = {}
 
 
@@ -52,7 +52,7 @@ _NOTHING = _Nothing()
 
 
 class Outcome(Enum):
-    """What became of a commit."""
+    """The result of a commit."""
 
     DONE = "done"
     #: The session is not live, or the holder's secret is not its secret: nothing was written.
@@ -79,7 +79,7 @@ _IDLE, _LIFETIME = EndReason.IDLE, EndReason.LIFETIME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """What may be shown of a session: no secret and no values. Instants are POSIX seconds."""
+    """The facts of a session that may be shown: no secret and no values. Instants are POSIX seconds."""
 
     sid: SessionId
     user_id: str | None = None
@@ -100,7 +100,7 @@ class SessionInfo:
         return min(self.last_seen_at + self.idle_timeout, self.lifetime_ends_at, self.refresh_by)
 
     def is_live(self, now: float) -> bool:
-        """Return whether the session exists at ``now``. What is not live does not exist."""
+        """Return whether the session is live at ``now``. A session that is not live does not exist."""
         return now < self.expires_at
 
     @property
@@ -130,7 +130,7 @@ class Ending(NamedTuple):
     reason: EndReason
     ended_at: float
     user_id: str | None = None
-    #: Who ended it, where that was not its own user: as whoever revoked it gave it.
+    #: The name of the one who revoked it, as the caller gave it; None if its own user ended it.
     by: str | None = None
 
     @property
@@ -184,7 +184,7 @@ class Change:
 
     @property
     def is_simple(self) -> bool:
-        """Whether it does nothing but write values and note activity, for whoever shows the secret."""
+        """Whether it does nothing but write values and note activity, for the holder of the secret."""
         return (
             self.rotation is None
             and self.refresh_by is None
@@ -246,7 +246,7 @@ class Record:
         return replace(self, values=values)
 
     def opens_to(self, holder: bytes, *, now: float) -> bool:
-        """Return whether whoever shows ``holder`` may read and write this session at ``now``."""
+        """Return whether a request that shows ``holder`` may read and write this session at ``now``."""
         return self._holds(holder) or self.is_former(holder, now=now)
 
     def is_former(self, holder: bytes, *, now: float) -> bool:

@@ -24,7 +24,7 @@ session_loaded = _signals.signal("session-loaded")
 #: A session got a new secret; the token that it had before is dead.
 session_rotated = _signals.signal("session-rotated")
 
-#: A user was bound to a session, or showed anew who they are; then ``info.labels["again"]`` is there.
+#: A user was bound to a session, or proved again who they are; then ``info.labels["again"]`` is there.
 session_logged_in = _signals.signal("session-logged-in")
 
 #: A session is over; ``reason`` is an :class:`~flask_idlesession.EndReason`. Sent once for each session. Where somebody
@@ -52,8 +52,8 @@ token_reused = _signals.signal("token-reused")
 def tell(signal: NamedSignal, sender: object, **what: Any) -> None:
     """Call every receiver, also when one of them raises.
 
-    What a receiver raises is logged and goes no further: an application's mistake in a log-out hook must
-    not keep the session alive (CVE-2021-34428 was that), nor stop the cleaner.
+    An exception of a receiver is logged and goes no further. An application's mistake in a log-out hook must not keep
+    the session alive (CVE-2021-34428 did), nor stop the cleaner.
     """
     if signal.receivers:
         tell_all(signal, sender, [what])

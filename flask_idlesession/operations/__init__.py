@@ -1,1 +1,1 @@
-"""What an operator is told: events, health, and what is wrong with a deployment."""
+"""Tells an operator of events, of health, and of faults in a deployment."""

@@ -25,7 +25,7 @@ from ..model.signals import token_reused
 
 _logger = logging.getLogger("flask_idlesession.audit")
 
-#: What the log calls an end, by its reason.
+#: The log's word for an end, by its reason.
 _ENDS = {
     EndReason.IDLE: "expired",
     EndReason.LIFETIME: "expired",

@@ -26,7 +26,7 @@ _MEMORY = 'Set IDLESESSION_STORE = "sqlite:///instance/sessions.db" on one host,
 
 
 class Rule(NamedTuple):
-    """What all findings of one code have in common."""
+    """The facts that all findings of one code share."""
 
     why: str
     mend: str
@@ -118,7 +118,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What is looked at. Parts that cannot be seen are None, or empty."""
+    """The parts of a deployment that are looked at. Those that cannot be seen are None, or empty."""
 
     config: Mapping[str, Any] = field(repr=False)
     secret_key: str | bytes | None = field(repr=False)

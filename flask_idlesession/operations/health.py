@@ -1,4 +1,4 @@
-"""Tells whether a store answers, to whoever watches over an application."""
+"""Tells monitoring whether a store answers."""
 
 import time
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ _logger = logging.getLogger("flask_idlesession")
 #: Of all that ended here meanwhile the store remembers how.
 _WINDOW = 300.0
 
-#: So many different ones are a sign; fewer may be cookies that somebody had kept.
+#: The number of different lost sessions that is a sign. Fewer may be cookies that somebody had kept.
 _MANY = 10
 
 
@@ -44,7 +44,7 @@ class LostSessions:
             self._seen.clear()
         _logger.warning(
             "Since this process began, less than %d minutes ago, %d different sessions were asked for that it never "
-            "had, with tokens that are genuine: they were lost when it was started anew, or are in the memory of "
+            "had, with tokens that are genuine: they were lost when it was restarted, or are in the memory of "
             "another worker or host. Their users were logged out. Share sessions, and let them outlive the process: "
             'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db", or "redis://…" for many hosts; '
             'app.config["IDLESESSION_JOURNAL"] = "sessions.journal" is enough for one process.',

@@ -9,7 +9,7 @@ from ..stores.contract import Store
 
 
 class Fate(Enum):
-    """What became of a session at the target."""
+    """The result of carrying a session to the target."""
 
     CARRIED = "carried"
     #: The target has the same or a newer state, or knows that the session has ended.

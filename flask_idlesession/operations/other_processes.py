@@ -113,8 +113,8 @@ class OtherProcesses:
 
 
 def _let_go(files: list[tuple[int, Path, int]]) -> None:
-    """Take this process's file away, or only close its copy of the one that it was forked with. Of a process
-    that was killed, whoever comes next takes the file away.
+    """Remove this process's file, or only close its copy of the file that it was forked with. The file of a process
+    that was killed is removed by the next process that looks.
     """
     while files:
         pid, path, file = files.pop()

@@ -74,7 +74,7 @@ class Cleaner(ForkAware):
             self._notify()
 
     def wake(self, *, within: float) -> None:
-        """Make sure that the next pass begins within so many seconds."""
+        """Make sure that the next pass begins within this many seconds."""
         if not self.is_running:
             self._start()
         if time.monotonic() + within < self._wakes_at:
@@ -147,7 +147,7 @@ class Cleaner(ForkAware):
             if not self._present():
                 self.thread = None
                 return False
-            self._wakes_at = inf  # Whoever comes during a pass may be too late for it.
+            self._wakes_at = inf  # A call during a pass may be too late for it.
             return True
 
     def _pass(self) -> float:
@@ -168,8 +168,8 @@ class Cleaner(ForkAware):
     def after_fork_in_child(self) -> None:
         """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
 
-        Under gevent a greenlet cannot be started until its loop was made anew in the child: there the
-        first session that the child opens starts the cleaner.
+        Under gevent no greenlet can start before the child has a loop of its own. There the first session that the
+        child opens starts the cleaner.
         """
         had_thread = self.thread is not None
         self._reset()

@@ -1,4 +1,4 @@
-"""What happens around a fork, in one order: the only module that asks Python to be told of forks."""
+"""Calls what must run around a fork, in one order: the only module that registers with Python for forks."""
 
 import logging
 import os
@@ -74,7 +74,7 @@ def _ask(turn: Callable[[], None]) -> None:
     try:
         turn()
     except Exception:  # One that fails must not leave the locks of all others held.
-        _logger.exception("What had to be done around a fork failed.")
+        _logger.exception("A step that must run around a fork failed.")
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,7 +10,7 @@ from .forks import Stage
 
 
 class Lock(Protocol):
-    """What is used of a :class:`threading.Lock`, so that a test can hand in one of its own."""
+    """The used part of a :class:`threading.Lock`, so that a test can pass one of its own."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock; return whether it was taken within ``timeout`` seconds (-1: no limit)."""

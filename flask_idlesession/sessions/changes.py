@@ -20,7 +20,7 @@ from .session import Intents
 #: When the session last got a new secret, where that is done at intervals; absent until the first time.
 ROTATED_AT = RESERVED + "rotated_at"
 
-#: What a request asks for that asks for nothing beside the values.
+#: The intents of a request that changes nothing beside the values.
 NOTHING = Intents()
 
 _NO_DELTA: Delta = {}
@@ -51,7 +51,7 @@ def change_of(
     """
     if empties:
         delta = {**delta, ROTATED_AT: None}  # The last key of all, of a session that ends with its values.
-    if intents is NOTHING and permanent is None and rotated is None and record.is_plain:  # What most requests are.
+    if intents is NOTHING and permanent is None and rotated is None and record.is_plain:  # Most requests are such.
         return _plain_change(record, holder, policy, now, active and not is_touched, delta, empties)
     info, logs_in = record.info, intents.user_id is not None
     seen_at = now if active or logs_in else None

@@ -11,7 +11,7 @@ from .locking import RESERVED
 #: Where a session that gave out a token keeps the digests of the former ones.
 FORMER = RESERVED + "csrf"
 
-#: So many former tokens are right still: a form may be open for as long as as many rotations take.
+#: The number of former tokens that are still accepted: a form may stay open over as many rotations.
 _KEPT = 5
 
 

@@ -24,7 +24,7 @@ _logger = logging.getLogger("flask_idlesession")
 #: How many sessions end in one step: few enough that no request waits long for it.
 _CHUNK = 256
 
-#: After so many failures without a success the store is given up. Of a cluster's sessions a part may be away.
+#: The number of failures in a row after which the store is given up. With fewer, one node of a cluster may be away.
 _TRIES = 20
 
 

@@ -24,9 +24,9 @@ class RequestFacts:
     is_active: bool | None = None
     #: When the request counted as activity; None as long as it did not.
     seen_at: float | None = None
-    #: What kind of request it is, if requests of one kind are likely to do the same; and whether it is expected to
-    #: change the session, so that its activity is noted with the change.
+    #: The kind of request, if requests of one kind are likely to do the same.
     kind: Hashable = None
+    #: Whether it is expected to change the session, so that its activity is noted with the change.
     is_to_write: bool = False
     #: Whether that activity is stored already.
     is_touched: bool = False
@@ -47,7 +47,7 @@ class RequestFacts:
 
 
 class Saved(Enum):
-    """What saving did to the session, as far as its holder must be told."""
+    """The effect of saving on the session, as far as its holder must be told."""
 
     #: The token that the holder has is still the right one; nothing to say.
     KEPT = "kept"

@@ -51,7 +51,7 @@ class Lifecycle:
 
     @property
     def sender(self) -> object:
-        """What signals name as their sender."""
+        """The sender of the signals."""
         return self._sender()
 
     def create(self, record: Record) -> Record:

@@ -32,7 +32,7 @@ _SELDOM, _OFTEN = 0.02, 0.002
 
 
 class Commits(Protocol):
-    """What loads and commits for a credential."""
+    """The object that loads and commits for a credential."""
 
     codec: Codec
 

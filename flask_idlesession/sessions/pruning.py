@@ -131,8 +131,8 @@ class Pruner:
     def _step(self) -> tuple[int, float]:
         """Forget some; return how many that was, and when there is more to do (0.0: at once).
 
-        The store may have looked at so many that were touched meanwhile that it came to none which has
-        expired. One that says so twice, and has moved on by nothing, is given a rest.
+        The store may have looked only at sessions that were touched meanwhile, and come to none that has expired. One
+        that says so twice, and has moved on by nothing, is given a rest.
         """
         ended = self._prune(limit=_BY_CLEANER)
         if ended == _BY_CLEANER:

@@ -127,7 +127,7 @@ class Requests:
         self._log_outs = LogOuts(lifecycle, revocation)
 
     def set_permanent_lifetime(self, lifetime: float) -> None:
-        """Let permanent sessions last for so many seconds from each refresh that comes now."""
+        """Let permanent sessions last for ``lifetime`` seconds from each later refresh."""
         self.policy = replace(self.policy, permanent_lifetime=lifetime)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
 
@@ -576,7 +576,7 @@ class Requests:
         intents, credential = session._intents_made or NOTHING, session._facts.credential
         if delta or intents.rotate or intents.user_id is not None:
             _logger.warning(
-                "What a request wrote to session %s was dropped: the session had ended, or was given a new token, "
+                "The writes of a request to session %s were dropped: the session ended, or was given a new token, "
                 "before the request was finished. Keys: %s.",
                 credential.sid if credential else None,
                 ", ".join(map(repr, delta)) or "none",

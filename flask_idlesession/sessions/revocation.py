@@ -41,7 +41,7 @@ _MEMORY = 3600.0
 #: Seconds between two instants that are told apart.
 _TICK = 1e-6
 
-#: Seconds after which whoever is logging in is taken for dead, and for which others wait for him.
+#: Seconds that log-ins of one user wait for the one whose turn it is; after them its process is taken for dead.
 _TURN = 5.0
 
 #: An instant at which nothing has expired yet.
@@ -98,9 +98,9 @@ class Revocation:
     ) -> int:
         """End the sessions for which all of this holds; return how many.
 
-        ``idle_for``: without activity for so many seconds at least. ``address``: last seen from this address or
-        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as
-        ``idp_sid="…"`` for a back-channel log-out. Without ``user_id`` all sessions are looked at.
+        ``idle_for``: without activity for at least this many seconds. ``address``: last seen from this address or
+        network; where addresses are kept truncated, all that may be. ``labels``: with these labels, as ``idp_sid="…"``
+        for a back-channel log-out. Without ``user_id`` all sessions are looked at.
         """
         if idle_for is None and address is None and user_id is None and not labels:
             raise TypeError("revoke_where() needs a criterion; to end every session call revoke_all().")

@@ -66,7 +66,7 @@ class AfterResponse(Protocol):
 
 
 class Persistence(Commits, Protocol):
-    """What a session needs of the package to be read and written."""
+    """The object that reads and writes a session in the store."""
 
     policy: Policy
 
@@ -95,7 +95,7 @@ class Persistence(Commits, Protocol):
 
 @dataclass(slots=True)
 class Intents:
-    """What a request asks for beside the values, until it is saved."""
+    """The wishes of a request beside the values, until it is saved."""
 
     #: End the session that came with the request; what is in the dict now belongs to a new one.
     end: bool = False
@@ -135,7 +135,7 @@ class Session(SessionValues, SessionMixin):
     def clear(self) -> None:
         """Empty the session **and end it**: the token that the browser holds is dead once this request is saved.
 
-        What is put in afterwards starts a new session, with an id and a token of its own.
+        Values that are put in afterwards start a new session, with an id and a token of its own.
         """
         with suppress(StoreError):  # A user who logs out does not have to be read first.
             self._look()
@@ -226,7 +226,7 @@ class Session(SessionValues, SessionMixin):
         self._intents.no_grace = self._intents.no_grace or not grace
         self._modified = True
 
-    # What a session knows of itself.
+    # Facts of the session.
 
     @property
     def new(self) -> bool:  # type: ignore[override]
@@ -337,7 +337,7 @@ class Session(SessionValues, SessionMixin):
 
     @property
     def _info(self) -> SessionInfo | None:
-        """What may be shown of this session, this request included; None while nothing is stored of it."""
+        """The info of this session, this request included; None while nothing is stored of it."""
         if self._is_new or self._record is None:
             return None
         info = self._record.info
@@ -373,7 +373,7 @@ class Session(SessionValues, SessionMixin):
         none of its values are kept. ``permanent``: the browser keeps the cookie when it is closed. ``idle_timeout``
         and ``lifetime`` in seconds are for this session alone, and ``labels`` are noted of it.
 
-        Where a user may have only so many sessions, the log-in is done at once. Raise
+        Where the number of a user's sessions is limited, the log-in is done at once. Raise
         :exc:`~flask_idlesession.TooManySessions` if it is refused; the user of before stays logged in then.
         """
         check_user_id(user_id)

@@ -1,4 +1,4 @@
-"""Checks single values of an application's config, each with a complaint that names the key and the mend."""
+"""Checks single values of an application's config. A complaint names the key and what to write instead."""
 
 import os
 import re

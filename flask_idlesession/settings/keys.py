@@ -1,4 +1,6 @@
-"""Reads an application's config, once, and checks it: every complaint names the key, the value, the mend."""
+"""Reads an application's config, once, and checks it: every complaint names the key, the value, and what to write
+instead.
+"""
 
 import difflib
 from collections.abc import Iterator
@@ -33,7 +35,7 @@ from .foreign import foreign_settings
 
 PREFIX = "IDLESESSION_"
 
-#: What may be done where a session comes from somewhere else than before.
+#: The reactions to a session that comes from somewhere else than before.
 REACTIONS = ("off", "log", "reauthenticate", "end")
 
 #: Seconds that users have at least to answer a warning (WCAG 2.2, 2.2.1), unless the idle timeout is under twice that.
@@ -45,8 +47,8 @@ KEYS: dict[str, tuple[Any, str]] = {
     "IDLESESSION_LIFETIME": (86400, "Seconds (or a timedelta) after creation or log-in at which a session ends."),
     "IDLESESSION_PRESET": (
         None,
-        "Both timeouts by the name of a rule: " + ", ".join(f'"{name}"' for name in PRESETS) + ". What is set by its "
-        "own key counts more.",
+        "Both timeouts by the name of a rule: " + ", ".join(f'"{name}"' for name in PRESETS) + ". A timeout that "
+        "is set by its own key counts more.",
     ),
     "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": (
         None,
@@ -77,8 +79,8 @@ KEYS: dict[str, tuple[Any, str]] = {
     ),
     "IDLESESSION_TOKEN_REUSE": (
         "log",
-        'What a token meets with that was replaced a while ago and is shown again, so that somebody has a copy: "log" '
-        '(a signal, a log line and an audit line) or "end" (and the session ends).',
+        "The reaction to a token that is shown again a while after it was replaced, which means that somebody has a "
+        'copy: "log" (a signal, a log line and an audit line) or "end" (and the session ends).',
     ),
     "IDLESESSION_SAVE_ON_ERROR": (True, "Whether what a view wrote is saved although it raised, as Flask does."),
     "IDLESESSION_CLEANUP_INTERVAL": (1.0, "Seconds within which an ended session is forgotten; at most 1."),
@@ -95,7 +97,7 @@ KEYS: dict[str, tuple[Any, str]] = {
     "IDLESESSION_MAX_SESSIONS_PER_USER": (None, "How many sessions a user may have at once; None: any number."),
     "IDLESESSION_AT_MAX_SESSIONS_PER_USER": (
         "evict oldest",
-        'What a log-in past that meets with: "evict oldest" (the user\'s oldest session ends) or "refuse".',
+        'The effect of one log-in more: "evict oldest" (the user\'s oldest session ends) or "refuse".',
     ),
     "IDLESESSION_JOURNAL": (
         None,
@@ -117,13 +119,13 @@ KEYS: dict[str, tuple[Any, str]] = {
     ),
     "IDLESESSION_CLIENT_INFO": (
         "truncated",
-        'What is kept of where users log in from: their address and browser "full", "truncated" (the network, the '
-        "browser's name and version) or None.",
+        'The facts that are kept of where users log in from: their address and browser "full", "truncated" (the '
+        "network, the browser's name and version) or None.",
     ),
     "IDLESESSION_BIND_ADDRESS": (
         "off",
-        'What a request meets with that comes from another network than its session did: "off" (nothing), "log", '
-        '"reauthenticate" (it is no longer fresh: its user is to log in anew) or "end".',
+        'The reaction to a request from another network than its session began in: "off" (nothing), "log", '
+        '"reauthenticate" (it is no longer fresh: its user must log in again) or "end".',
     ),
     "IDLESESSION_BIND_AGENT": ("off", "The same for another browser."),
     "IDLESESSION_TOKEN_HEADER": (
@@ -167,7 +169,7 @@ _RENAMED = {"IDLESESSION_ORIGIN": "IDLESESSION_CLIENT_INFO"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an application's config says, checked."""
+    """The settings of an application, read from its config and checked."""
 
     store: Any = field(repr=False)  # Its URL may have a password in it.
     policy: Policy

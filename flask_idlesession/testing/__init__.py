@@ -1,3 +1,3 @@
-"""What the tests of an application, and of a store, need."""
+"""Tools for the tests of an application, and of a store."""
 
 from .clock import FakeClock as FakeClock

@@ -12,6 +12,6 @@ class FakeClock:
         return self._now
 
     def advance(self, by: float) -> float:
-        """Move on by so many seconds (or back, as a wall clock may); return the new instant."""
+        """Move on by ``by`` seconds (or back, as a wall clock may); return the new instant."""
         self._now += by
         return self._now

@@ -1,4 +1,4 @@
-"""What every store must do: a suite that each store's test class inherits, blind to what is inside a store."""
+"""The contract of a store, as tests that each store's test class inherits. They look at nothing inside a store."""
 
 import struct
 import sys
@@ -155,7 +155,7 @@ class StoreContract:
     prunes = True
     #: ``next_expiry`` tells to the instant; else it may say too early, or nothing.
     next_expiry_is_exact = False
-    #: Among so many sessions that end in one moment ``next_expiry`` and ``prune`` still find the first.
+    #: The number of sessions ending in one moment among which ``next_expiry`` and ``prune`` still find the first.
     crowd = 300
     #: How often each race is run: fewer times for a store behind a network.
     rounds = 25

@@ -43,8 +43,7 @@ def passive(view: _View) -> _View:
 class ActivityRule:
     """Tells which requests of an application are activity, under ``IDLESESSION_ACTIVITY``.
 
-    ``views`` and ``blueprints`` are the application's own dicts: a view that is put in another's place is looked at
-    anew.
+    ``views`` and ``blueprints`` are the application's own dicts: a view that replaces another is looked at again.
     """
 
     #: How many marks were made. One that is made late makes all that is remembered worthless.

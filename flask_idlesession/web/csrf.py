@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 CSRF_FIELD = "csrf_token"
 CSRF_HEADER = "X-CSRF-Token"
 
-#: What changes nothing (RFC 9110, 9.2.1), and so is not asked for a token.
+#: The methods that change nothing (RFC 9110, 9.2.1), and so need no token.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 

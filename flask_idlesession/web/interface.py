@@ -46,7 +46,7 @@ _logger = logging.getLogger("flask_idlesession")
 _KEPT = Saved.KEPT
 
 
-#: What Flask answers where a failure of the store was raised while another error was handled.
+#: The status of an answer of Flask's own: a failure of the store was raised while another error was handled.
 _UNANSWERED = 500
 
 
@@ -58,7 +58,7 @@ class KeylessSession(NullSession):
 
 
 class IdleSessionInterface(SessionInterface):
-    """What Flask asks for sessions, for one application.
+    """The session interface of one application: Flask calls it to open and to save a session.
 
     ``runtime`` returns what the sessions run on, reading the config when it is first called. ``hears_routes``: Flask
     calls :meth:`note_arrival` before each view, which takes 1 µs; else the route is looked for when it is needed.
@@ -72,7 +72,7 @@ class IdleSessionInterface(SessionInterface):
         #: Whether Flask calls :meth:`note_arrival` once the route of a request is known.
         self._hears_routes = hears_routes
         self._running: Runtime | None = None
-        # What of the application's config was seen when requests were last prepared for, and by which process.
+        # The values of the config that requests were last prepared for, and the process that saw them.
         self._seen: tuple[object, ...] = ()
         self._process = 0
         # The application's PERMANENT_SESSION_LIFETIME and its cookie's settings when a session was last saved.
@@ -93,7 +93,7 @@ class IdleSessionInterface(SessionInterface):
         A store that takes a round trip is asked nothing yet; one in this process, whether little life is left.
         """
         if self._running is None and app.secret_key:
-            self._runtime()  # What is wrong with the config is raised while no frame holds a key.
+            self._runtime()  # A fault in the config is raised while no frame holds a key.
         config, runtime = app.config, self._running
         secret_key = app.secret_key if self._asks_for_key else config["SECRET_KEY"]
         seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"])

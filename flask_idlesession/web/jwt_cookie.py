@@ -1,6 +1,6 @@
 """Gives chosen facts of a session to proxies and other services, in a cookie of its own: the one module that knows JWT.
 
-What it says it says until it ends: unlike a session it cannot be revoked before (RFC 7519).
+A JWT stays valid until it expires; unlike a session it cannot be revoked (RFC 7519).
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class ClaimsCookie:
             if saved is Saved.ENDED or self._shown() is not None:
                 response.delete_cookie(self._name, **{**attributes, "httponly": True})
             return
-        # What a cache may give to others says nothing of one.
+        # An answer that a cache may give to others tells nothing of one user.
         if not active or saved is Saved.GONE or info is None or response.cache_control.public:
             return
         now = self._manager.now()
@@ -122,7 +122,7 @@ class ClaimsCookie:
     def _is_good(self, info: SessionInfo, *, now: float) -> bool:
         """Whether the browser has a JWT of this session, with more than half of its life before it.
 
-        Its signature is not verified: whoever makes one up gets no other, and nothing else.
+        Its signature is not verified: a client that makes one up gets no other, and nothing else.
         """
         shown = self._shown()
         if shown is None or not shown.startswith(f"{self._head}."):

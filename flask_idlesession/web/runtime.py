@@ -1,4 +1,4 @@
-"""What an application's sessions run on, once its config was read."""
+"""Holds the parts that an application's sessions run on, once its config was read."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,7 +37,7 @@ class Runtime:
     manager: SessionManager
     requests: Requests
     activity: ActivityRule
-    #: What is said once for the application.
+    #: Says a line of the log once for the application.
     notices: Notices
     #: The other processes with the same application, where they matter: each has a memory of its own.
     others: "OtherProcesses | None" = None

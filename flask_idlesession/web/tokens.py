@@ -11,9 +11,9 @@ from itsdangerous import Signer
 from ..model.ids import Credential
 from ..model.ids import SessionId
 
-#: What a token looks like: 48 bytes (the id's 16, the secret's 32), a dot, and a SHA-256 signature, each
-#: base64url. Whatever does not is turned away before a hash is computed.
-#: The last character holds four bits: with others beside them it would be another spelling of the same.
+#: The pattern of a token: 48 bytes (the id's 16, the secret's 32), a dot, and a SHA-256 signature, each base64url.
+#: Anything else is turned away before a hash is computed. The last character holds four bits: with others beside them
+#: it would be another spelling of the same.
 _GRAMMAR = re.compile(r"[A-Za-z0-9_-]{64}\.[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 
 #: Verified tokens kept ready. Those who come often are verified once.

@@ -76,7 +76,7 @@ def test_a_clock_that_is_off_is_warned_of_with_the_mend(check, clock, caplog, by
     clock.advance(by)
     again(check)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    for part in (said, "sessions", "NTP", "start the application anew"):
+    for part in (said, "sessions", "NTP", "restart the application"):
         assert part in caplog.text
 
 
