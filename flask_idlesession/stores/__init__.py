@@ -183,7 +183,7 @@ def _open_cachelib(cache: Any) -> Store:
     return CachelibStore(cache)
 
 
-# What a ready object is, by what it can do.
+# How a ready object is recognized, by its methods, and the store that it makes.
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Store]], ...] = (
     (
         lambda spec: all(hasattr(spec, verb) for verb in ("create", "load", "commit", "find", "prune")),

@@ -39,21 +39,20 @@ _logger = logging.getLogger("flask_idlesession")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: The list of all sessions is kept in so many pieces, each of which is written anew when one of its sessions comes
-#: or goes.
+#: The number of pieces of the list of all sessions. A piece is written again when one of its sessions comes or goes.
 _PIECES = 16
 
 #: An entry of a list: a session's id, and when prune() is to look at it, never after it expires.
 _ENTRY = Struct("<16sd")
 
-#: Endings are kept in so many pieces, which hold so many each, and so many bytes: those of a flood must not make the
-#: cache forget sessions.
+#: The number of pieces in which endings are kept, of endings in a piece, and of its bytes. The endings of a flood must
+#: not make the cache forget sessions.
 _GRAVES = 64
 _IN_A_GRAVE = 256
 _GRAVE_BYTES = 256 * 1024
 
-#: The cache's own expiry only collects what nobody prunes: so many seconds after the session's end. What is so far
-#: off that a cache may take the number for something else never expires there (0).
+#: The cache's own expiry only collects what nobody prunes: this many seconds after the session's end. A time too far
+#: off for a cache's numbers never comes there (0).
 _SLACK = 86_400
 _FOREVER = 10 * 365 * 86_400
 
@@ -80,8 +79,8 @@ class CachelibStore:
     - a session may be handed over by two prunes, where the cache's ``delete`` does not tell who deleted;
     - a cache that makes room for others forgets sessions, and tells nobody.
 
-    A line of the log says so, once a process. The cache is given bytes. What it makes of them is its own: cachelib's
-    pickle them, and then anybody who can write to the cache can run code in the application.
+    A line of the log says so, once a process. The cache is given bytes, and stores them in its own way: cachelib's
+    caches pickle them, and then anybody who can write to the cache can run code in the application.
     """
 
     traits = Traits(buries=True)

@@ -46,7 +46,7 @@ class _Level(Enum):
 
 
 class Circuit:
-    """What is known of one store. Until a call fails, nothing is asked and nothing refused.
+    """Knows whether one store works. Until a call fails, it asks nothing and refuses nothing.
 
     After a failure a probe reads a session that does not exist, and deletes one. While it asks, other calls wait for
     its answer for a moment; then they are refused. A store that answers the probe is up, although a call failed. A
@@ -139,7 +139,7 @@ class Circuit:
         self._probe = _Probe(now)
         self._probe_at = now + _REST
 
-    # What follows is in the probe's thread.
+    # The methods below run in the probe's thread.
 
     def _run(self, probe: "_Probe") -> None:
         reads = writes = False
@@ -199,7 +199,8 @@ class _Probe:
     """A thread that asks the store, so that no request waits for an answer a second time."""
 
     def __init__(self, now: float) -> None:
-        #: What callers wait for. They are made with the probe: gevent may have patched Python since the start.
+        #: The events that callers wait for. They are made with the probe: gevent may have patched Python since the
+        #: start.
         self.has_read = threading.Event()
         self.is_done = threading.Event()
         self._began_at = now

@@ -50,7 +50,7 @@ class CircuitBreaker:
 
     @property
     def traits(self) -> Traits:
-        """What the other store can do."""
+        """The traits of the other store."""
         return self.store.traits
 
     @property

@@ -37,7 +37,7 @@ RECORD = (*INFO, "secret_digest", "former_digest", "former_ends_at", "data")
 ENDING = ("sid", "user_id", "reason", "ended_by", "ended_at", "forget_at")
 
 #: About how many endings of one session are remembered at most, and how many of many sessions. To count them takes
-#: milliseconds, so that is done about once for every so many that are buried.
+#: milliseconds, so that is done about once in :data:`TRIMMED_EVERY` burials.
 MOST_ENDINGS = 100_000
 TRIMMED_EVERY = 1000
 
@@ -199,7 +199,7 @@ def to_ending(sid: SessionId, row: Sequence[Any]) -> Ending:
 
 
 def is_time_to_trim(endings: Sequence[Ending]) -> bool:
-    """Return whether whoever buries these is to see to the bound, too: by chance, so that nothing is counted."""
+    """Return whether the caller, who buries these, must keep the bound too: by chance, so that nothing is counted."""
     return random() * TRIMMED_EVERY < len(endings)
 
 

@@ -23,7 +23,7 @@ REMEMBERED = 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What a store can do besides the contract's methods. A store declares it; nothing finds it out.
+    """The abilities of a store besides the contract's methods. A store declares them; nothing finds them out.
 
     A store that wraps another hands on the traits of the one inside.
     """
@@ -89,7 +89,7 @@ class Store(Protocol):
 
     @property
     def traits(self) -> Traits:
-        """What the store can do besides these methods; ``Traits()`` for nothing."""
+        """The store's abilities besides these methods; ``Traits()`` for none."""
 
     def create(self, record: Record) -> None:
         """Keep a new record.

@@ -44,10 +44,10 @@ class EncryptedStore:
 
         EncryptedStore(SQLiteStore("sessions.db"), [key])
 
-    The first key encrypts, all decrypt; each is 32 random bytes or more. What the other store needs to know is
-    as it was: ids, users' ids, instants, the names of keys and labels, and labels that are numbers. A record that
-    cannot be decrypted is an :exc:`~flask_idlesession.store.UnreadableRecord`, never plain text: its key was
-    removed, it was changed, moved from another session or another key, or written before there were keys.
+    The first key encrypts, all decrypt; each is 32 random bytes or more. Facts that the other store needs stay plain:
+    ids, users' ids, instants, the names of keys and labels, and labels that are numbers. A record that cannot be
+    decrypted is an :exc:`~flask_idlesession.store.UnreadableRecord`, never plain text: its key was removed, it was
+    changed, moved from another session or another key, or written before there were keys.
     """
 
     def __init__(self, store: Store, keys: Sequence[bytes]) -> None:
@@ -57,7 +57,7 @@ class EncryptedStore:
 
     @property
     def traits(self) -> Traits:
-        """What the other store can do."""
+        """The traits of the other store."""
         return self.store.traits
 
     def __len__(self) -> int:
@@ -159,8 +159,8 @@ class EncryptedStore:
     def _commit_as_stored(self, sid: SessionId, change: Change, sealed: Change, *, now: float) -> Outcome:
         """Commit where a value that the change expects may have been sealed with an older key.
 
-        What is stored is read and compared here, and then expected byte by byte, so the step is as atomic as
-        any. It is tried anew only if somebody wrote in between.
+        The stored values are read and compared here, and then expected byte by byte, so the step is as atomic as any.
+        It is tried again only if another request wrote in between.
         """
         for _ in range(_TRIES):
             stored = self.store.load(sid, now=now)

@@ -29,12 +29,6 @@ _FREE_RELATIVE = re.compile(r"(?:^|[.:;] )((?:What|Who|Whom|Whose)\b(?![^.?!]*\?
 LONGEST = 25
 LONG_WINDED = {"performance.rst"}
 
-#: Rooms and pages whose sentences are older than the rule, and how many faults all of them still have: it only falls.
-OLDER = {
-    "flask_idlesession": ["stores"],
-}
-LEFT = {"older flask_idlesession": 100}
-
 PAGES = [path for pattern in ("*.rst", "*.md", "docs/*.rst", ".github/**/*.md") for path in CHECKOUT.glob(pattern)]
 MODULES = sorted((CHECKOUT / "flask_idlesession").rglob("*.py"))
 
@@ -42,8 +36,6 @@ MODULES = sorted((CHECKOUT / "flask_idlesession").rglob("*.py"))
 def place_of(path: Path) -> str:
     """Return the room that a module is in, or the page itself."""
     top, *inner = path.relative_to(CHECKOUT).parts
-    if inner and inner[0] in OLDER.get(top, ()):
-        return f"older {top}"
     return "/".join([top, *inner[: 1 if path.suffix == ".py" else None]])
 
 
@@ -129,7 +121,7 @@ def test_sentences_are_plain(place: str) -> None:
         for paragraph in paragraphs_of(path)
         for fault in faults(paragraph)
     ]
-    assert len(found) <= LEFT.get(place, 0), "\n".join(found)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(

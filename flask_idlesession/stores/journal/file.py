@@ -26,11 +26,11 @@ from .ownership import JournalInUse
 from .ownership import lock
 from .ownership import refused
 
-#: What cannot be read is given up in blocks of so many bytes.
+#: The size of a block: bytes that cannot be read are given up block by block.
 _BLOCK = 4096
 
 
-#: What a write says that the disk has no room for. It may have again.
+#: The errors of a write for which the disk has no room. It may have room again.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -97,8 +97,8 @@ class JournalFile:
     def sync(self) -> None:
         """Return when all that was written is on the disk.
 
-        What the guard says of it is for the next sync: it is needed when the file has lost its tail, and
-        then a crash of the machine must not have made it credential more than there was.
+        The guard is written for the next sync. It is needed when the file has lost its tail, and then it must not claim
+        more than the disk had.
         """
         try:
             _sync(self._disk, self._fd)

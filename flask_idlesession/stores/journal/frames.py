@@ -8,9 +8,9 @@ A file is a preamble and then frames, each of which says something of many sessi
                that ended or rotated a session, size of the bodies, checksum of the index, of the head
     index      the ids, then the sizes of the bodies, then their checksums, each of all bodies up to there
 
-What tells *which* sessions a frame is about stands in it twice, so that a flipped bit can lose one body
-and never the knowledge of whose it was. The mark is random for each file: nobody who may write a value
-into a session can write one that looks like a frame.
+The index that tells *which* sessions a frame is about stands in it twice. So a flipped bit can lose one body, and never
+the knowledge of whose it was. The mark is random for each file: nobody who may write a value into a session can write
+one that looks like a frame.
 """
 
 from collections.abc import Callable
@@ -39,19 +39,19 @@ PREAMBLE = GUARD_AT + 2 * _GUARD.size
 MARK_SIZE = 8
 _FRONT, _BACK = b"<", b">"
 
-#: What a row costs in the file beside the record's own bytes.
+#: The bytes of a row in the file beside the record's own.
 ROW_OVERHEAD = 2 * _ROW
 
-#: A frame has at most so many sessions, and not many more bytes.
+#: The most sessions that a frame has; and its most bytes, which one session may exceed.
 _MOST_ROWS = 256
 _MOST_BYTES = 1 << 18
 
-#: Frames are read in pieces of so many bytes.
+#: The size of the pieces in which a file is read.
 _WINDOW = 1 << 20
 
 
 class Kind(IntEnum):
-    """What a frame says of its sessions."""
+    """The meaning of a frame for its sessions."""
 
     #: They are these, at the time of the last compaction.
     BASE = 1
@@ -82,8 +82,9 @@ class OtherVersion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What was known to be on disk: up to which frame, and up to which end. It is written after the sync
-    that it tells of, so it never claims too much; it betrays a file that lost its tail."""
+    """The known state of the disk: up to which frame it has all, and up to which end. It is written after the sync that
+    it tells of, so it never claims too much. It shows that a file lost its tail.
+    """
 
     synced: int = 0
     last_end: int = 0
@@ -91,7 +92,7 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What could be read of one frame."""
+    """The readable parts of one frame."""
 
     kind: Kind
     number: int

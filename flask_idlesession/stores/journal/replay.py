@@ -112,8 +112,8 @@ class Replay:
     def _lose(self, frame: Frame, key: int) -> None:
         """Decide what becomes of a session of which this frame said something that is lost.
 
-        What the disk never confirmed was promised to nobody: then the state before it stands, but for a
-        rotation that is all there and wrong: no crash of the process leaves that.
+        A frame that the disk never confirmed was promised to nobody, so the state before it counts. The exception is a
+        rotation that is whole and wrong: no crash of the process leaves that.
         """
         if not self._is_promised(frame.number) and frame.kind is not Kind.TURN:
             return

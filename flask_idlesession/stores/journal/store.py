@@ -64,9 +64,9 @@ class JournalStore(MemoryStore):
     rotations are on the disk before they return, whatever the ``durability``; creates and writes as that
     says; touches within seconds. One process at a time can have the file.
 
-    While the disk is bad all goes on in memory. What ends a session is then done, and raises
-    :exc:`~flask_idlesession.StoreError`, because a crash could undo it. A log-in that rotates raises without
-    having been done. When the disk is well again the journal catches up.
+    While the disk is bad all goes on in memory. A call that ends a session then ends it, and raises
+    :exc:`~flask_idlesession.StoreError`, because a crash could undo it. A log-in that rotates raises without having
+    been done. When the disk is well again the journal catches up.
     """
 
     def __init__(

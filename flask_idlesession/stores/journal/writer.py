@@ -37,7 +37,7 @@ _TOUCHES = 5.0
 #: A new file is written when more than half of the old one is dead, and that is worth it.
 _WORTH_IT = 1 << 20
 
-#: A new file is synced after so many bytes, so that no sync takes long.
+#: The number of bytes after which a new file is synced, so that no sync takes long.
 _SYNC_AFTER = 8 << 20
 
 #: Seconds between two attempts while the disk is bad: the first, and the longest.
@@ -57,12 +57,12 @@ _ROUNDS = 8
 
 
 class JournalWriter(ForkAware):
-    """Follows the packed records in ``shards``: whoever changes one calls ``note_...`` *after* it did.
+    """Follows the packed records in ``shards``: a change of one is followed by a call of ``note_...``.
 
-    What is noted is a key, no state: the writer looks up the present state when it writes, so that many
-    changes of one session within a moment are written once. What is noted needs no lock, because a deque
-    needs none. ``_lock`` guards the file and all that begins with an underscore and is not said to be
-    otherwise; whoever waits for the disk writes for all that wait, and there is no hand-over to a thread.
+    A note is a key, no state: the writer looks up the present state when it writes, so that many changes of one session
+    within a moment are written once. Notes need no lock, because a deque needs none. ``_lock`` guards the file and all
+    that begins with an underscore and is not said to be otherwise; one caller that waits for the disk writes for all
+    that wait, and no thread is involved.
 
     The thread writes what nobody waits for, heals, and compacts. It keeps this object alive, and the
     records with it, but not the store: that, when dropped, calls :meth:`close`.
@@ -84,14 +84,14 @@ class JournalWriter(ForkAware):
         #: Why nothing can be written now.
         self._trouble: OSError | None = None
         self._retry_at, self._retry_after = 0.0, _FIRST_RETRY
-        #: What must still be written; and, while a new file is being written, what went into the old one since.
+        #: The changes that must still be written; and those that went into the old file since a new one was begun.
         self._unwritten: dict[int, Kind] = {}
         self._since: dict[int, Kind] | None = None
         self._unsynced = False
         self._tickets = itertools.count(1)
         self._settled = 0
         self._rewrite_at = 0.0
-        # What is noted, and how the thread is called: without the lock.
+        # The notes, and the event that wakes the thread: without the lock.
         self._changed: deque[int] = deque()
         self._turned: deque[int] = deque()
         self._touched: dict[int, None] = {}
@@ -117,7 +117,7 @@ class JournalWriter(ForkAware):
         """Why nothing can be written now; None if all is well."""
         return self._trouble
 
-    # What is called after a record was changed. None of it waits.
+    # These methods are called after a record was changed. None of them waits.
 
     def note_change(self, key: int) -> None:
         """The session is new, or holds other values, or is gone."""
@@ -136,7 +136,7 @@ class JournalWriter(ForkAware):
             if self._touches_at is None:
                 self._rouse()
 
-    # What waits for the disk.
+    # The methods that wait for the disk.
 
     def settle(self) -> None:
         """Return when all that was noted is on the disk. Raise :exc:`~flask_idlesession.StoreError` if it
@@ -337,7 +337,7 @@ class JournalWriter(ForkAware):
     def _rewrite(self, *, paced: bool) -> None:
         new: JournalFile | None = None
         with self._lock:
-            self._take_missing()  # What was noted until now is in what is copied from now on.
+            self._take_missing()  # The copy has all that was noted until now.
             if not self._is_usable:
                 self._unwritten.clear()
         try:

@@ -70,7 +70,7 @@ class PackedRecord(Record):
 
     @property
     def info(self) -> SessionInfo:
-        """What may be shown of the session, unpacked when it is first asked for."""
+        """The info of the session, unpacked when it is first asked for."""
         if self._info is None:
             self._info = unpack_info(self._sid, self.packed)
         return self._info
@@ -228,7 +228,7 @@ def simply_changed(packed: bytes, change: Change, now: float) -> bytes | None:
 
 
 def _opens(packed: bytes, holder: bytes, now: float) -> bool:
-    """Whether the session is live, and whoever shows ``holder`` may read and write it."""
+    """Whether the session is live, and a request that shows ``holder`` may read and write it."""
     seen, ends_at, idle_timeout = _unpack_times(packed)
     if now >= ends_at or now >= seen + (idle_timeout or _odd_timeout(packed)):
         return False

@@ -42,24 +42,24 @@ from .packed import user_of
 from .timing_wheel import TimingWheel
 from .timing_wheel import Truth
 
-#: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling, and
-#: so many are nearly full with a million sessions, as many as there are to be unless somebody says otherwise.
+#: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling. With a
+#: million sessions, the default bound, this number of dicts is nearly full.
 _SHARDS = 192
 
-#: What a session costs beside its own bytes: object heads, its dict entries, its place in the wheels.
+#: The bytes of a session beside its record: object heads, its dict entries, its place in the wheels.
 _OVERHEAD = 180
 
 #: How many entries of a wheel are looked at in one step. Where most sessions were touched since they were
 #: filed, the first is not found among so few; what is evicted is then the least recently seen of these.
 _BUDGET = 256
 
-#: How many restored sessions are filed together: so many are looked at again in one go, later.
+#: How many restored sessions are filed together, and are later looked at again in one go.
 _PIECE = 512
 
-#: The sizes of the sessions in so many shards tell about those of all that were restored.
+#: The number of shards from which the size of all restored sessions is estimated.
 _SAMPLE = 16
 
-#: At least so many restored sessions are taken up with each pruning, if there are: some milliseconds' work.
+#: How many restored sessions at least are taken up with each pruning, if there are: some milliseconds' work.
 _AT_ONCE = 2048
 
 #: How many entries of a crowded wheel are looked at each time one more is put in or left behind.
@@ -68,7 +68,7 @@ _SETTLED = 8
 #: So much of a hash fits into an int of 32 bytes.
 _HASH = (1 << 60) - 1
 
-#: So many sessions of one user are kept in a tuple.
+#: How many sessions of one user are kept in a tuple.
 _FEW = 16
 
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
@@ -102,9 +102,9 @@ class MemoryStore:
         # For what each request does: ``with`` takes twice as long in Python 3.11.
         self._take, self._give = self._lock.acquire, self._lock.release
         self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
-        # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for
-        # a user with so many that going through them each time would take long. By the hash of a user's id: that
-        # is half of the size, and the record tells whether it is somebody else's.
+        # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for a user
+        # with too many to go through each time. By the hash of a user's id: that is half of the size, and the record
+        # tells whether it is somebody else's.
         self._users: tuple[dict[int, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
         self._by_expiry = TimingWheel()
         self._anonymous = TimingWheel()
@@ -114,7 +114,7 @@ class MemoryStore:
         #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
         self._raw: set[int] = set()
         self._restored_at = 0.0
-        self._raw_size = 0  # What each of these sessions is taken to cost until then.
+        self._raw_size = 0  # The estimated bytes of each of these sessions until then.
         self._endings = Endings()
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
@@ -289,7 +289,7 @@ class MemoryStore:
         """Do nothing: there is nothing to close."""
 
     def size(self, *, overhead: int) -> int:
-        """Return how many bytes the packed records have, with so many more for each."""
+        """Return how many bytes the packed records have, with ``overhead`` more for each."""
         return self._bytes + (overhead - _OVERHEAD) * self._count
 
     def restore(self, *, now: float) -> None:
@@ -315,7 +315,7 @@ class MemoryStore:
                     if place in self._raw:
                         self._take_up(place)
 
-    # What follows is called with the lock held.
+    # The methods below are called with the lock held.
 
     def _commit(self, key: int, record: PackedRecord, change: Change, now: float) -> tuple[Outcome, Record | None]:
         """Do what :meth:`commit` promises; return the outcome, and if it is DONE the record after it."""

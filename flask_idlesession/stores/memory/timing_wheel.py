@@ -1,8 +1,8 @@
-"""Orders keys by an instant, lazily: a key is filed once, and filed anew when its turn comes.
+"""Orders keys by an instant, lazily: a key is filed once, and filed again when its turn comes.
 
-A hashed timing wheel (Varghese and Lauck, 1987, with the slots in a dict): O(1) for each key filed,
-nothing when its instant moves later, and nothing when it is forgotten elsewhere. What it says is
-therefore a hint, which whoever takes a key checks against the truth.
+A hashed timing wheel (Varghese and Lauck, 1987, with the slots in a dict): O(1) for each key filed, nothing when its
+instant moves later, and nothing when it is forgotten elsewhere. Its order is therefore a hint, which a caller that
+takes a key checks against the truth.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ _FINENESS = 16
 #: is a flood, in which any of them will do.
 _LOOK = 64
 
-#: So many keys are kept in one tuple, which is made anew for each that is put in. Python's collector goes through a
-#: tuple once, and does so when there are 700 new ones: that is not to take long.
+#: How many keys are kept in one tuple, which is replaced for each that is put in. Python's collector goes through a
+#: tuple once, and does so when there are 700 new ones: that must not take long.
 _PIECE = 64
 
 #: Returns the instant that truly belongs to a key, or None for a key that is forgotten.
@@ -41,7 +41,7 @@ class TimingWheel:
         # The keys in tuples: a list's items the garbage collector would visit, one by one. They are those objects
         # that were filed, so that each costs a pointer where the store has it in a dict, too.
         self._slots: dict[int, tuple[int, ...]] = {}
-        self._full: dict[int, deque[tuple[int, ...]]] = {}  # What came before them into a slot, where that is much.
+        self._full: dict[int, deque[tuple[int, ...]]] = {}  # The earlier keys of a slot that has many.
         self._order: list[int] = []  # A heap of the slots.
         self._filed = 0
         self._round: list[int] = []  # The slots that settle() has yet to visit,
@@ -63,8 +63,8 @@ class TimingWheel:
                 self._append(floor(instant * _FINENESS), tuple(keys[start : start + _PIECE]))
 
     def due(self, now: float, *, truth: Truth, limit: int, budget: int) -> list[int]:
-        """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at
-        about ``budget`` entries. Those whose instant has moved are filed anew.
+        """Take off and return up to ``limit`` keys whose true instant is not after ``now``, looking at about ``budget``
+        entries. Those whose instant has moved are filed again.
         """
         due: dict[int, None] = {}
         waiting: list[tuple[int, float]] = []  # Filed afterwards, for the present slot is not to grow meanwhile.

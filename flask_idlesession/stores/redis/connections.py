@@ -35,9 +35,8 @@ class Connections:
         self._process = os.getpid()
 
     def stand_in(self, client: Any) -> bool:
-        """Return whether the client would do no more with a command than is done here. What traces or counts its
-        commands puts a function in the place of the library's, and means to see them all; and it may have been given
-        another pool.
+        """Return whether the client would do no more with a command than is done here. False if it was instrumented
+        (OpenTelemetry replaces ``execute_command``), or was given another pool.
         """
         method = client.execute_command
         if type(method) is not MethodType or type(method.__func__) is not FunctionType:

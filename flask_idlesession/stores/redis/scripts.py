@@ -23,8 +23,8 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-# What the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the names of
-# all keys begin as theirs do.
+# Functions that the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the
+# names of all keys begin as theirs do.
 _COMMON = r"""
 local DUE = KEYS[1]
 local BASE = string.sub(DUE, 1, -4)
@@ -108,9 +108,9 @@ local function forget(sid, owner)
 end
 """
 
-# ARGV: head, its mark, then fields and values. A client that got no answer sends it again: the mark tells that
-# what it finds is its own. The sets come first: if a cluster that moves the keys just now has the script fail in
-# its midst, then a set says too much, which mends itself, and never too little.
+# ARGV: head, its mark, then fields and values. A client that got no answer sends it again: the mark tells that what it
+# finds is its own. The sets come first: if a cluster that moves the keys just now has the script fail in its midst,
+# then a set names too much, which later scripts put right, and never too little.
 CREATE = Script(
     _COMMON
     + _KEEP
@@ -150,7 +150,7 @@ local function write(key, s, now, expired, owned)
 end
 """
 
-# What is left of the labels, then what the delta says; each name and each value follows its length.
+# The labels that the delta leaves, then those of the delta; each name and each value follows its length.
 _RELABEL = r"""
 local function relabelled(labels, delta)
   local parts, told, at = {}, {}, 1
@@ -282,7 +282,7 @@ return forget(sid_of(KEYS[2]), s and s.owner or '')
 # It returns the head of a session, or nothing, after the session's key.
 HEAD_OF = Script(_COMMON + "return KEYS[2] .. (head_of(KEYS[2]) or '')")
 
-# What is listed is told by two: a head, and the labels or nothing.
+# A listed session is two elements of the reply: a head, and the labels or nothing.
 _TELL = r"""
 local function tell(reply, head, key)
   reply[#reply + 1] = head

@@ -32,20 +32,20 @@ from . import scripts
 from .connections import connections_like
 from .scripts import Script
 
-#: In a cluster sessions lie in so many slots, evenly over all of them; a session and what lists it share a slot.
+#: The number of slots that sessions use in a cluster, evenly over all of them. A session and its lists share a slot.
 _SHARDS = 16
 _SLOTS = 16384
 
-#: How many endings are remembered at least, once there were so many; at most about twice as many.
+#: How many of the newest endings are remembered at least; at most about twice as many are.
 _MAX_BURIED = 50_000
 
 #: The policy of a server that forgets nothing by itself.
 _KEEPS_ALL = b"noeviction"
 
-#: What a pattern of Redis's takes for something else than itself.
+#: The characters that have a meaning in a pattern of Redis's.
 _SPECIAL = re.compile(rb"[*?\[\]\\^]")
 
-#: What a server says of one command's data. Anything else is about all of them, or a probe will tell.
+#: A server's words about one command's data. Any other error is about all of them, or a probe will tell.
 _REJECTIONS = (
     "string exceeds maximum allowed size",
     "invalid bulk length",
@@ -337,7 +337,7 @@ class RedisStore:
 
     def _failure(self, error: BaseException) -> StoreError:
         if type(error).__name__ == "ReadOnlyError":
-            # It was demoted. Connections made anew find whatever took its place.
+            # It was demoted. New connections find the server that took its place.
             self._drop_connections(in_use=False)
         if any(said in str(error) for said in _REJECTIONS):
             return RecordRejected(f"The session server did not take a session's data: {error}")

@@ -32,7 +32,7 @@ from .values import Row
 
 T = TypeVar("T")
 
-#: A delta of at most so many bytes is put behind the values of a row that are shorter than that.
+#: A delta of at most the first number of bytes is put behind the values of a row, if they have fewer than the second.
 _MOST_MORE, _ROOM = 16_384, 65_536
 
 #: Bytes that each server takes at once.
@@ -148,7 +148,7 @@ class Commits:
     def _compare(self, sid: SessionId, change: Change, seen: Row | None, *, now: float) -> Outcome:
         """Apply the change to the row that was read, if it is still the same; else read it again.
 
-        What this thread saw may be old, so that only a change which is done settles anything.
+        The row that this thread saw may be old, so only a change that is done proves anything.
         """
         if seen is not None and row.opens(seen, change.holder, now=now):
             outcome = self._try(sid, change, seen, now=now)
@@ -214,7 +214,7 @@ class Commits:
         return None  # To have it applied twice is as good as once.
 
     def _send(self, work: Callable[[Line], T], *, size: int) -> T:
-        """Send a statement with so many bytes of values, which may be more than MariaDB takes: it hangs up then."""
+        """Send a statement with ``size`` bytes of values. If they are more than MariaDB takes, it hangs up."""
         try:
             return self._connections.tell(work)
         except Lost as error:

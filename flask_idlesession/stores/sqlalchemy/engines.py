@@ -25,7 +25,7 @@ def make_engine(url: str, *, timeout: float) -> Engine:
     if parsed.get_backend_name() != "sqlite":
         options |= {"pool_timeout": timeout, "pool_size": 10, "max_overflow": 20, "pool_use_lifo": True}
         options |= {"pool_recycle": 1800, "pool_reset_on_return": None, "skip_autocommit_rollback": True}
-    # What PostgreSQL's server is to keep to is told when the connection is there: PgBouncer refuses it before.
+    # PostgreSQL's settings are sent when the connection is there: PgBouncer refuses them at the start of one.
     if parsed.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
         options["connect_args"] = {
             "connect_timeout": max(int(timeout), 2),

@@ -27,7 +27,7 @@ _REJECTED: frozenset[object] = frozenset({"23502", "23514", "54000", 1048, 1118,
 #: A prepared statement is there already, or no more: something between shares connections or resets them.
 _NAMES_MIXED: frozenset[object] = frozenset({"26000", "42P05"})
 
-#: What a driver raises of its own when a text or a number cannot be sent.
+#: The errors that a driver raises when a text or a number cannot be sent.
 UNSENDABLE = (UnicodeError, OverflowError)
 
 
@@ -96,5 +96,5 @@ def _code(error: Any) -> object:
     return first.get("C") if isinstance(first, dict) else first  # pg8000 has the fields of PostgreSQL's message.
 
 
-#: What the work with a connection may raise that is the driver's or the pool's.
+#: The errors of the driver and of the pool that work with a connection may raise.
 RAISED: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, *UNSENDABLE)

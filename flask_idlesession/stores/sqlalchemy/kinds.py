@@ -39,7 +39,7 @@ BEGIN = {
 
 T = TypeVar("T")
 
-#: What :meth:`Kind.prove` answers if the row's version was another than was thought.
+#: The answer of :meth:`Kind.prove` if the row's version was another than was thought.
 UNKNOWN = -1
 
 #: Numbers for MariaDB to tell back, each for one statement: an even one, and the odd one behind it.
@@ -49,7 +49,7 @@ _OFF: Any = literal_column("'off'")
 
 
 class Asks(Protocol):
-    """What sends a statement: a connection that is lent."""
+    """A connection that is lent, as far as it sends statements."""
 
     def rows(self, statement: Statement, values: dict[str, Any]) -> list[Sequence[Any]]:
         """Return the rows that the statement returns."""

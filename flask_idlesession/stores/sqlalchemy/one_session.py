@@ -74,7 +74,7 @@ class OneSession:
     def visit(self) -> Statement:
         """Touches the session that the holder opens, and answers with it. PostgreSQL does not wait for the disk.
 
-        Only a permanent session is refreshed. What is indexed stays as it is, so that no index moves.
+        Only a permanent session is refreshed. Indexed columns stay as they are, so that no index changes.
         """
         table = self._table.c
         refreshed = self._or(table.refresh_by)

@@ -16,7 +16,7 @@ from .turns import Turns
 
 
 class Parts:
-    """What does the store's work, each part with its statements, on a server that has been connected to once."""
+    """The parts that do the store's work, each with its statements, on a server that has been connected to once."""
 
     def __init__(self, connections: Connections, sessions: Table, ended: Table) -> None:
         kind = Kind(connections.engine.dialect)

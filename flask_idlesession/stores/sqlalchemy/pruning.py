@@ -65,7 +65,7 @@ class Pruning:
         return self._connections.transact(lambda line: self._forget(line, values))
 
     def _read(self, rows: Sequence[Sequence[Any]], values: dict[str, Any]) -> _Step:
-        """Return what PostgreSQL did. What is in the way of ``most_`` was not forgotten."""
+        """Return what PostgreSQL did. Sessions beyond ``most_`` were not forgotten."""
         reached, gone = rows[0][0], [found[1:] for found in rows if found[1] is not None]
         return _Step(_reached(reached, gone, values), [row.to_info(found[0], found) for found in gone])
 

@@ -98,7 +98,7 @@ class UserId(TypeDecorator[str]):
 
 
 class Words(UserId):
-    """Who ended a session: a text that nobody searches for, and that is longer at times."""
+    """The name of the one who ended a session: a text that nobody searches for, and that may be longer."""
 
     cache_ok = True
 
