@@ -7,7 +7,7 @@ from pathlib import Path
 #: The extras of those who work on the package: what a user never installs may be as new as it likes.
 FOR_DEVELOPERS = {"test", "bench", "docs", "lint"}
 
-#: What the package imports by way of Flask, at the lowest versions that Flask 3.0 takes.
+#: Packages that this one imports by way of Flask, at the lowest versions that Flask 3.0 takes.
 OF_FLASK = {"Werkzeug": "3.0.0", "blinker": "1.6.2", "click": "8.1.3"}
 
 

@@ -45,7 +45,7 @@ _CHOOSING = ("server", "users", "traffic", "scale")
 #: Where the documentation's figures are, from which "targets" reads them, too.
 _FIGURES = Path(__file__).resolve().parent.parent / "docs" / "performance" / "figures.json"
 
-#: What figures in one file have in common.
+#: The facts that the figures in one file share.
 _SAME = ("processor", "memory", "system", "Python", "kind of run")
 
 _PACKAGES = ("Flask", "Werkzeug", "Flask-Session", "Django", "cachelib", "gunicorn")

@@ -51,7 +51,7 @@ class Actors:
         return self._others.get(act, self._app)
 
     def requests(self, act: str, *, calls: int) -> list[Environ]:
-        """Return the requests of so many acts; those that can be made once are new ones each time."""
+        """Return the requests of a number of acts; those that can be made once are new ones each time."""
         if act in REVOKED:
             return [self._to_revoke(sessions=REVOKED[act]) for _ in range(max(calls // REVOKED[act], 1))]
         if act in (LOG_IN, LIMITED_LOG_IN):
@@ -87,7 +87,7 @@ class Actors:
         return environ_of(f"/log-in/{'limited' if act == LIMITED_LOG_IN else self._new_user()}", cookies)
 
     def _to_revoke(self, *, sessions: int) -> Environ:
-        """Return an administrator's request, who has no session here, to end so many sessions of a user."""
+        """Return the request of an administrator, who has no session here, to end a number of a user's sessions."""
         user_id = self._new_user()
         for _ in range(sessions):
             answer(self._app, f"/log-in/{user_id}", {})

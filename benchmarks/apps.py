@@ -33,7 +33,7 @@ from .ways import PERMANENT
 from .ways import Services
 
 Environ = dict[str, Any]
-#: What asks for a path with a browser's cookies, keeps those that come back, and returns the answer's text.
+#: A function that asks for a path with a browser's cookies, keeps those that come back, and returns the answer's text.
 Asker = Callable[[str, dict[str, str]], str]
 
 #: Bytes of a session's data as JSON.

@@ -58,7 +58,7 @@ def a_record(
 
 
 class Contender(Protocol):
-    """What all that is compared can do. Arguments are made ready before the time is taken."""
+    """The calls that are compared. Their arguments are made ready before the time is taken."""
 
     def made(self, number: int) -> Any:
         """Return what :meth:`create` takes."""
@@ -194,7 +194,7 @@ class DictUnderLock:
 
 
 class Cache:
-    """A cache: the values under the session's id as text; whoever writes reads first, and a touch sets anew."""
+    """A cache: the values under the session's id as text. A write reads first, and a touch sets again."""
 
     def __init__(self, get: Callable[[str], Any], put: Callable[[str, Any], object], drop: Callable[[str], object]):
         self.get, self.put, self.drop = get, put, drop

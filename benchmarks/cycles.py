@@ -49,14 +49,14 @@ _FEW, _MANY, _BROWSERS = 50, 250, 50
 #: The caches nearest to a core: 32 KB of each kind, and 512 KB behind them, each line of 64 bytes in one of 8 places.
 _CACHES = ("--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64")
 
-#: What each count takes in cycles, about as on a processor with such caches.
+#: The cycles that each count takes, about as on a processor with such caches.
 _INSTRUCTION, _FIRST_MISS, _SECOND_MISS = 0.4, 12, 45
 
 _COUNTED = (r"I\s+refs", "I1  misses", "D1  misses", "LL misses")
 
 
 class Count(NamedTuple):
-    """What valgrind counts: instructions, and misses of the first caches and of the second."""
+    """Valgrind's counts: instructions, and misses of the first caches and of the second."""
 
     instructions: float
     first: float
@@ -68,7 +68,7 @@ class Count(NamedTuple):
         return self.instructions * _INSTRUCTION + self.first * _FIRST_MISS + self.second * _SECOND_MISS
 
     def over(self, other: "Count", *, calls: int = 1) -> "Count":
-        """Return by how much this is more than ``other``, for each of so many calls."""
+        """Return by how much this is more than ``other``, for each of ``calls`` calls."""
         return Count(*((mine - others) / calls for mine, others in zip(self, other, strict=True)))
 
 

@@ -118,7 +118,7 @@ def mariadb() -> Iterator[Server]:
 
 @contextmanager
 def gunicorn(application: str, *, workers: int = 1) -> Iterator[Server]:
-    """Serve an application (``module:expression``) with so many workers of four threads."""
+    """Serve an application (``module:expression``) with ``workers`` workers of four threads."""
     with a_folder() as folder:
         port = free_port()
         command = [sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--workers", str(workers)]

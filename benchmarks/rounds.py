@@ -110,7 +110,7 @@ def micros_over(samples: list[Sample], reference: list[Sample]) -> Sample:
 
 
 def calls_within(work: Callable[[int], object], *, seconds: float) -> int:
-    """Return how many calls fill so many seconds, at least 8; ``work`` makes as many as it is told."""
+    """Return how many calls fill ``seconds``, at least 8; ``work`` makes as many as it is told."""
     calls = 8
     while True:
         began = time.perf_counter()

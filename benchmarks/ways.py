@@ -36,7 +36,7 @@ BOUNCED = "ours, PgBouncer"
 DJANGO_FLOOR, DJANGO = "Django, no sessions", "Django, PostgreSQL"
 DJANGO_SAVING = "Django, PostgreSQL, each request saved"
 
-#: What each of this package's is held against: the same driver, and as little as can be done.
+#: The rival of each of this package's stores: the same driver, and as little as can be done.
 BY_HAND = {
     MEMORY: TRIAL,
     SQLITE: HAND_SQLITE,
@@ -55,7 +55,7 @@ _SERVERS = {"redis": redis_server, "sql": postgresql, "mariadb": mariadb}
 
 @dataclass
 class Services:
-    """What sessions may be kept in: a folder, and the servers that run."""
+    """The places where sessions may be kept: a folder, and the servers that run."""
 
     folder: Path
     servers: dict[str, Server] = field(default_factory=dict)

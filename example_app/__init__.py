@@ -45,7 +45,7 @@ def create_app(config: Mapping[str, Any] | None = None, *, clock: Clock = system
     app.config.update(config or {})
     if not app.secret_key:
         app.secret_key = development_key(app.instance_path)
-    # Whoever sits at an open browser for the first five minutes only can sign out the user's other devices.
+    # Only within five minutes of a log-in can somebody at an open browser sign out the user's other devices.
     IdleSession(app, clock=clock, before_ending=fresh_login_required(max_age=5 * 60)(lambda: None))
 
     for module in (accounts, notes, this_session):

@@ -95,7 +95,7 @@ def _keys_cells(keys: int, *, calls: int) -> dict[Name, Cell]:
 
 
 def _commit_cells(keys: int, *, calls: int) -> dict[Name, Cell]:
-    """Return what it costs to merge one key into a record of so many, and to write all of them."""
+    """Return what it costs to merge one key into a record of many, and to write all of them."""
     store = MemoryStore(max_sessions=None, max_bytes=None)
     values = {f"key {number}": b"value %d" % number for number in range(keys)}
     record = a_record(0, values=values)

@@ -76,7 +76,7 @@ def measure_writes(folder: Path, *, rounds: int, calls: int) -> list[Row]:
 def _batch(store: MemoryStore, verb: str, calls: int) -> Sample:
     """Return the processor's time with all that is written in the background, and the caller's time on the wall.
 
-    What is still to be written is waited for by a deletion, which is on the disk when it returns.
+    A deletion waits for all that is still to be written: it is on the disk when it returns.
     """
     records = [a_record(number, idle_timeout=1.0) for number in range(calls)]
     spare = a_record(0)
@@ -133,7 +133,7 @@ def measure_starts(folder: Path, *, sessions: int, starts: int) -> list[Row]:
 
 
 def fill(path: Path, *, sessions: int) -> dict[str, str]:
-    """Write a journal of so many sessions; return the cookies of the browser that has one of them."""
+    """Write a journal of ``sessions`` sessions; return the cookies of the browser that has one of them."""
     app = make_app_on(IDLESESSION_JOURNAL=path, IDLESESSION_MAX_SESSIONS=None, IDLESESSION_MAX_BYTES=None)
     cookies = browser(app, size=200, number=0)
     manager = app.extensions["idlesession"].manager

@@ -42,9 +42,9 @@ from ..ways import FLOOR
 
 ENDS, STAYS, SCAN = "ours, half of them end", "ours, none ends", "dict, half end, one full scan"
 
-#: The reader asks again so many seconds after each answer.
+#: Seconds after each answer until the reader asks again.
 _APART = 0.005
-#: Half of the sessions end so many seconds after the reader has begun.
+#: Seconds from the start of the reader until half of the sessions end.
 _BEFORE = 1.0
 _BROWSERS = 20
 _PATIENCE = 6
@@ -75,7 +75,7 @@ def _medians(found: list[Row]) -> Row:
 
 
 def longest_wait(mode: str, *, sessions: int, seconds: float) -> Row:
-    """Return how long, in milliseconds, a request waited at most in so many seconds from when half have ended."""
+    """Return how long, in milliseconds, a request waited at most in ``seconds`` from when half have ended."""
     request, left = _scan(sessions) if mode == SCAN else _ours(sessions, ends=mode == ENDS)
     remain = sessions if mode == STAYS else sessions - sessions // 2
     waits = sorted(_waits(request, seconds=_BEFORE + seconds, is_done=lambda: left() <= remain))
@@ -85,7 +85,7 @@ def longest_wait(mode: str, *, sessions: int, seconds: float) -> Row:
 def _waits(request: Callable[[], object], *, seconds: float, is_done: Callable[[], bool]) -> Iterator[float]:
     """Yield each request's wait, from when it was due: to be woken late, because others are busy, is to wait, too.
 
-    For so many seconds, and longer where not all is forgotten by then.
+    For ``seconds``, and longer where not all is forgotten by then.
     """
     began = time.perf_counter()
     while True:
@@ -113,8 +113,8 @@ class HeldClock:
 
 
 def _ours(sessions: int, *, ends: bool) -> tuple[Callable[[], object], Callable[[], int]]:
-    """Return a request of an application with so many sessions, of which half are about to end, and what tells
-    how many there are.
+    """Return a request of an application with this many sessions, of which half are about to end, and what tells how
+    many there are.
     """
     clock, store = HeldClock(), MemoryStore(max_sessions=None, max_bytes=None)
     app = make_app_on(store, clock=clock)

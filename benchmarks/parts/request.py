@@ -57,7 +57,7 @@ def _row(name: Name, cost: Sample) -> dict[str, Any]:
 
 
 def make_cells(at: Services, *, calls: int, browsers: int) -> dict[Name, Cell]:
-    """Return a cell for each kind, view and size: so many browsers take turns."""
+    """Return a cell for each kind, view and size: this many browsers take turns."""
     floor = make_app(FLOOR)
     cells: dict[Name, Cell] = {_FLOOR: _cell(floor, "ignore", [{"session": "x" * 107}] * browsers, calls=calls)}
     for kind in kinds(at):

@@ -47,7 +47,7 @@ _MICRO = 1e6
 _IDLE_TIMEOUT, _LIFETIME = 10 * 86400, 20 * 86400
 _FAR = 1e8
 _AT_ONCE = 256
-#: The sessions lie in so many heaps with the browsers' between them.
+#: The number of heaps in which the sessions lie, with the browsers' between them.
 _HEAPS = 10
 #: Requests a second of sites, small and large.
 _RATES = (10, 100, 1_000, 10_000, 100_000)
@@ -92,7 +92,7 @@ def measure(*, quick: bool, only: str = "") -> Results:
 
 
 def _fill(place: Place, store: Store, app: Flask, size: int, *, browsers: int) -> list[Environ]:
-    """Add sessions until there are so many; return a request of each browser, whose sessions lie among them."""
+    """Add sessions up to this number; return a request of each browser, whose sessions lie among them."""
     environs = []
     for heap in range(_HEAPS):
         for number in range(browsers // _HEAPS):

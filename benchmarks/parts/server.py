@@ -71,7 +71,7 @@ _SIZE = 1_000
 _CONNECTIONS = 8
 _MILLI = 1e3
 
-#: What wrk asks, and how it tells what it found: the browsers take turns.
+#: Wrk's requests, and the report that it prints: the browsers take turns.
 _SCRIPT = """
 local cookies, turn = { %s }, 0
 request = function()

@@ -80,9 +80,9 @@ def measure(*, quick: bool) -> Results:
 
 
 def make_cells(name: str, contender: Contender, *, sessions: int, seconds: float) -> dict[Name, Cell]:
-    """Return a cell for each verb and number of threads, each of about so many seconds."""
+    """Return a cell for each verb and number of threads, each of about ``seconds``."""
     made = [contender.made(number) for number in range(sessions)]
-    if isinstance(contender, Ours):  # What lives longer than those that are created while the time is taken.
+    if isinstance(contender, Ours):  # Sessions that outlive those which are created while the time is taken.
         made = [a_record(number) for number in range(sessions)]
     for each in made:
         contender.create(each)
@@ -174,7 +174,7 @@ def measure_room(*, quick: bool) -> list[dict[str, Any]]:
 
 
 def room_of(name: str, count: int) -> float:
-    """Return the bytes of memory that each of so many sessions takes in this process."""
+    """Return the bytes of memory that each of ``count`` sessions takes in this process."""
     contender = _OPENERS[name]()
     gc.collect()
     before = resident()
@@ -195,7 +195,7 @@ _OPENERS: dict[str, Callable[[], Contender]] = {
 
 
 def room_on_disk(count: int) -> float:
-    """Return the bytes that diskcache's files have for each of so many sessions."""
+    """Return the bytes that diskcache's files have for each of ``count`` sessions."""
     with a_folder() as folder:
         cache = diskcache(folder)
         for number in range(count):

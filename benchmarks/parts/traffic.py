@@ -88,7 +88,7 @@ def _row(kind: str, act: str, taken: list[dict[str, float]]) -> Row:
 
 
 def _moved(server: Server, at: Services, view: str, *, calls: int) -> Row:
-    """Return what so many requests did to PostgreSQL's rows: a server counts them when a connection is closed."""
+    """Return what this many requests did to PostgreSQL's rows: a server counts them when a connection is closed."""
     store = open_store(SQL, at.folder, server.url)
     app = make_app_on(store)
     cookies = [browser(app, size=1_000, number=number) for number in range(_BROWSERS)]

@@ -1,1 +1,1 @@
-"""What becomes of figures: tables, plots, and whether targets are reached."""
+"""Turns figures into tables and plots, and tells whether targets are reached."""

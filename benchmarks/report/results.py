@@ -3,7 +3,7 @@
 from typing import Any
 
 Row = dict[str, Any]
-#: What a part measured: ``rows``, and perhaps ``missing``: why some of it could not be.
+#: The results of a part: ``rows``, and perhaps ``missing``: why some of it could not be measured.
 Results = dict[str, Any]
 
 

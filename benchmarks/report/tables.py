@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: What stands in the place of a figure that there is none of.
+#: The sign for a figure that there is none of.
 NONE = "–"
 
-#: What reStructuredText takes for an empty head.
+#: The text of an empty head in reStructuredText.
 _BLANK = ".."
 
 

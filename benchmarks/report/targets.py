@@ -22,7 +22,7 @@ _SQL, _MARIADB = "ours, PostgreSQL", "ours, MariaDB"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is measured, the bound, and the figure that was found; None if nobody measured it."""
+    """A target: the measured thing, the bound, and the figure that was found; None if nobody measured it."""
 
     what: str
     bound: float

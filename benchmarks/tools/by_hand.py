@@ -30,7 +30,7 @@ _IDLE_TIMEOUT = 1800
 
 
 class Keeper(Protocol):
-    """What keeps the sessions. ``sid`` is 16 bytes, ``holder`` the digest of the secret."""
+    """The place where the sessions are kept. ``sid`` is 16 bytes, ``holder`` the digest of the secret."""
 
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
         """Keep a new session."""

@@ -23,7 +23,7 @@ _LONG = 1e7
 
 _numbers = count()
 
-#: A random id, a text with a number in it, and so many numbers, for each kind of database.
+#: A random id, a text with a number in it, and a row for each number, for each kind of database.
 _SERIES = {
     SQL: ("gen_random_uuid()", "'user' || n", "generate_series({first}, {last}) AS s(n)"),
     MARIADB: (
@@ -51,7 +51,7 @@ class Place:
         self._used = _used_memory(self.url) if kind == REDIS else 0
 
     def fill(self, store: Store, sessions: int) -> None:
-        """Add so many sessions like the one that the store has, each of a user of its own."""
+        """Add sessions like the one that the store has, each of a user of its own."""
         first = next(_numbers) * 10_000_000
         if self.kind in _SERIES:
             self._copy(first, sessions)
@@ -114,7 +114,7 @@ _COLUMNS = {
     SQLITE: "SELECT name FROM pragma_table_info('{table}')",
 }
 _COLUMNS[MARIADB] += " AND table_schema = DATABASE()"
-#: What a database does by itself after a while.
+#: The upkeep that a database does by itself after a while.
 _SETTLE = {SQL: "VACUUM ANALYZE {table}", MARIADB: "ANALYZE TABLE {table}", SQLITE: "PRAGMA wal_checkpoint(TRUNCATE)"}
 
 

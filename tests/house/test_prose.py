@@ -30,7 +30,11 @@ LONGEST = 25
 LONG_WINDED = {"performance.rst"}
 
 PAGES = [path for pattern in ("*.rst", "*.md", "docs/*.rst", ".github/**/*.md") for path in CHECKOUT.glob(pattern)]
-MODULES = sorted((CHECKOUT / "flask_idlesession").rglob("*.py"))
+MODULES = sorted(
+    path
+    for folder in ("flask_idlesession", "benchmarks", "docs", "example_app", ".github")
+    for path in (CHECKOUT / folder).rglob("*.py")
+)
 
 
 def place_of(path: Path) -> str:
