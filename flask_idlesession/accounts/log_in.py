@@ -163,20 +163,26 @@ def _bind(
     idle_timeout: float | None = None,
     lifetime: float | None = None,
 ) -> None:
-    if not isinstance(user_id, str | int | UUID) or isinstance(user_id, bool):
-        raise TypeError(f"log_in() needs the user's id as a str, an int or a UUID, not {user_id!r}.")
+    user = id_of(user_id)
     if current_settings().keep_forms:
-        settle_kept_form(str(user_id))
+        settle_kept_form(user)
     if not keep:
         forget_remembered_form()
     current_session()._log_in(
-        str(user_id),
+        user,
         keep=keep,
         permanent=permanent,
         idle_timeout=idle_timeout,
         lifetime=lifetime,
         labels={**_device(), **labels, SUSPECT: None},
     )
+
+
+def id_of(user_id: UserId) -> str:
+    """Return a user's id as sessions keep it. Raise TypeError for anything else, such as the None of nobody found."""
+    if not isinstance(user_id, str | int | UUID) or isinstance(user_id, bool):
+        raise TypeError(f"log_in() needs the user's id as a str, an int or a UUID, not {user_id!r}.")
+    return str(user_id)
 
 
 def _looked_at() -> Session:

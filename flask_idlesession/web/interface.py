@@ -127,6 +127,11 @@ class IdleSessionInterface(SessionInterface):
         self._signers.tokens_of(app).by_header.clear()
         return runtime
 
+    def credential_of(self, app: Flask, request: Request) -> Credential | None:
+        """Return the credential that a request shows, for tests that look at a session. This is no activity."""
+        self._signers.tokens_of(app)
+        return self._find_credential(app, request, self._runtime())
+
     def _find_credential(self, app: Flask, request: Request, runtime: Runtime) -> Credential | None:
         """Return the credential in the token that the request shows; None without one of this application's."""
         if self._process != getpid():  # No request of this process came here before.
