@@ -59,8 +59,8 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
 def fresh_login_required(
     *, max_age: float | timedelta = 5 * MINUTE, level: str | None = None
 ) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Let only users to a view who proved who they are within ``max_age`` (seconds or a timedelta), and, with
-    ``level``, did it in that way (OWASP ASVS 5.0, 7.5.1 and 7.5.3).
+    """Let only users to a view who proved who they are within ``max_age`` (seconds or a timedelta). With ``level``,
+    they must have done it in that way (OWASP ASVS 5.0, 7.5.1 and 7.5.3).
 
     Others are asked to, as by :func:`login_required`; being active does not count. ::
 

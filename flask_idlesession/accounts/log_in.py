@@ -125,8 +125,8 @@ def session_ending() -> Ending | None:
 def authentication_age() -> float | None:
     """Return how many seconds ago the user last proved who they are.
 
-    None where nobody is logged in, or only by what the browser remembers, or where the session has been seen from
-    somewhere else since, so that its user is to prove it again.
+    None if nobody is logged in, or only by what the browser remembers. None too if the session has since been seen from
+    somewhere else: its user must prove it again.
     """
     ours = _looked_at()
     if ours._intents.user_id is not None:

@@ -83,8 +83,8 @@ def never_kept(*names: str) -> Callable[[_View], _View]:
 def kept_form() -> KeptForm | None:
     """Return the form that the present user sent when their session had ended, if they are logged in again.
 
-    It is there for an hour at most, until :func:`forget_form`, until it is sent again to a view that is guarded by
-    :func:`login_required`, or until somebody else logs in.
+    It is there for an hour at most. It goes earlier with :func:`forget_form`, when it is sent again to a view that
+    :func:`login_required` guards, and when somebody else logs in.
     """
     ours = current_session()
     data = ours._get_own(_KEPT)

@@ -251,8 +251,8 @@ def _may_not_resume() -> bool:
 def follow_ids(app: Flask) -> None:
     """Learn of users who are given another id, of which Flask-Security sends no signal.
 
-    It names a user by ``fs_uniquifier``, which it replaces when the password is changed or reset, so that nothing
-    that bears the old one is valid any longer (OWASP ASVS 5.0, 7.4.3). The sessions that do are ended with it.
+    It names a user by ``fs_uniquifier``, which it replaces when the password is changed or reset. Nothing that bears
+    the old one is valid any longer (OWASP ASVS 5.0, 7.4.3): the sessions that do are ended.
     """
     datastore = getattr(app.extensions.get("security"), "datastore", None)
     if datastore is None or hasattr(datastore, _FOLLOWED):

@@ -62,12 +62,12 @@ class _Untagged:
 
 
 class Codec:
-    """Encodes a session's values. Each type comes back equal and of the same type: what JSON has, tuple,
-    set, frozenset, bytes, UUID, Decimal, datetime (with microseconds, zone and fold), date, time,
-    timedelta, Markup, big ints, and dicts whose keys are any of those that hash.
+    """Encodes a session's values. Each comes back equal and of the same type: JSON's types, tuple, set, frozenset,
+    bytes, UUID, Decimal, datetime (with microseconds, zone and fold), date, time, timedelta, Markup and big ints. A
+    dict's keys may be any of those that hash.
 
-    As with Flask's own session, a subclass of one of these comes back as its base, a dataclass as a
-    dict, and an object with ``__html__`` as Markup; :meth:`register` changes that for a type.
+    As with Flask's own session, a subclass of one of these comes back as its base. A dataclass comes back as a dict,
+    and an object with ``__html__`` as Markup; :meth:`register` changes that for a type.
     """
 
     def __init__(self) -> None:
@@ -178,8 +178,8 @@ class Codec:
         return _extend(code, payload, depth, lambda item: _pack_plain(self._walk(item, path, depth + 1)))
 
     def _explain(self, value: Any) -> tuple[int | None, Any]:
-        """Return an extension code and its payload (bytes as they are, anything else yet to be packed),
-        or None and the plainer value to encode instead.
+        """Return an extension code and its payload, or None and the plainer value to encode instead. A payload of bytes
+        is written as it is; any other must still be packed.
         """
         kind = type(value)
         if kind in self._kinds:

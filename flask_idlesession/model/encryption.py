@@ -24,9 +24,9 @@ _PERIOD = b"."
 class Cipher:
     """Keys for one purpose: the first seals, all open.
 
-    The cipher is AES-SIV (RFC 5297): what was changed, or comes with another context, does not open, and the same
-    text in the same context is the same bytes each time, so that a store can compare what it cannot read. From each
-    key another one is derived for each purpose (HKDF-SHA256, RFC 5869).
+    The cipher is AES-SIV (RFC 5297): bytes that were changed, or that come with another context, do not open. The same
+    text in the same context is the same bytes each time, so that a store can compare what it cannot read. From each key
+    another one is derived for each purpose (HKDF-SHA256, RFC 5869).
     """
 
     def __init__(self, keys: Sequence[bytes], *, purpose: str) -> None:

@@ -38,9 +38,9 @@ _ENDS = {
 class AuditLog:
     """Listens to the signals of one application, which it does not keep alive, as long as somebody keeps it.
 
-    Each event is one record of the logger "flask_idlesession.audit" at INFO: its message is a JSON object in one
-    line, and ``record.audit`` the same as a dict. Names and texts of clients are in it as JSON has them, so none of
-    them begins a line of its own (OWASP ASVS 5.0, 16.4.1). Where the logger is off nothing is computed.
+    Each event is one record of the logger "flask_idlesession.audit" at INFO: its message is a JSON object in one line,
+    and ``record.audit`` the same as a dict. Texts of clients are escaped in it as JSON's strings are, so none begins a
+    line of its own (OWASP ASVS 5.0, 16.4.1). Where the logger is off nothing is computed.
     """
 
     def __init__(self, app: object, *, clock: Clock) -> None:

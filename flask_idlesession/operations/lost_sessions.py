@@ -20,8 +20,8 @@ _MANY = 10
 class LostSessions:
     """Counts the different tokens that are genuine and whose sessions a memory store never had.
 
-    It looks so when a process was restarted, or when another host has sessions of the same application in its own
-    memory, which :class:`~.other_processes.OtherProcesses` cannot see. ``_lock`` guards ``_seen``.
+    That happens when a process was restarted, or when another host has sessions of the application in its own memory.
+    :class:`~.other_processes.OtherProcesses` cannot see another host. ``_lock`` guards ``_seen``.
     """
 
     def __init__(self, store: Store, *, began_at: float) -> None:

@@ -83,12 +83,12 @@ def _ignore(session: Session) -> None:
 class Requests:
     """Opens and saves the sessions of requests, on the store of a :class:`~.lifecycle.Lifecycle`.
 
-    ``activity`` tells of what carries a session whether it is the user's activity (None: too early to say).
-    ``client`` returns the labels of where the present request comes from. ``guard`` judges each request of a user's
-    session. ``note_lost`` hears of the ids of sessions that an active request showed and that are not there.
-    ``watch_late`` hears of sessions that are looked at after their response had begun, ``note_failure`` of those that
-    could not be read when their view looked at them.
-    ``ends_reused``: a session ends when a token of it is shown that was replaced a while ago.
+    ``activity`` tells of what carries a session whether it is the user's activity (None: too early to say). ``client``
+    returns the labels of where the present request comes from. ``guard`` judges each request of a user's session.
+    ``note_lost`` hears of the ids of sessions that an active request showed and that are not there. ``watch_late``
+    hears of sessions that are looked at after their response began. ``note_failure`` hears of those that could not be
+    read when their view looked at them. ``ends_reused``: a session ends when a token of it is shown that was replaced a
+    while ago.
     """
 
     def __init__(

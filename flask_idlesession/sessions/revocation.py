@@ -30,8 +30,8 @@ from .lifecycle import Lifecycle
 
 _logger = logging.getLogger("flask_idlesession")
 
-#: Where the names come from under which a store remembers that a user's sessions were revoked, and that somebody
-#: is just logging in as that user.
+#: The namespace of the ids under which a store remembers two things: a user's sessions were revoked, and a log-in of
+#: that user is under way.
 _NAMES = UUID("4f8a3a52-3f0e-4d0e-9d0e-6d1a4c1e7b11")
 _EVERYBODY = uuid5(_NAMES, "everybody")
 

@@ -135,8 +135,8 @@ KEYS: dict[str, tuple[Any, str]] = {
     ),
     "IDLESESSION_CLAIMS": (
         None,
-        "The name of a cookie in which chosen facts of the session (the user, roles, the end) are given to proxies and "
-        "other services as a signed JWT; None: no such cookie.",
+        "The name of a cookie that gives chosen facts of the session (the user, roles, the end) to proxies and other "
+        "services, as a signed JWT; None: no such cookie.",
     ),
     "IDLESESSION_CLAIMS_KEY": (None, "The key that signs it: at least 32 bytes of its own, or a private key in PEM."),
     "IDLESESSION_CLAIMS_LIFETIME": (

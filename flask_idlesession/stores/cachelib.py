@@ -57,8 +57,8 @@ _SLACK = 86_400
 _FOREVER = 10 * 365 * 86_400
 
 _WARNING = (
-    "Sessions are kept in {kind}, a cache: two processes that write to one session at once can undo each other's "
-    "writes (a log-out included), listing and revoking a user's sessions can miss some, and a cache may forget a "
+    "Sessions are kept in {kind}, a cache. Two processes that write to one session at once can undo each other's "
+    "writes (a log-out included). Listing and revoking a user's sessions can miss some, and a cache may forget a "
     "session to make room. Within one process all holds. For several processes take "
     'IDLESESSION_STORE = "sqlite:///sessions.db", or "redis://…".'
 )

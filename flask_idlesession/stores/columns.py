@@ -27,9 +27,9 @@ from ..model.record import SessionInfo
 from ..model.record import Values
 from .contract import UnreadableRecord
 
-#: The columns that make an info, in the order in which :func:`to_info` wants them, and those that a record
-#: has besides. The values are one blob: with the row locked only the delta's keys change all the same, and
-#: to read or write a row of 20 kB costs less than to look for a key in a second table.
+#: The columns that make an info, in the order in which :func:`to_info` wants them, and those that a record has besides.
+#: The values are one blob. The row is locked, so only the delta's keys change all the same. To read or write a row of
+#: 20 kB costs less than to look for a key in a second table.
 INFO = ("sid", "user_id", "created_at", "last_seen_at", "idle_timeout", "lifetime_ends_at", "refresh_by", "labels")
 RECORD = (*INFO, "secret_digest", "former_digest", "former_ends_at", "data")
 

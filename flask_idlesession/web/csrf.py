@@ -34,8 +34,8 @@ def csrf_token() -> str:
 
         <input type="hidden" name="csrf_token" value="{{ csrf_token() }}">
 
-    It is right until somebody logs in or the application rotates the session, so one that was there before a
-    log-in is worth nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
+    It is right until somebody logs in or the application rotates the session. A token from before a log-in is worth
+    nothing after it. In a page of the response that logs in, ask for it after :func:`log_in`.
     """
     ours = current_session()
     credential = ours._next_credential()
@@ -60,10 +60,10 @@ def csrf_protect(view: Callable[_P, _T]) -> Callable[_P, _T]:
         @csrf_protect
         def transfer(): ...
 
-    Refused with :exc:`~flask_idlesession.CsrfError` (403) is what a browser says to come from another site, and what
-    has no right token in the form's field ``csrf_token`` or in the header ``X-CSRF-Token``. GET and HEAD
-    pass, and so does what shows its session's token in ``IDLESESSION_TOKEN_HEADER``, for no page can make a browser
-    do that. For a whole blueprint: ``blueprint.before_request(csrf_protect(lambda: None))``.
+    Raise :exc:`~flask_idlesession.CsrfError` (403) if the browser reports a cross-site request, or if the CSRF token is
+    missing or wrong. The token is in the form's field ``csrf_token`` or in the header ``X-CSRF-Token``. GET and HEAD
+    pass, and so does a request that shows its session's token in ``IDLESESSION_TOKEN_HEADER``: no page can make a
+    browser do that. For a whole blueprint: ``blueprint.before_request(csrf_protect(lambda: None))``.
     """
 
     @wraps(view)

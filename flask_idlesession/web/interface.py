@@ -116,8 +116,8 @@ class IdleSessionInterface(SessionInterface):
         return session
 
     def _prepare(self, app: Flask) -> Runtime:
-        """Do what is to be done before the first request of a process, and when the keys or the cookie's name have
-        changed since the last one.
+        """Prepare for the first request of a process, and for the first one after the keys or the cookie's name have
+        changed.
         """
         runtime, self._process = self._runtime(), getpid()
         self._require_cookie(app)

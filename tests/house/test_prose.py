@@ -109,6 +109,31 @@ def test_sentences_are_short(page: Path) -> None:
     assert not long, f"Split these: {LONGEST} words are enough."
 
 
+@pytest.mark.parametrize(
+    "module",
+    [path for path in MODULES if path.relative_to(CHECKOUT).parts[0] == "flask_idlesession"],
+    ids=lambda path: path.relative_to(CHECKOUT).as_posix(),
+)
+def test_sentences_of_docstrings_and_comments_are_short(module: Path) -> None:
+    long = [sentence for text in documentation_of(module.read_text(encoding="utf-8")) for sentence in too_long(text)]
+    assert not long, f"Split these: {LONGEST} words are enough."
+
+
+def documentation_of(source: str) -> Iterator[str]:
+    """Yield a module's docstrings, and its comments without their tables, which are indented."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+    lines: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines.append("" if re.match(r"#:?  ", token.string) else token.string.lstrip("#: "))
+        elif token.type not in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
+            yield "\n".join(lines)
+            lines = []
+    yield "\n".join(lines)
+
+
 def too_long(page: str) -> Iterator[str]:
     """Yield the sentences of a page, tables apart, that have more words than a reader keeps in mind."""
     for paragraph in _of_page(_TERM.sub(r"\1\n\n", _TABLE.sub("\n", f"{page}\n"))):
@@ -155,6 +180,14 @@ def test_a_long_sentence_is_seen() -> None:
     assert not list(
         too_long(f"{words.strip()}.\n\n====  ====\n{words * 2}\n====  ====\n\nA term of some words\n    {words}\n")
     )
+
+
+def test_a_long_sentence_of_a_module_is_seen() -> None:
+    words = "word " * LONGEST
+    for source in (f'def f():\n    """Short.\n\n    A {words}ends.\n    """\n', f"#: A {words}\n#: ends.\nA = 1\n"):
+        assert [sentence for text in documentation_of(source) for sentence in too_long(text)]
+    table = f"#: Two fields.\n#:   one  {words}\n#:   two  {words}\nA = 1\n"
+    assert not [sentence for text in documentation_of(table) for sentence in too_long(text)]
 
 
 def test_code_is_no_prose(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class TestWhatACacheCannotPromise:
         for _ in range(3):
             a_store(SimpleCache())
         (said,) = caplog.messages
-        assert "SimpleCache, a cache: two processes" in said and 'IDLESESSION_STORE = "sqlite' in said
+        assert "SimpleCache, a cache. Two processes" in said and 'IDLESESSION_STORE = "sqlite' in said
 
     def test_a_list_that_the_cache_forgot_misses_sessions_which_live_on(self) -> None:
         cache = SimpleCache()

@@ -25,8 +25,8 @@ _logger = logging.getLogger("flask_idlesession")
 #: The module os, which does the input and output, or in a test something that fails as a disk does.
 Disk = Any
 
-#: Seconds for which a start waits for the owner before it, who may be about to end, or for a child that was
-#: forked just now and has yet to let go.
+#: Seconds for which a start waits for the former owner. That may be about to end, or be a child that was forked just
+#: now and still has the file.
 PATIENCE = 0.5
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)

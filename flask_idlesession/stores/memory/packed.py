@@ -17,11 +17,16 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from ...model.record import Values
 
-# This head (when it was last seen, the end that no activity moves, the idle timeout, the lifetime, its secret's
-# digest, the marks), then what the marks say is there, in their order: the idle timeout where a float of 32 bits is
-# not exactly it, when it was created where that is not exactly the lifetime before the lifetime's end, that end and the
-# one unless it is refreshed where it has both, the former digest and its end, the user's id after its length, the
-# labels as one msgpack map after its length. Then the values as another.
+# A packed record, in this order. The marks are bits, one for each field that may be absent.
+#
+#   always             last seen, the end that no activity moves, idle timeout, lifetime, digest of the secret, marks
+#   _ODD_TIMEOUT       the idle timeout, if a float of 32 bits is not exactly it
+#   _OWN_CREATION      the creation, if it is not exactly the lifetime before the lifetime's end
+#   _PERMANENT         the lifetime's end, and the end unless the session is refreshed
+#   _HAS_FORMER        the former digest, and its end
+#   HAS_USER           the length of the user's id, and the id
+#   _HAS_LABELS        the length of the labels, and the labels as one msgpack map
+#   always             the values as another msgpack map
 _HEAD = Struct("<ddff32sB")
 _TIMES = Struct("<ddf")
 _INSTANT, _INSTANTS = Struct("<d"), Struct("<dd")

@@ -81,8 +81,8 @@ _DONE, _GONE, _EMPTIED = Outcome.DONE, Outcome.GONE, Outcome.EMPTIED
 class MemoryStore:
     """The store of one process: nothing is shared with another, and nothing outlives it.
 
-    Past ``max_sessions``, or ``max_bytes`` (of records, with an estimate of Python's own cost), it
-    evicts the least recently seen session, anonymous ones before those of users. None is unbounded.
+    Past ``max_sessions`` or ``max_bytes`` it evicts the least recently seen session, anonymous ones before those of
+    users. The bytes are those of records, and an estimate of Python's own cost. None: no bound.
 
     ``lock`` guards all that is written; it is held for microseconds and nothing is called under it.
     Reading takes no lock: a record is one immutable object in a dict.
@@ -359,8 +359,8 @@ class MemoryStore:
     def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: bytes) -> None:
         """Note some sessions of a shard in the wheels and under their users.
 
-        All are filed at the instant of the first of them: too early costs a second look when it comes,
-        and to compute each one's place now would be most of the time that a start takes.
+        All are filed at the instant of the first of them. A key that is filed too early costs a second look when that
+        instant comes. To compute each one's place now would be most of the time that a start takes.
         """
         self._by_expiry.file_all(keys, _first_expiry(times))
         logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]

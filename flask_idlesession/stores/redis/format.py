@@ -36,9 +36,9 @@ _VERSION = 1
 # length, and the owner: nothing, or "u" and the user's id.
 _FIXED = Struct("<Bdddddd16s32s")
 
-# Now, last seen, idle timeout, refresh by, end of the lifetime, end of the grace (not a number: none is told), whether
-# it rotates, whether it ends what it empties, and how many fields are expected to hold something, to be absent,
-# are to be written, to be removed.
+# Now, last seen, idle timeout, refresh by, end of the lifetime, end of the grace (not a number: none is told). Then
+# whether it rotates, and whether it ends a session that it empties. Then four numbers of fields: those expected to hold
+# something, those expected to be absent, those to write, those to remove.
 _CHANGE = Struct("<ddddddBBIIII")
 
 _SID = slice(_FIXED.size - 48, _FIXED.size - 32)

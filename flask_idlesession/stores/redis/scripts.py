@@ -1,9 +1,9 @@
 """The Lua scripts by which Redis and Valkey do each verb in one step.
 
-A session is a hash, as ``format`` says. Beside it stand a sorted set, ``due``, of all sessions by when
-:meth:`prune` is to look at them, and for each user a set of that user's sessions. Neither says more than where to
-look: the head is the truth. Where a cluster spreads the keys, a session and its entries in both sets have the same
-slot, so that one script reaches them all. How sessions ended stands in two hashes, of which the older goes whole.
+A session is a hash, as ``format`` says. Beside it stands a sorted set, ``due``: all sessions by when :meth:`prune` must
+look at them. Each user has a set of that user's sessions. Neither says more than where to look: the head is the truth.
+Where a cluster spreads the keys, a session and its entries in both sets have the same slot, so that one script reaches
+them all. How sessions ended stands in two hashes, of which the older goes whole.
 
 Somebody else may have written under any of these names, and a server that is short of memory may have forgotten any of
 them. So no script believes that what it finds is of the right kind, and each touch files its session again where that
@@ -109,8 +109,8 @@ end
 """
 
 # ARGV: head, its mark, then fields and values. A client that got no answer sends it again: the mark tells that what it
-# finds is its own. The sets come first: if a cluster that moves the keys just now has the script fail in its midst,
-# then a set names too much, which later scripts put right, and never too little.
+# finds is its own. The sets come first. A cluster that is moving the keys can make the script fail halfway: then a set
+# names too much, which later scripts put right, and never too little.
 CREATE = Script(
     _COMMON
     + _KEEP

@@ -59,10 +59,10 @@ _OUTCOMES = (Outcome.DONE, Outcome.GONE, Outcome.CONFLICT, Outcome.EMPTIED)
 class RedisStore:
     """The store of many hosts, in the Redis (from 6.2) or Valkey that ``client`` asks.
 
-    ``client`` is a ready client in the shape of redis-py's: ``Redis``, ``RedisCluster``, what
-    ``Sentinel.master_for`` returns, or valkey-py's. Its time-outs and retries are its own. Every key begins with
-    ``prefix``; two applications that share a server take two. Every verb is one script and one round trip, in a
-    cluster one for each of 16 slots where it is about more than one session.
+    ``client`` is a ready client in the shape of redis-py's: ``Redis``, ``RedisCluster``, what ``Sentinel.master_for``
+    returns, or valkey-py's. Its time-outs and retries are its own. Every key begins with ``prefix``; two applications
+    that share a server take two. Every verb is one script and one round trip. In a cluster, a verb about more than one
+    session takes one for each of 16 slots.
     """
 
     traits = Traits(has_clock=True, chunked=True, recalls=True, buries=True, evicts=True, advises=True, has_facts=True)

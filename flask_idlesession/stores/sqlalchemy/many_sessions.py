@@ -102,8 +102,8 @@ class ManySessions:
     def prune(self) -> Statement:
         """PostgreSQL: looks at some, deletes those that have expired, and files the others by when they will.
 
-        It answers with the latest instant at which one of them was due, or NULL if there is none, and beside that with
-        each that is deleted. It does not wait for the disk.
+        It answers with the latest instant at which one of them was due, or NULL if there is none. Beside that it
+        answers with each that is deleted. It does not wait for the disk.
         """
         table, now = self._table, given("now", Instant())
         looked = select(table.c.sid, table.c.due_at, self._ends_at().label("ends_at")).where(self._is_due())

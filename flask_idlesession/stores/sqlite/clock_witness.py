@@ -30,8 +30,9 @@ _FIRST_INSTANT = 1.0
 class ClockWitness(ForkAware):
     """The latest instant that the processes of a file have seen, written down each minute.
 
-    A session that was last seen in the future would live too long by as much as the clock was ahead. If the file says
-    at its first use that it is later than now, all such sessions are taken for seen now, as the journal does.
+    A session that was last seen in the future would live too long by as much as the clock was ahead. At the first use
+    the latest instant in the file may be later than now. Then all such sessions are taken for seen now, as the journal
+    does.
 
     ``_lock`` lets the first use end before another call asks.
     """
