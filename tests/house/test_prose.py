@@ -25,9 +25,8 @@ _WORDS = {re.compile(rf"\b(?:{word})\b", re.IGNORECASE): instead for word, inste
 #: A sentence whose subject is a clause: "What is encrypted is …", "Who was nobody keeps …". A question is none.
 _FREE_RELATIVE = re.compile(r"(?:^|[.:;] )((?:What|Who|Whom|Whose)\b(?![^.?!]*\?)[^.?!]*[.!])")
 
-#: Words that a sentence of a page has at most; and pages that are older than the rule.
+#: Words that a sentence has at most.
 LONGEST = 25
-LONG_WINDED = {"performance.rst"}
 
 PAGES = [path for pattern in ("*.rst", "*.md", "docs/*.rst", ".github/**/*.md") for path in CHECKOUT.glob(pattern)]
 MODULES = sorted(
@@ -103,7 +102,7 @@ def _of_module(source: str) -> Iterator[str]:
     yield " ".join(lines)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in LONG_WINDED], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sentences_are_short(page: Path) -> None:
     long = list(too_long(page.read_text(encoding="utf-8")))
     assert not long, f"Split these: {LONGEST} words are enough."
