@@ -157,6 +157,20 @@ class AppState:
         manager = self.manager
         return examine(manager.store, now=manager.now())
 
+    def copy_of_journal(self) -> tuple[Store, Codec, Clock] | None:
+        """Return a copy of what the journal holds, which another process writes, with the codec and the clock.
+
+        None where there is no journal, or this process has it.
+        """
+        app = cast(Flask, self._app())
+        settings = self.check(app)
+        if settings.journal is None or self._runtime is not None:
+            return None
+        from .stores.journal.reading import JournalCopy
+
+        copy = JournalCopy(Path(app.instance_path) / settings.journal, now=self._clock())
+        return _protected(copy, settings), self._codec, self._clock
+
     def runtime(self) -> Runtime:
         """Return what the sessions run on, the same each time."""
         if self._runtime is None:

@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from ..model.record import SessionInfo
     from ..sessions.manager import SessionManager
+    from .group import View
 
 Network = IPv4Network | IPv6Network
 
@@ -43,12 +44,12 @@ class Criteria:
     network: Network | None = None
     labels: tuple[tuple[str, str], ...] = field(default=())
 
-    def choose(self, manager: "SessionManager") -> "Iterator[SessionInfo]":
+    def choose(self, view: "View | SessionManager") -> "Iterator[SessionInfo]":
         """Yield the live sessions that meet them, in no order."""
         from ..model.labels import TURN
 
-        now = manager.now()
-        for info in manager.store.find(now=now, user_id=self.user_id):
+        now = view.now()
+        for info in view.store.find(now=now, user_id=self.user_id):
             if TURN not in info.labels and self._admit(info, now=now):
                 yield info
 

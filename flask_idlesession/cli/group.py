@@ -1,6 +1,7 @@
 """The group of the commands: how they fail, and which sessions a command can see."""
 
 from typing import Any
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,10 @@ from ..model.errors import ConfigError
 from ..model.errors import StoreError
 
 if TYPE_CHECKING:
+    from ..model.clock import Clock
+    from ..model.codec import Codec
     from ..sessions.manager import SessionManager
+    from ..stores.contract import Store
 
 #: Exit codes besides 0 (done) and click's 2 (wrong use).
 NOTHING_FOUND, OUT_OF_REACH = 1, 3
@@ -44,10 +48,19 @@ class Commands(AppGroup):
             raise OutOfReach(str(error)) from error
 
 
-def open_manager() -> "SessionManager":
+class View(NamedTuple):
+    """Sessions that are looked at. They are those of a session manager, or a copy of what its journal holds."""
+
+    store: "Store"
+    codec: "Codec"
+    now: "Clock"
+
+
+def open_manager(*, reads: bool = True) -> "SessionManager":
     """Return the session manager of the application.
 
-    Raise :exc:`OutOfReach` where its sessions are in the memory of other processes.
+    Raise :exc:`OutOfReach` where its sessions are in the memory of other processes. A command that brings sessions,
+    and does not read any (``reads=False``), has no sessions to miss.
     """
     from flask import current_app
 
@@ -55,11 +68,33 @@ def open_manager() -> "SessionManager":
 
     try:
         manager = current_manager()
-    except ConfigError as error:
+        traits = manager.store.traits
+        is_empty = traits.in_process and not any(manager.find())
+    except (ConfigError, StoreError) as error:
         if current_app.config.get("IDLESESSION_JOURNAL") is None:
             raise
         raise OutOfReach(f"{error} {_LOCKED}") from error
-    traits = manager.store.traits
-    if traits.in_process and traits.forgetful and not current_app.testing and not any(manager.find()):
+    if traits.in_process and traits.forgetful and (is_empty or not reads) and not current_app.testing:
         raise OutOfReach(ELSEWHERE)
     return manager
+
+
+def open_view() -> View:
+    """Return the sessions of the application, to look at. Those in the memory of another process are read from its
+    journal, without its lock. Raise :exc:`OutOfReach` where it has none.
+    """
+    from flask import current_app
+
+    from ..web.current import NAME
+
+    state = current_app.extensions.get(NAME)
+    copy = None if state is None else state.copy_of_journal()
+    if copy is None:
+        manager = open_manager()
+        return View(manager.store, manager.codec, manager.now)
+    click.echo(
+        "These sessions were read from the journal. What the process that serves the application did in the last "
+        "instants may be missing.",
+        err=True,
+    )
+    return View(*copy)

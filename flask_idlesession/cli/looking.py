@@ -14,7 +14,7 @@ from .choosing import label
 from .choosing import Network
 from .choosing import network
 from .group import NOTHING_FOUND
-from .group import open_manager
+from .group import open_view
 from .tables import duration
 from .tables import plain
 from .tables import print_table
@@ -22,7 +22,7 @@ from .tables import print_table
 if TYPE_CHECKING:
     from ..model.record import Record
     from ..model.record import SessionInfo
-    from ..sessions.manager import SessionManager
+    from .group import View
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -35,8 +35,8 @@ _BUCKETS = (60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86400, 7 * 86400)
 @with_appcontext
 def stats(as_json: bool) -> None:
     """Count the live sessions, and say how long they have been idle."""
-    manager = open_manager()
-    counted = _count(manager)
+    view = open_view()
+    counted = _count(view)
     if as_json:
         click.echo(json.dumps(counted))
         return
@@ -51,11 +51,11 @@ def stats(as_json: bool) -> None:
         print_table(("IDLE", "SESSIONS"), rows)
 
 
-def _count(manager: "SessionManager") -> dict[str, Any]:
+def _count(view: "View") -> dict[str, Any]:
     from ..operations.health import kind_of
 
-    now, users, anonymous, ages = manager.now(), set(), 0, []
-    for info in Criteria().choose(manager):
+    now, users, anonymous, ages = view.now(), set(), 0, []
+    for info in Criteria().choose(view):
         ages.append(max(now - info.last_seen_at, 0.0))
         if info.user_id is None:
             anonymous += 1
@@ -71,7 +71,7 @@ def _count(manager: "SessionManager") -> dict[str, Any]:
         "users": len(users),
         "anonymous": anonymous,
         "idle_age": {"p50": _quantile(ages, 0.5), "p90": _quantile(ages, 0.9), "buckets": buckets},
-        "store": kind_of(manager.store),
+        "store": kind_of(view.store),
     }
 
 
@@ -109,9 +109,9 @@ def list_sessions(
     as_json: bool,
 ) -> None:
     """List live sessions, the last seen first."""
-    manager = open_manager()
+    view = open_view()
     criteria = Criteria(user_id=user, idle_over=idle_over, network=address, labels=labels)
-    found = sorted(criteria.choose(manager), key=lambda info: info.last_seen_at, reverse=True)
+    found = sorted(criteria.choose(view), key=lambda info: info.last_seen_at, reverse=True)
     chosen = found[:limit]
     if as_json:
         click.echo(json.dumps([described(info) for info in chosen]))
@@ -119,7 +119,7 @@ def list_sessions(
     if not chosen:
         click.echo("Nothing matched: there is no such live session.")
         return
-    print_infos(chosen, now=manager.now())
+    print_infos(chosen, now=view.now())
     if len(chosen) < len(found):
         click.echo(f"{len(chosen)} of {len(found)} sessions are shown.")
 
@@ -171,12 +171,12 @@ def print_infos(infos: "list[SessionInfo]", *, now: float) -> None:
 @with_appcontext
 def show(sid: UUID, as_json: bool) -> None:
     """Show one session: its info, and its keys with their types and sizes, but never a value."""
-    manager = open_manager()
-    record = manager.store.load(sid, now=manager.now())
+    view = open_view()
+    record = view.store.load(sid, now=view.now())
     if record is None:
         click.echo(f"Nothing matched: there is no live session {sid}.", err=True)
         raise SystemExit(NOTHING_FOUND)
-    keys = _keys_of(record, manager)
+    keys = _keys_of(record, view)
     told = described(record.info)
     if as_json:
         click.echo(json.dumps({**told, "keys": keys}))
@@ -198,13 +198,13 @@ def _said(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _keys_of(record: "Record", manager: "SessionManager") -> list[dict[str, Any]]:
+def _keys_of(record: "Record", view: "View") -> list[dict[str, Any]]:
     from ..model.errors import DecodeError
 
     keys = []
     for name, encoded in sorted(record.values.items()):
         try:
-            kind = type(manager.codec.decode(encoded)).__name__
+            kind = type(view.codec.decode(encoded)).__name__
         except DecodeError:
             kind = "unreadable"
         keys.append({"name": name, "type": kind, "bytes": len(encoded)})

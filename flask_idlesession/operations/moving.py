@@ -1,11 +1,41 @@
 """Carries sessions from one store to another as they are stored: encrypted values stay so, and nobody is logged out."""
 
+import logging
 from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from functools import partial
+from itertools import islice
 
+from ..model.errors import RecordRejected
 from ..model.errors import SessionExists
+from ..model.ids import new_session_id
+from ..model.ids import SessionId
+from ..model.labels import TURN
+from ..model.record import Ending
+from ..model.record import EndReason
 from ..model.record import Record
+from ..model.record import SessionInfo
+from ..stores.contract import endings_of
+from ..stores.contract import evicting
+from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
+from ..stores.contract import UnreadableRecord
+from .moving_notes import Notes
+from .moving_notes import state_of
+from .moving_notes import UNKNOWN
+
+_logger = logging.getLogger("flask_idlesession")
+
+#: Sessions between two notes of what was carried, and how many are on their way at once, so that round trips overlap.
+_BATCH, _AT_ONCE = 500, 4
+
+#: How often a session is put where others put it, too.
+_TRIES = 3
+
+#: Ends that somebody wanted. By time a session ends at the target as well, unless it was used there.
+_WANTED = (EndReason.LOGGED_OUT, EndReason.REVOKED, EndReason.EVICTED)
 
 
 class Fate(Enum):
@@ -16,39 +46,107 @@ class Fate(Enum):
     LEFT = "left"
     #: It ended at the source after an earlier pass had carried it.
     ENDED = "ended"
+    #: The source cannot read it, or the target does not take it. The log has which one and why.
+    FAILED = "failed"
 
 
-def move(source: Store, target: Store, *, now: float) -> Iterator[Fate]:
-    """Carry each live session, and yield what became of it. The source stays as it is.
+def sids_in(store: Store, *, now: float) -> list[SessionId]:
+    """Return the ids of all live sessions of a store."""
+    sids = [info.sid for info in store.find(now=now) if TURN not in info.labels]
+    evictable = evicting(store)
+    if evictable is not None:  # Its lists may have lost some.
+        unlisted = (info.sid for info in evictable.find_unlisted(now=now) if TURN not in info.labels)
+        return list(dict.fromkeys([*sids, *unlisted]))
+    return sids
 
-    A pass that broke off is called again: it goes on. A later pass carries what changed meanwhile. Of two states of one
-    session the target's stays where it was seen later.
+
+def move(source: Store, target: Store, sids: Sequence[SessionId], *, now: float, notes: Notes) -> Iterator[Fate]:
+    """Carry these live sessions, which are all of the source, and yield what became of each. The source stays as it is.
+
+    A pass that broke off is called again: it goes on. A later pass carries what changed meanwhile, and ends at the
+    target what ended at the source. Of two states of one session the target's stays where it was seen later.
     """
-    for info in source.find(now=now):
-        record = source.load(info.sid, now=now)
-        if record is not None:
-            yield Fate.CARRIED if _put(record, target, now=now) else Fate.LEFT
-    for info in list(target.find(now=now)):
-        if source.ending(info.sid, now=now) is not None and source.load(info.sid, now=now) is None:
-            target.delete(info.sid)
-            yield Fate.ENDED
+    left, load = iter(sids), partial(_load, source, now=now)
+    with ThreadPoolExecutor(1 if source.traits.in_process and target.traits.in_process else _AT_ONCE) as threads:
+        while batch := list(islice(left, _BATCH)):
+            loaded = list(threads.map(load, batch))
+            yield from (Fate.FAILED for record in loaded if isinstance(record, UnreadableRecord))
+            records = [record for record in loaded if isinstance(record, Record)]
+            yield from _put_all(records, target, threads, now=now, notes=notes)
+    yield from _end_all(source, target, set(sids), now=now, notes=notes)
 
 
-def _put(record: Record, target: Store, *, now: float) -> bool:
-    """Return whether the target has this state by this call."""
-    sid = record.info.sid
-    if target.ending(sid, now=now) is not None:
-        return False
+def _load(source: Store, sid: SessionId, *, now: float) -> Record | UnreadableRecord | None:
     try:
-        target.create(record)
-    except SessionExists:
-        there = target.load(sid, now=now)
-        if there is not None and (there.info.last_seen_at > record.info.last_seen_at or _is_same(there, record)):
-            return False
-        target.delete(sid)
-        target.create(record)
-    return True
+        return source.load(sid, now=now)
+    except UnreadableRecord as error:
+        _logger.warning("The session %s was not carried, as it cannot be read: %s", sid, error)
+        return error
 
 
-def _is_same(one: Record, other: Record) -> bool:
-    return (one.info, one.secret_digest, dict(one.values)) == (other.info, other.secret_digest, dict(other.values))
+def _put_all(
+    records: Sequence[Record], target: Store, threads: ThreadPoolExecutor, *, now: float, notes: Notes
+) -> Iterator[Fate]:
+    """Put records into the target. It is noted before that some may be there, and afterwards which states are."""
+    ended = {ending.sid for ending in endings_of(target, [record.info.sid for record in records], now=now)}
+    meant = [record for record in records if record.info.sid not in ended]
+    states = list(map(state_of, meant))
+    known = [notes.state(record.info.sid) for record in meant]
+    notes.add((record.info, UNKNOWN) for record in meant)
+    fates = list(threads.map(partial(_put, target, now=now), meant, states, known))
+    if target.traits.in_process:
+        target.delete(new_session_id())  # An end is on the disk when it returns, and all that came before it too.
+    notes.add((record.info, state) for record, state, fate in zip(meant, states, fates, strict=True) if _is_there(fate))
+    yield from fates
+    yield from (Fate.LEFT for record in records if record.info.sid in ended)
+
+
+def _is_there(fate: Fate) -> bool:
+    return fate is not Fate.FAILED
+
+
+def _put(target: Store, record: Record, state: bytes, known: bytes, *, now: float) -> Fate:
+    sid = record.info.sid
+    try:
+        for _ in range(_TRIES):
+            try:
+                target.create(record)
+                return Fate.CARRIED
+            except SessionExists:
+                there = target.load(sid, now=now)
+                if state == known or there is not None and _is_up_to_date(there, record, state):
+                    return Fate.LEFT
+                target.delete(sid)
+    except (RecordRejected, UnreadableRecord) as error:
+        _logger.warning("The session %s was not carried: %s", sid, error)
+        return Fate.FAILED
+    return Fate.LEFT
+
+
+def _is_up_to_date(there: Record, record: Record, state: bytes) -> bool:
+    return there.info.last_seen_at > record.info.last_seen_at or state_of(there) == state
+
+
+def _end_all(source: Store, target: Store, live: set[SessionId], *, now: float, notes: Notes) -> Iterator[Fate]:
+    """End at the target what is no longer at the source, and was ended there rather than begun here."""
+    others = (info for info in target.find(now=now) if info.sid not in live)
+    pending = iter(list(others))
+    while batch := list(islice(pending, _BATCH)):
+        endings = {ending.sid: ending for ending in endings_of(source, [info.sid for info in batch], now=now)}
+        for info in batch:
+            ending = endings.get(info.sid)
+            if _has_ended(info, ending, notes) and _load(source, info.sid, now=now) is None:
+                if ending is not None:
+                    target.bury([ending], until=now + REMEMBERED)
+                if target.delete(info.sid):
+                    yield Fate.ENDED
+
+
+def _has_ended(info: SessionInfo, ending: Ending | None, notes: Notes) -> bool:
+    """Whether a session that only the target has was ended at the source: somebody ended it there after it was last
+    seen here, or it was carried from there and not used since.
+    """
+    if ending is not None and ending.reason in _WANTED and ending.ended_at >= info.last_seen_at:
+        return True
+    carried_at = notes.last_seen_at(info.sid)
+    return carried_at is not None and info.last_seen_at <= carried_at

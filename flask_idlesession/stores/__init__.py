@@ -64,7 +64,7 @@ def check_store(spec: Any) -> None:
             raise _no_store(spec)
         return
     if spec.partition(":")[0].lower() == "sqlite":
-        _path_of(spec)
+        path_of(spec)
     else:
         open_store(spec, folder=Path()).close()
 
@@ -114,9 +114,9 @@ def _import(name: str, *, extra: str, url: str) -> Any:
         ) from error
 
 
-def _path_of(url: str) -> str:
-    """Return the path of an SQLite file."""
-    path = unquote(url.removeprefix("sqlite://").removeprefix("/"))
+def path_of(url: str) -> str:
+    """Return the path of a file, as of sqlite:///sessions.db."""
+    path = unquote(url.partition(":")[2].removeprefix("//").removeprefix("/"))
     if not path or path == ":memory:":
         raise ConfigError(
             f'IDLESESSION_STORE is {without_secrets(url)!r}; it must name a file, as "sqlite:///sessions.db" does. For '
@@ -128,7 +128,7 @@ def _path_of(url: str) -> str:
 def _open_sqlite(url: str, folder: Path) -> Store:
     from .sqlite.store import SQLiteStore
 
-    return SQLiteStore(folder / _path_of(url), busy_timeout=_SQLITE_TIMEOUT)
+    return SQLiteStore(folder / path_of(url), busy_timeout=_SQLITE_TIMEOUT)
 
 
 def _open_sql_url(url: str) -> Store:

@@ -134,13 +134,34 @@ def test_sessions_in_the_memory_of_this_process_are_listed():
     assert len(json.loads(app.test_cli_runner().invoke(cli, ["list", "--json"]).stdout)) == 1
 
 
-def test_a_journal_that_is_in_use_is_named(tmp_path):
-    app = an_application(IDLESESSION_JOURNAL=f"{tmp_path}/sessions.journal")
+def test_the_journal_of_another_process_is_read_without_its_lock(tmp_path):
+    path = tmp_path / "sessions.journal"
+    app = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
     app.test_client().get("/")
-    other = an_application(IDLESESSION_JOURNAL=f"{tmp_path}/sessions.journal")
-    result = other.test_cli_runner().invoke(cli, ["list"])
-    assert result.exit_code == 3 and "sessions.journal" in result.output and "Stop that process" in result.output
     app.extensions["idlesession"].manager.close()
+    app = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
+    app.test_client().get("/")
+    before = path.read_bytes()
+    other = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
+    runner = other.test_cli_runner()
+    listed = runner.invoke(cli, ["list", "--json"])
+    assert listed.exit_code == 0 and "read from the journal" in listed.stderr
+    sids = [each["id"] for each in json.loads(listed.stdout)]
+    assert len(sids) >= 1
+    keys = json.loads(runner.invoke(cli, ["show", sids[0], "--json"]).stdout)["keys"]
+    assert [(each["name"], each["type"]) for each in keys] == [("a", "int")]
+    assert json.loads(runner.invoke(cli, ["stats", "--json"]).stdout)["live"] == len(sids)
+    assert path.read_bytes() == before
+    for args in (["revoke", "--all", "--yes"], ["prune"]):
+        result = runner.invoke(cli, args)
+        assert result.exit_code == 3 and "sessions.journal" in result.output and "Stop that process" in result.output
+    app.extensions["idlesession"].manager.close()
+
+
+def test_a_journal_that_is_not_there_is_said(tmp_path):
+    result = an_application(IDLESESSION_JOURNAL=tmp_path / "a.journal").test_cli_runner().invoke(cli, ["list"])
+    assert result.exit_code == 3 and "a.journal" in result.output
+    assert not (tmp_path / "a.journal").exists()
 
 
 def test_an_application_without_idle_sessions_is_told_so():
