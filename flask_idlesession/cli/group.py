@@ -93,8 +93,7 @@ def open_view() -> View:
         manager = open_manager()
         return View(manager.store, manager.codec, manager.now)
     click.echo(
-        "These sessions were read from the journal. What the process that serves the application did in the last "
-        "instants may be missing.",
+        "These sessions were read from the journal. The last instants of the process that writes it may be missing.",
         err=True,
     )
     return View(*copy)

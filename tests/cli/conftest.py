@@ -72,3 +72,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Site]:
     with closing(site.manager):
         site.manager.revoke_all()
         yield site
+
+
+@pytest.fixture(autouse=True)
+def own_instance_folder(tmp_path, monkeypatch):
+    """Let each test have notes of its own of what was carried."""
+    (tmp_path / "instance").mkdir(mode=0o700)
+    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda self: str(tmp_path / "instance"))

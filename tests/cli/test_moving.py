@@ -27,13 +27,6 @@ from flask_idlesession.stores.memory import MemoryStore
 KINDS = ("journal", "sqlite", "redis", "postgresql", "mariadb")
 
 
-@pytest.fixture(autouse=True)
-def own_instance_folder(tmp_path, monkeypatch):
-    """Let each test have notes of its own of what was carried."""
-    (tmp_path / "instance").mkdir(mode=0o700)
-    monkeypatch.setattr("flask.Flask.auto_find_instance_path", lambda self: str(tmp_path / "instance"))
-
-
 @pytest.fixture
 def pair(tmp_path, redis_server):
     with closing(redis_server.client()) as client:
