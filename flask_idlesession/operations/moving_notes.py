@@ -35,7 +35,7 @@ def state_of(record: Record) -> bytes:
 
 
 class Notes:
-    """What was carried from one store to another, in a file of its own. It has ids, and no secret or value.
+    """The sessions that were carried from one store to another, in a file with their ids, and no secret or value.
 
     One pass at a time has it: raise :exc:`~flask_idlesession.ConfigError` if another has.
     """

@@ -26,7 +26,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0
 class JournalCopy(MemoryStore):
     """The sessions that a journal holds at present, as a memory store of their own.
 
-    What its process wrote in the last instants may be missing. A change of the copy changes nothing else. Raise
+    The last writes of its process may be missing. A change of the copy changes nothing else. Raise
     :exc:`~flask_idlesession.ConfigError` if there is no journal, or it cannot be read.
     """
 
