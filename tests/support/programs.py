@@ -28,6 +28,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "redis-cli": "redis-tools",  # The server's package brings it.
     "redis-server": "redis-server",  # It is the sentinel, too.
     "strace": "strace",
 }

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from support.documents import blocks_of
 from support.documents import CHECKOUT
 from support.programs import need_packages
@@ -95,3 +96,11 @@ def test_a_configuration_is_read(block: object, tmp_path: Path) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(block.code)  # type: ignore[attr-defined]
     assert parser.sections()
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.kind == "yaml"], ids=lambda block: str(block.line))
+def test_a_manifest_is_read_and_names_what_the_page_has(block: object) -> None:
+    manifest = yaml.safe_load(block.code)  # type: ignore[attr-defined]
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-1] == "wsgi:app"
+    assert {each["name"] for each in container["env"]} == {"SECRET_KEY", "SESSION_STORE"}
