@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import cast
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
     from .operations.health import Health
+    from .operations.neighbours import Neighbours
     from .operations.store_advice import StoreAdvice
     from .pages.blueprint import BeforeEnding
     from .settings.keys import Settings
@@ -134,6 +136,7 @@ class AppState:
         self._flask_login: Logins | None = None
         self._clock_skew: ClockSkew | None = None
         self._advice: StoreAdvice | None = None
+        self._neighbours: Neighbours | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
@@ -207,7 +210,7 @@ class AppState:
             raise ConfigError(fault)
         settings = read_settings(app.config)
         spec = settings.store if self._store is None else self._store
-        check_store(spec)
+        check_store(spec, namespace=settings.namespace)
         if settings.journal is not None and _takes_a_round_trip(self._store, settings.store):
             raise ConfigError(
                 f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
@@ -237,7 +240,7 @@ class AppState:
             clock=self._clock,
             sender=app,
         )
-        self._watch(store)
+        self._watch(store, manager)
         if settings.audit:
             from .operations.audit_log import AuditLog
 
@@ -255,7 +258,7 @@ class AppState:
             **self._parts_of_config(app, settings, manager=manager),
         )
 
-    def _watch(self, store: Store) -> None:
+    def _watch(self, store: Store, manager: SessionManager) -> None:
         """Look after the store's server in the background, as far as the store can tell of it."""
         timed, advised = has_clock(store), advising(store)
         if timed is not None:
@@ -266,6 +269,18 @@ class AppState:
             from .operations.store_advice import StoreAdvice
 
             self._advice = StoreAdvice(advised)
+        if not store.traits.in_process:
+            from .operations.neighbours import Neighbours
+
+            name = cast(Flask, self._app()).name
+            self._neighbours = Neighbours(
+                name, manager.store, keys=self._secret_keys, clock=manager.now, notices=self.notices
+            )
+
+    def _secret_keys(self) -> list[str | bytes]:
+        """Return the application's keys of today; none once it is gone."""
+        app = self._app()
+        return [] if app is None else [key for key in (app.secret_key, *_fallbacks(app)) if key]
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:
         folder = Path(app.instance_path)  # The store makes it, if need be.
@@ -273,6 +288,7 @@ class AppState:
             settings.store if self._store is None else self._store,
             folder=folder,
             open_memory=lambda: self._open_memory(settings, folder),
+            namespace=settings.namespace,
         )
 
     def _open_memory(self, settings: "Settings", folder: Path) -> Store:
@@ -342,8 +358,11 @@ def _fault_in_keys(app: Flask) -> str | None:
 
 def _weaknesses(app: Flask) -> list[str | None]:
     """Return what is weak about the application's keys; no frame above this one has them when that is refused."""
-    keys = [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
-    return weaknesses_of(key for key in keys if key)
+    return weaknesses_of(key for key in (app.secret_key, *_fallbacks(app)) if key)
+
+
+def _fallbacks(app: Flask) -> Sequence[str | bytes]:
+    return app.config.get("SECRET_KEY_FALLBACKS") or ()
 
 
 def _takes_a_round_trip(store: Store | None, spec: object) -> bool:

@@ -40,6 +40,7 @@ def move(source: str, target: str) -> None:
     A journal is given as journal:///sessions.journal. Nobody is logged out, and the source stays as it is.
     Call it once while the application runs on the source, and again when that has stopped:
     the second pass carries what changed meanwhile, ends included. A pass that broke off is called again.
+    Both stores have the names that IDLESESSION_NAMESPACE says.
     """
     from flask import current_app
 
@@ -115,8 +116,9 @@ def _open_target(url: str, folder: Path) -> "Store":
 
 def _shared(url: str, folder: Path) -> "Store":
     from ..stores import open_store
+    from ..web.current import current_settings
 
-    store = open_store(url, folder=folder)
+    store = open_store(url, folder=folder, namespace=current_settings().namespace)
     if store.traits.in_process:
         store.close()
         raise click.UsageError(

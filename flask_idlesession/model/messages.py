@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = {
     "ISW007": "A setting says nothing to this package",
     "ISW008": "A permanent session is to last longer than browsers keep a cookie",
     "ISW006": "A user who was put into the session by hand has too many sessions",
+    "ISW009": "Another application uses the same names of the store",
     "ISW101": "Sessions are in the memory of one process",
     "ISW102": "Former secret keys are still accepted",
     "ISW103": "The cookie goes over plain HTTP",

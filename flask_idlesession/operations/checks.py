@@ -22,7 +22,7 @@ _LEAST_TURNS = 11
 #: Seconds that two clocks may differ by, and that a round trip may take, before something is said.
 _SKEW, _SLOW = 1.0, 0.05
 
-_MEMORY = 'Set IDLESESSION_STORE = "sqlite:///instance/sessions.db" on one host, or a redis:// URL on several.'
+_MEMORY = 'Set IDLESESSION_STORE = "sqlite:///sessions.db" on one host, or a redis:// URL on several.'
 
 
 class Rule(NamedTuple):

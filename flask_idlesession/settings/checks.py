@@ -74,6 +74,16 @@ def read_prefix(value: Any) -> str:
     )
 
 
+def read_namespace(value: Any) -> str:
+    """Return the word that keeps applications on one server apart."""
+    if isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{0,32}", value):
+        return value
+    raise ConfigError(
+        f"IDLESESSION_NAMESPACE is {value!r}; it must be a word of 1 to 32 small letters, digits and underscores, "
+        'or "" for none.'
+    )
+
+
 def read_text(got: Mapping[str, Any], key: str) -> str | None:
     """Return a text that is not empty, or None."""
     value = got[key]

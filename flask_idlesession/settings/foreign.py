@@ -25,7 +25,7 @@ THEIRS: Mapping[str, str] = {
     "SESSION_MONGODB_COLLECT": "choose another store: there is none for MongoDB.",
     "SESSION_DYNAMODB": "choose another store: there is none for DynamoDB.",
     "SESSION_DYNAMODB_TABLE": "choose another store: there is none for DynamoDB.",
-    "SESSION_KEY_PREFIX": "remove it; a store that is shared with others takes a prefix of its own.",
+    "SESSION_KEY_PREFIX": "set IDLESESSION_NAMESPACE, for applications that share a server.",
     "SESSION_PERMANENT": "set session.permanent = True in the view, or call log_in(…, remember=True).",
     "SESSION_USE_SIGNER": "remove it; each token is signed.",
     "SESSION_ID_LENGTH": "remove it; a token has 256 random bits.",

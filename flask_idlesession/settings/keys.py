@@ -26,6 +26,7 @@ from .checks import read_encryption_keys
 from .checks import read_flag
 from .checks import read_interval
 from .checks import read_journal
+from .checks import read_namespace
 from .checks import read_prefix
 from .checks import read_text
 from .checks import Unshown
@@ -62,6 +63,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         "memory://",
         "Where the sessions are: a URL (memory://, sqlite:///…, redis://…, valkey://…, or one of SQLAlchemy's), or a "
         "ready store, Redis client, SQLAlchemy engine or cachelib cache.",
+    ),
+    "IDLESESSION_NAMESPACE": (
+        "",
+        "A word for applications that share one server, file or database: the store's names begin with it, and tokens "
+        'are of it. Small letters, digits and underscores, 32 at most; "": the store\'s own names.',
     ),
     "IDLESESSION_ACTIVITY": (
         "all",
@@ -172,6 +178,7 @@ class Settings:
     """The settings of an application, read from its config and checked."""
 
     store: Any = field(repr=False)  # Its URL may have a password in it.
+    namespace: str
     policy: Policy
     activity: Activity
     cleanup_interval: float
@@ -207,6 +214,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     policy = _read_policy(config, got)
     return Settings(
         store=got["IDLESESSION_STORE"],
+        namespace=read_namespace(got["IDLESESSION_NAMESPACE"]),
         policy=policy,
         activity=read_activity(got["IDLESESSION_ACTIVITY"]),
         cleanup_interval=read_interval(got["IDLESESSION_CLEANUP_INTERVAL"]),

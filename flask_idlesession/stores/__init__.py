@@ -1,6 +1,7 @@
 """Opens the store that ``IDLESESSION_STORE`` names, importing a driver only when it is asked for."""
 
 import re
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -42,31 +43,37 @@ _SHAPES = (
 )
 
 
-def open_store(spec: Any, *, folder: Path, open_memory: Callable[[], Store] = MemoryStore) -> Store:
-    """Return the store that ``spec`` names or is. A relative path is taken from ``folder``.
+def open_store(
+    spec: Any, *, folder: Path, open_memory: Callable[[], Store] = MemoryStore, namespace: str = ""
+) -> Store:
+    """Return the store that ``spec`` names or is. A relative path is taken from ``folder``, and what the store's names
+    begin with from ``namespace``.
 
-    Raise :exc:`~flask_idlesession.ConfigError` for what is no store, and for a driver that is missing.
+    Raise :exc:`~flask_idlesession.ConfigError` for what is no store, for a driver that is missing, and for a ready
+    store that has its names already.
     """
     if isinstance(spec, str):
-        return _open_url(spec, folder, open_memory)
+        return _open_url(spec, folder, open_memory, namespace)
     for is_kind, open_kind in _KINDS:
         if is_kind(spec):
-            return open_kind(spec)
+            return open_kind(spec, namespace)
     raise _no_store(spec)
 
 
-def check_store(spec: Any) -> None:
+def check_store(spec: Any, *, namespace: str = "") -> None:
     """Raise :exc:`~flask_idlesession.ConfigError` for what :func:`open_store` refuses, without asking a server and
     without touching a file.
     """
     if not isinstance(spec, str):
         if not any(is_kind(spec) for is_kind, _ in _KINDS):
             raise _no_store(spec)
+        if _is_store(spec):
+            _open_ready(spec, namespace)
         return
     if spec.partition(":")[0].lower() == "sqlite":
         path_of(spec)
     else:
-        open_store(spec, folder=Path()).close()
+        open_store(spec, folder=Path(), namespace=namespace).close()
 
 
 def describe(spec: Any) -> str:
@@ -79,27 +86,28 @@ def _no_store(spec: Any) -> ConfigError:
     return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {type(spec).__name__}; it must be {_SHAPES}.")
 
 
-def _open_url(url: str, folder: Path, open_memory: Callable[[], Store]) -> Store:
+def _open_url(url: str, folder: Path, open_memory: Callable[[], Store], namespace: str) -> Store:
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     url = f"{scheme}{colon}{rest}"
     if scheme == "memory":
         return open_memory()
     if scheme == "sqlite":
-        return _open_sqlite(url, folder)
+        return _open_sqlite(url, folder, namespace)
     if scheme in _REDIS:
-        return _open_redis_url(url)
+        return _open_redis_url(url, namespace)
     if "://" in url:
-        return _open_sql_url(url)
+        return _open_sql_url(url, namespace)
     raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.")
 
 
-def _open_redis_url(url: str) -> Store:
+def _open_redis_url(url: str, namespace: str) -> Store:
     from .redis import urls
 
     extra = "valkey" if url.startswith("valkey") else "redis"
     try:
-        return _open_redis(urls.client_of(url, lambda name: _import(name, extra=extra, url=url)))
+        client = urls.client_of(url, lambda name: _import(name, extra=extra, url=url))
+        return _open_redis(client, namespace)
     except urls.BadUrl as error:
         raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; {error}.") from None
 
@@ -125,19 +133,20 @@ def path_of(url: str) -> str:
     return path
 
 
-def _open_sqlite(url: str, folder: Path) -> Store:
+def _open_sqlite(url: str, folder: Path, namespace: str) -> Store:
     from .sqlite.store import SQLiteStore
 
-    return SQLiteStore(folder / path_of(url), busy_timeout=_SQLITE_TIMEOUT)
+    prefix = f"{namespace}_" if namespace else ""
+    return SQLiteStore(folder / path_of(url), busy_timeout=_SQLITE_TIMEOUT, table_prefix=prefix)
 
 
-def _open_sql_url(url: str) -> Store:
+def _open_sql_url(url: str, namespace: str) -> Store:
     sqlalchemy = _import("sqlalchemy", extra="sqlalchemy", url=url)
     from .sqlalchemy.store import SQLAlchemyStore
 
     shown = without_secrets(url)
     try:
-        return SQLAlchemyStore.from_url(url, timeout=_TIMEOUT)
+        return SQLAlchemyStore.from_url(url, timeout=_TIMEOUT, table_prefix=_table_prefix(namespace))
     except ModuleNotFoundError as error:
         package = _PACKAGES.get(error.name or "", error.name)
         raise ConfigError(
@@ -165,30 +174,59 @@ def _fault_in(url: str) -> str:
     return f"it must be {_SHAPES}"
 
 
-def _open_sql(engine: Any) -> Store:
+def _open_sql(engine: Any, namespace: str) -> Store:
     from .sqlalchemy.store import SQLAlchemyStore
 
-    return SQLAlchemyStore(engine)
+    return SQLAlchemyStore(engine, table_prefix=_table_prefix(namespace))
 
 
-def _open_redis(client: Any) -> Store:
+def _open_redis(client: Any, namespace: str) -> Store:
     from .redis.store import RedisStore
 
-    return RedisStore(client)
+    return RedisStore(client, prefix=_key_prefix(namespace))
 
 
-def _open_cachelib(cache: Any) -> Store:
+def _open_cachelib(cache: Any, namespace: str) -> Store:
     from .cachelib import CachelibStore
 
-    return CachelibStore(cache)
+    return CachelibStore(cache, prefix=_key_prefix(namespace))
 
+
+def _key_prefix(namespace: str) -> str:
+    return f"{namespace}:idlesession:" if namespace else "idlesession:"
+
+
+def _table_prefix(namespace: str) -> str:
+    return f"{namespace}_idlesession_" if namespace else "idlesession_"
+
+
+def _is_store(spec: Any) -> bool:
+    return all(hasattr(spec, verb) for verb in ("create", "load", "commit", "find", "prune"))
+
+
+def _open_ready(store: Any, namespace: str) -> Store:
+    """Return a ready store. In this process each namespace has a store of its own; outside, a store has its names."""
+    if namespace and not store.traits.in_process:
+        raise ConfigError(
+            f"IDLESESSION_NAMESPACE is {namespace!r}, but IDLESESSION_STORE is a ready {type(store).__name__}, whose "
+            f"names were chosen when it was made. Give the store the prefix ({_key_prefix(namespace)!r} for keys, "
+            f"{_table_prefix(namespace)!r} for tables) and remove the namespace, or set IDLESESSION_STORE to its URL, "
+            "client, engine or cache."
+        )
+    if store.traits.in_process and _namespaces.setdefault(store, namespace) != namespace:
+        raise ConfigError(
+            f"IDLESESSION_NAMESPACE is {namespace!r}, but another application keeps its sessions in the same "
+            f"{type(store).__name__} with {_namespaces[store]!r}; give each application a store of its own."
+        )
+    return store  # type: ignore[no-any-return]
+
+
+#: The namespaces of the ready stores that are in this process.
+_namespaces: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
 
 # How a ready object is recognized, by its methods, and the store that it makes.
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any], Store]], ...] = (
-    (
-        lambda spec: all(hasattr(spec, verb) for verb in ("create", "load", "commit", "find", "prune")),
-        lambda spec: spec,
-    ),
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Store]], ...] = (
+    (_is_store, _open_ready),
     (lambda spec: hasattr(spec, "evalsha") and hasattr(spec, "script_load"), _open_redis),
     (lambda spec: hasattr(spec, "dialect") and hasattr(spec, "connect"), _open_sql),
     (lambda spec: all(hasattr(spec, verb) for verb in ("get", "set", "add", "delete", "has")), _open_cachelib),

@@ -80,7 +80,7 @@ class IdleSessionInterface(SessionInterface):
         self._cookie_settings: tuple[object, ...] = ()
         # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
         self._asks_for_key = True
-        self._signers = Signers(lambda: runtime().notices)
+        self._signers = Signers(lambda: runtime().notices, namespace=lambda: runtime().settings.namespace)
         self._bad_cookies = BadCookies()
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
         self.serializer = codec

@@ -18,11 +18,13 @@ from .tokens import Tokens
 class Signers:
     """The signer for the present keys of one application, which may be set after the extension, or changed.
 
-    ``notices`` returns where it is said that a key is weak.
+    ``notices`` returns where it is said that a key is weak. ``namespace`` keeps its tokens apart from those of other
+    applications with the same keys.
     """
 
-    def __init__(self, notices: Callable[[], Notices]) -> None:
+    def __init__(self, notices: Callable[[], Notices], *, namespace: Callable[[], str]) -> None:
         self._notices = notices
+        self._namespace = namespace
         #: The signer for the keys that were last seen.
         self.tokens = Tokens([])
 
@@ -36,7 +38,7 @@ class Signers:
             fault = fault_in(app.secret_key, fallbacks)
             if fault is not None:
                 raise ConfigError(fault)
-            self.tokens = Tokens(cast(tuple[str | bytes, ...], keys))
+            self.tokens = Tokens(cast(tuple[str | bytes, ...], keys), namespace=self._namespace())
             if not (app.debug or app.testing):
                 self._warn(app, weaknesses_of(self.tokens.keys))
         return self.tokens

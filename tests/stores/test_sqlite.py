@@ -50,10 +50,12 @@ from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.sqlite import file as sqlite_file
 from flask_idlesession.stores.sqlite import schema
 from flask_idlesession.stores.sqlite import SQLiteStore
-from flask_idlesession.stores.sqlite import statements
 from flask_idlesession.stores.sqlite.file import has_wal_reset_fault
 from flask_idlesession.stores.sqlite.file_systems import file_system_of
+from flask_idlesession.stores.sqlite.statements import Statements
 from flask_idlesession.testing.store_contract import StoreContract
+
+SQL = Statements("")
 
 
 @pytest.fixture
@@ -638,8 +640,8 @@ class TestCost:
             assert "session_user_id" in plan or "session_due_at" in plan, plan
 
     def test_the_endings_to_forget_are_found_by_an_index(self, store: SQLiteStore, path: Path) -> None:
-        oldest = [(sql, (9,)) for sql in statements.FORGET_OLDEST.values()]
-        for sql, told in ((statements.IS_FORGETTABLE, (NOW,)), (statements.FORGET_DUE, (NOW, 9)), *oldest):
+        oldest = [(sql, (9,)) for sql in SQL.forget_oldest.values()]
+        for sql, told in ((SQL.is_forgettable, (NOW,)), (SQL.forget_due, (NOW, 9)), *oldest):
             plan = [each for *_, each in _run_sql(path, f"EXPLAIN QUERY PLAN {sql}", *told)]
             assert any("ending_forget_at" in str(each) for each in plan), plan
             assert not any("TEMP B-TREE FOR ORDER" in str(each) for each in plan), plan

@@ -34,8 +34,8 @@ from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.contract import UnreadableRecord
 from flask_idlesession.stores.sqlite import SQLiteStore
-from flask_idlesession.stores.sqlite import statements
 from flask_idlesession.stores.sqlite.connection import Connection
+from flask_idlesession.stores.sqlite.statements import Statements
 from flask_idlesession.testing import FakeClock
 
 #: What is seen of a database from outside.
@@ -547,7 +547,7 @@ def test_an_answer_about_another_session_is_refused(store: SQLiteStore, monkeypa
 
     def crossed(self: Connection, statement: str, told: Any = ()) -> Any:
         answer = rows(self, statement, told)
-        if statement != statements.LOAD and not statement.startswith(("UPDATE", "DELETE", "INSERT INTO session")):
+        if statement != store._sql.load and not statement.startswith(("UPDATE", "DELETE", 'INSERT INTO "session"')):
             return answer
         return [tuple(other.info.sid.bytes if column == sid.bytes else column for column in row) for row in answer]
 
@@ -573,8 +573,9 @@ def test_an_answer_about_another_session_is_refused(store: SQLiteStore, monkeypa
 
 
 def test_no_statement_has_numbered_placeholders() -> None:
+    statements = Statements("")
     texts = [value for value in vars(statements).values() if isinstance(value, str)]
-    texts += [*statements.FORGET_OLDEST.values(), *statements.COUNT_ENDINGS.values()]
+    texts += [*statements.forget_oldest.values(), *statements.count_endings.values()]
     texts += [make(3) for make in (statements.delete_some, statements.delete_expired, statements.bury)]
     assert len(texts) > 20
     assert not [text for text in texts if any(f"?{digit}" in text for digit in "0123456789")]

@@ -7,24 +7,25 @@ from ...model.errors import StoreUnavailable
 from ...model.ids import SessionId
 from ...model.record import SessionInfo
 from .. import columns as row
-from . import statements as sql
 from .connection import Connection
 from .connection import Told
+from .statements import HAS_RETURNING
+from .statements import Statements
 
 
 def changed(connection: Connection, statement: str, told: Told, sid: SessionId) -> bool:
     """Run a statement that changes one session, and return whether it did: it says which one it was."""
     answered = connection.rows(statement, told)
-    if not sql.HAS_RETURNING:
+    if not HAS_RETURNING:
         return bool(connection.rows("SELECT changes()")[0][0])
     if answered and answered != [(sid.bytes,)]:
         raise wrong_answer(sid, answered)
     return bool(answered)
 
 
-def delete_some(connection: Connection, ids: Sequence[bytes]) -> list[SessionInfo]:
+def delete_some(connection: Connection, sql: Statements, ids: Sequence[bytes]) -> list[SessionInfo]:
     """Forget these, and return the infos of those that were there."""
-    if sql.HAS_RETURNING:
+    if HAS_RETURNING:
         return infos_of(connection.rows(sql.delete_some(len(ids)), ids), ids)
     infos = infos_of(connection.rows(sql.list_some(len(ids)), ids), ids)
     connection.rows(sql.delete_some(len(ids)), ids)

@@ -9,7 +9,6 @@ from ...process.forks import ForkAware
 from ...process.forks import register
 from ...process.forks import Stage
 from ..private_files import quoted
-from . import statements as sql
 from .file import SQLiteFile
 
 _logger = logging.getLogger("flask_idlesession")
@@ -55,7 +54,7 @@ class ClockWitness(ForkAware):
                     self._look_back(now)
                 self._is_first = False
                 with self._file.writing(patience=0.0) as connection:
-                    connection.rows(sql.NOTE_LATEST, (now,))
+                    connection.rows(self._file.sql.note_latest, (now,))
             self.due = now + (_TRIED_AGAIN if self._is_first else _NOTED_EVERY)
 
     def after_fork_in_child(self) -> None:
@@ -64,7 +63,7 @@ class ClockWitness(ForkAware):
 
     def _look_back(self, now: float) -> None:
         with self._file.reading(patience=0.0) as connection:
-            latest = connection.rows(sql.LATEST)
+            latest = connection.rows(self._file.sql.latest)
         if not latest or latest[0][0] <= now + _NOTED_EVERY:
             return
         _logger.warning(
@@ -74,7 +73,7 @@ class ClockWitness(ForkAware):
             quoted(self._file.path),
         )
         with self._file.reading() as connection:
-            last = connection.rows(sql.LAST_ROW)[0][0] or 0
+            last = connection.rows(self._file.sql.last_row)[0][0] or 0
         for row in range(0, last, _CHUNK):
             with self._file.writing() as connection:
-                connection.rows(sql.SEEN_NOW, (now, now, now, row, row + _CHUNK))
+                connection.rows(self._file.sql.seen_now, (now, now, now, row, row + _CHUNK))

@@ -6,9 +6,10 @@ from typing import Any
 from ...model.ids import SessionId
 from ...model.record import Ending
 from .. import columns as row
-from . import statements as sql
 from .connection import Connection
 from .file import SQLiteFile
+from .statements import OF_MANY
+from .statements import OF_ONE
 
 #: How many endings are written or forgotten in one step.
 _CHUNK = 128
@@ -19,6 +20,7 @@ class Endings:
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
+        self._sql = file.sql
 
     def bury(self, endings: Sequence[Ending], *, until: float) -> None:
         """As :meth:`Store.bury`."""
@@ -27,38 +29,37 @@ class Endings:
             return
         with self._file.writing() as connection:
             if len(rows) <= _CHUNK:
-                _bury(connection, rows)
+                self._bury(connection, rows)
             else:
                 with connection.transaction():
                     for at in range(0, len(rows), _CHUNK):
-                        _bury(connection, rows[at : at + _CHUNK])
+                        self._bury(connection, rows[at : at + _CHUNK])
         self._forget_due(now=max(ending.ended_at for ending in endings))
         if row.is_time_to_trim(endings):
-            for which in (sql.OF_ONE, sql.OF_MANY):
+            for which in (OF_ONE, OF_MANY):
                 self._trim(which)
 
     def find(self, sid: SessionId, *, now: float) -> Ending | None:
         """As :meth:`Store.ending`."""
         with self._file.reading() as connection:
-            found = connection.rows(sql.EXHUME, (sid.bytes, now))
+            found = connection.rows(self._sql.exhume, (sid.bytes, now))
         return row.to_ending(sid, found[0]) if found else None
 
     def _forget_due(self, *, now: float) -> None:
         with self._file.reading() as connection:
-            is_due = connection.rows(sql.IS_FORGETTABLE, (now,))
+            is_due = connection.rows(self._sql.is_forgettable, (now,))
         if is_due:
             with self._file.writing() as connection:
-                connection.rows(sql.FORGET_DUE, (now, row.FORGOTTEN_AT_ONCE))
+                connection.rows(self._sql.forget_due, (now, row.FORGOTTEN_AT_ONCE))
 
     def _trim(self, which: str) -> None:
         """Forget the oldest endings beyond the bound, in steps for which nobody waits long."""
         with self._file.reading() as connection:
-            count = connection.rows(sql.COUNT_ENDINGS[which])[0][0]
+            count = connection.rows(self._sql.count_endings[which])[0][0]
         excess = min(count - row.MOST_ENDINGS, row.TRIMMED_AT_ONCE)
         for at in range(0, excess, _CHUNK):
             with self._file.writing() as connection:
-                connection.rows(sql.FORGET_OLDEST[which], (min(_CHUNK, excess - at),))
+                connection.rows(self._sql.forget_oldest[which], (min(_CHUNK, excess - at),))
 
-
-def _bury(connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
-    connection.rows(sql.bury(len(rows)), [column for each in rows for column in each])
+    def _bury(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
+        connection.rows(self._sql.bury(len(rows)), [column for each in rows for column in each])

@@ -7,11 +7,11 @@ from typing import Any
 
 from ...model.errors import StoreError
 from ...model.record import SessionInfo
-from . import statements as sql
 from .answers import delete_some
 from .answers import info_of
 from .answers import infos_of
 from .file import SQLiteFile
+from .statements import HAS_RETURNING
 
 #: How many sessions are looked at in one step.
 _CHUNK = 128
@@ -28,6 +28,7 @@ class Expiry:
 
     def __init__(self, file: SQLiteFile) -> None:
         self._file = file
+        self._sql = file.sql
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """As :meth:`Store.prune`."""
@@ -36,7 +37,7 @@ class Expiry:
             if gone or limit <= 0:
                 break
             with self._file.reading() as connection:
-                due = connection.rows(sql.LIST_DUE, (now, min(limit, _CHUNK)))
+                due = connection.rows(self._sql.list_due, (now, min(limit, _CHUNK)))
             if not due:
                 break
             gone = self._forget(due, now)
@@ -48,7 +49,7 @@ class Expiry:
     def next(self) -> float | None:
         """As :meth:`Store.next_expiry`."""
         with self._file.reading() as connection:
-            due_at = connection.rows(sql.FIRST_DUE)[0][0]
+            due_at = connection.rows(self._sql.first_due)[0][0]
         return due_at if isinstance(due_at, float) and isfinite(due_at) else None
 
     def _forget(self, due: Sequence[Sequence[Any]], now: float) -> list[SessionInfo]:
@@ -64,20 +65,20 @@ class Expiry:
                 (live if info.is_live(now) else expired).append(found[0])
         if live:
             with self._file.writing() as connection:
-                connection.rows(sql.postpone(len(live)), live)
+                connection.rows(self._sql.postpone(len(live)), live)
         if spoilt:
             with self._file.writing() as connection:
-                delete_some(connection, spoilt)
+                delete_some(connection, self._sql, spoilt)
         return self._forget_expired(expired, now) if expired else []
 
     def _forget_expired(self, ids: Sequence[bytes], now: float) -> list[SessionInfo]:
         """Forget these but for those that were touched meanwhile."""
         with self._file.writing() as connection:
-            if sql.HAS_RETURNING:
-                return infos_of(connection.rows(sql.delete_expired(len(ids)), (*ids, now)), ids)
+            if HAS_RETURNING:
+                return infos_of(connection.rows(self._sql.delete_expired(len(ids)), (*ids, now)), ids)
             with connection.transaction():
-                infos = infos_of(connection.rows(sql.list_some(len(ids)), ids), ids)
-                connection.rows(sql.delete_expired(len(ids)), (*ids, now))
+                infos = infos_of(connection.rows(self._sql.list_some(len(ids)), ids), ids)
+                connection.rows(self._sql.delete_expired(len(ids)), (*ids, now))
                 return [info for info in infos if not info.is_live(now)]
 
     def _shrink(self) -> None:

@@ -33,6 +33,7 @@ from .file_systems import file_system_of
 from .file_systems import NETWORK_FILE_SYSTEMS
 from .schema import bring_up_to_date
 from .schema import check
+from .statements import Statements
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -88,13 +89,14 @@ class SQLiteFile(ForkAware):
     ``_lock`` guards the fields below it; a fork holds it. Nothing is called under it but the closing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float, table_prefix: str) -> None:
         if not str(path) or str(path).startswith((":memory:", "file:")):
             raise ConfigError(
                 f"{str(path)!r} is not the path of a file, which an SQLite store needs to share sessions."
             )
         self.path = Path(path).absolute()
         self.busy_timeout = busy_timeout
+        self.sql = Statements(table_prefix)
         self.guards_checkpoints = has_wal_reset_fault(sqlite3.sqlite_version_info[:3])
         self.queue = FairLock()
         self._writes = 0  # Since the last checkpoint; about right is enough, so no lock guards it.
@@ -305,11 +307,11 @@ class SQLiteFile(ForkAware):
         if self._places is None:
             check(connection.plain, self.path)
             self._enter_wal(connection)
-            bring_up_to_date(connection, self.path)
+            bring_up_to_date(connection, self.path, prefix=self.sql.prefix)
         if self.guards_checkpoints:
             connection.rows("PRAGMA wal_autocheckpoint = 0")
         connection.rows("PRAGMA journal_size_limit = 16777216")
-        connection.rows("SELECT 1 FROM session LIMIT 1")  # From here on the log and the memory are open.
+        connection.rows(self.sql.probe)  # From here on the log and the memory are open.
         self._check_files()  # Again: what was put there meanwhile is open now.
         places = self._find_places()
         with self._lock:

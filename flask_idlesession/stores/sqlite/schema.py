@@ -13,7 +13,7 @@ _APPLICATION_ID = 0x49646C65
 # due_at is when prune() is to look at a session, never after it expires: a touch leaves it where it is, so that
 # it moves nothing in an index, and prune() moves it on when its turn comes.
 _SCHEMA = (
-    """CREATE TABLE session (
+    """CREATE TABLE "{0}session" (
         sid BLOB NOT NULL PRIMARY KEY,
         user_id TEXT,
         created_at REAL NOT NULL,
@@ -28,9 +28,9 @@ _SCHEMA = (
         due_at REAL NOT NULL,
         data BLOB NOT NULL
     )""",
-    "CREATE INDEX session_due_at ON session (due_at)",
-    "CREATE INDEX session_user_id ON session (user_id) WHERE user_id IS NOT NULL",
-    """CREATE TABLE ending (
+    'CREATE INDEX "{0}session_due_at" ON "{0}session" (due_at)',
+    'CREATE INDEX "{0}session_user_id" ON "{0}session" (user_id) WHERE user_id IS NOT NULL',
+    """CREATE TABLE "{0}ending" (
         sid BLOB NOT NULL PRIMARY KEY,
         user_id TEXT,
         reason TEXT NOT NULL,
@@ -38,19 +38,22 @@ _SCHEMA = (
         ended_at REAL NOT NULL,
         forget_at REAL NOT NULL
     ) WITHOUT ROWID""",
-    "CREATE INDEX ending_forget_at ON ending (forget_at)",
+    'CREATE INDEX "{0}ending_forget_at" ON "{0}ending" (forget_at)',
 )
 
 #: The statements that lead from one version of the schema (PRAGMA user_version) to the next, beginning with none.
+#: In the place of {0} stands what the names of an application's tables begin with.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_SCHEMA,)
 
 
 # The latest instant that any process has seen, within a minute. It is of no version: who does not know it needs it not.
-_CLOCK = """CREATE TABLE IF NOT EXISTS clock (
+_CLOCK = """CREATE TABLE IF NOT EXISTS "{0}clock" (
     id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     latest REAL NOT NULL
 )"""
-_HAS_CLOCK = "SELECT 1 FROM sqlite_master WHERE name = 'clock'"
+
+# The tables of sessions in the file: one for each namespace.
+_SESSIONS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%session'"
 
 # In one statement: another process may be making the tables just now.
 _WHAT_IT_IS = """SELECT (SELECT application_id FROM pragma_application_id),
@@ -74,15 +77,20 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
-def bring_up_to_date(connection: Connection, path: Path) -> None:
-    """Create the tables, or bring those of an older version up to date, once over all processes."""
-    if check(connection.plain, path) == len(MIGRATIONS) and connection.rows(_HAS_CLOCK):
+def bring_up_to_date(connection: Connection, path: Path, *, prefix: str) -> None:
+    """Create the tables whose names begin with ``prefix``, and bring those of an older version up to date, once over
+    all processes. A version is the file's, so the tables of other applications in it are brought to it, too.
+    """
+    has_both = "SELECT count(*) = 2 FROM sqlite_master WHERE name IN (?, ?)"
+    is_current = check(connection.plain, path) == len(MIGRATIONS)
+    if is_current and connection.rows(has_both, (f"{prefix}session", f"{prefix}clock"))[0][0]:
         return
     with connection.transaction():
         version = check(connection.plain, path)
-        connection.plain.execute(_CLOCK)
-        for statements in MIGRATIONS[version:]:
-            for statement in statements:
-                connection.plain.execute(statement)
+        steps = {name.removesuffix("session"): version for (name,) in connection.rows(_SESSIONS)}
+        for each, done in {prefix: 0, **steps}.items():
+            connection.plain.execute(_CLOCK.format(each))
+            for statement in (statement for statements in MIGRATIONS[done:] for statement in statements):
+                connection.plain.execute(statement.format(each))
         connection.plain.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.plain.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

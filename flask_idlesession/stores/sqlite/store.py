@@ -18,7 +18,6 @@ from ...model.record import SessionInfo
 from .. import columns as row
 from ..contract import Touch
 from ..contract import Traits
-from . import statements as sql
 from .answers import changed
 from .answers import delete_some
 from .answers import info_of
@@ -29,6 +28,7 @@ from .endings import Endings
 from .expiry import Expiry
 from .file import has_wal_reset_fault
 from .file import SQLiteFile
+from .statements import HAS_RETURNING
 
 #: How many sessions are looked at in one step: no request waits long for it.
 _CHUNK = 128
@@ -60,7 +60,8 @@ class SQLiteStore:
 
     The file, and its folder where there is none, are created for their owner alone. A call waits up to
     ``busy_timeout`` seconds for the writes of others. The end of a session, and a new secret, are on disk before the
-    call returns. Other writes survive the end of any process, and may be lost with the power.
+    call returns. Other writes survive the end of any process, and may be lost with the power. Two applications that
+    share a file take two values of ``table_prefix``.
 
     A change is one statement, which compares what the row holds with what this thread read: so SQLite's lock is held
     for the statement alone, and not while Python's threads take turns. Where another thread or process was quicker, the
@@ -69,8 +70,9 @@ class SQLiteStore:
 
     traits = Traits(chunked=True, has_facts=True)
 
-    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0) -> None:
-        self._file = SQLiteFile(path, busy_timeout=busy_timeout)
+    def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
+        self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
+        self._sql = self._file.sql
         self._witness = ClockWitness(self._file)
         self._expiry = Expiry(self._file)
         self._endings = Endings(self._file)
@@ -85,7 +87,7 @@ class SQLiteStore:
         sid = record.info.sid
         self._note(record.info.last_seen_at)
         with self._file.writing() as connection:
-            if changed(connection, sql.INSERT, (sid.bytes, *_columns(record), record.info.expires_at), sid):
+            if changed(connection, self._sql.insert, (sid.bytes, *_columns(record), record.info.expires_at), sid):
                 return
         raise SessionExists(f"There is a session {sid} already.")
 
@@ -103,7 +105,7 @@ class SQLiteStore:
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         self._note(now)
-        step = self._step_of(sid, change, now) if sql.HAS_RETURNING else None
+        step = self._step_of(sid, change, now) if HAS_RETURNING else None
         is_final = change.rotation is not None or change.end_if_emptied
         with self._file.writing_through() if is_final else self._file.writing() as connection:
             if step is None or not changed(connection, step.statement, step.told, sid):
@@ -115,7 +117,7 @@ class SQLiteStore:
     def delete(self, sid: SessionId) -> bool:
         """Forget the session, and return when that is on the disk; return whether there was one."""
         with self._file.writing_through() as connection:
-            return changed(connection, sql.DELETE, (sid.bytes,), sid)
+            return changed(connection, self._sql.delete, (sid.bytes,), sid)
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
         """Forget these sessions, and return when that is on the disk; return the infos of those that were there."""
@@ -123,11 +125,11 @@ class SQLiteStore:
         if not ids:
             return []
         with self._file.writing_through() as connection:
-            if len(ids) <= _CHUNK and sql.HAS_RETURNING:
-                return delete_some(connection, ids)
+            if len(ids) <= _CHUNK and HAS_RETURNING:
+                return delete_some(connection, self._sql, ids)
             with connection.transaction():
                 chunks = [ids[at : at + _CHUNK] for at in range(0, len(ids), _CHUNK)]
-                return [info for chunk in chunks for info in delete_some(connection, chunk)]
+                return [info for chunk in chunks for info in delete_some(connection, self._sql, chunk)]
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
@@ -176,14 +178,14 @@ class SQLiteStore:
     def _read(self, sid: SessionId) -> Record | None:
         """Return the record, live or not."""
         with self._file.reading() as connection:
-            found = connection.rows(sql.LOAD, (sid.bytes,))
+            found = connection.rows(self._sql.load, (sid.bytes,))
         return self._seen(sid, found[0]) if found else None
 
     def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         holder, refresh_by = touch.holder, touch.refresh_by
-        if sql.HAS_RETURNING:
+        if HAS_RETURNING:
             with self._file.writing() as connection:
-                found = connection.rows(sql.VISIT, (now, refresh_by, sid.bytes, holder, now, refresh_by))
+                found = connection.rows(self._sql.visit, (now, refresh_by, sid.bytes, holder, now, refresh_by))
             if found:
                 return self._seen(sid, found[0])
         before = self._read(sid)
@@ -203,7 +205,7 @@ class SQLiteStore:
         """Return the statement that makes a change if the row is as this thread knows it; None if it does not know."""
         known: _Known | None = getattr(self._thread, "known", None)
         if change.is_simple and not change.delta and change.last_seen_at is not None:
-            return _Step(sql.TOUCH, (min(change.last_seen_at, now), sid.bytes, change.holder, now), known)
+            return _Step(self._sql.touch, (min(change.last_seen_at, now), sid.bytes, change.holder, now), known)
         if known is None or known.sid != sid or known.record.judge(change, now=now) is not Outcome.DONE:
             return None
         after, before = known.record.apply(change, now=now), known.columns
@@ -211,32 +213,32 @@ class SQLiteStore:
             seen_at, data = after.info.last_seen_at, row.to_data(after.values)
             columns: tuple[Any, ...] = (*before[:_SEEN_AT], seen_at, *before[_SEEN_AT + 1 : _DATA], data)
             told = (seen_at, data, sid.bytes, change.holder, now, before[_DATA])
-            return _Step(sql.WRITE, told, _Known(sid, columns, after))
+            return _Step(self._sql.write, told, _Known(sid, columns, after))
         columns = (sid.bytes, *_columns(after))
         as_read = (*before[1:_SEEN_AT], *before[_SEEN_AT + 1 : _DATA + 1])
         told = (*columns[1:], after.info.expires_at, sid.bytes, *as_read)
-        return _Step(sql.REPLACE, told, _Known(sid, columns, after))
+        return _Step(self._sql.replace, told, _Known(sid, columns, after))
 
     def _commit(
         self, connection: Connection, sid: SessionId, change: Change, now: float
     ) -> tuple[Outcome, Record | None]:
         """Make a change whatever the row holds; return the outcome, and if it is DONE the record after it."""
         with connection.transaction():
-            found = connection.rows(sql.LOAD, (sid.bytes,))
+            found = connection.rows(self._sql.load, (sid.bytes,))
             if not found:
                 return Outcome.GONE, None
             record = _record_of(sid, found[0])
             outcome = record.judge(change, now=now)
             if outcome is Outcome.EMPTIED:
-                changed(connection, sql.DELETE, (sid.bytes,), sid)
+                changed(connection, self._sql.delete, (sid.bytes,), sid)
             if outcome is not Outcome.DONE:
                 return outcome, None
             after = record.apply(change, now=now)
             if change.is_simple:
                 told: Sequence[Any] = (after.info.last_seen_at, row.to_data(after.values), sid.bytes)
-                changed(connection, sql.SAVE, told, sid)
+                changed(connection, self._sql.save, told, sid)
             else:
-                changed(connection, sql.UPDATE, (*_columns(after), after.info.expires_at, sid.bytes), sid)
+                changed(connection, self._sql.update, (*_columns(after), after.info.expires_at, sid.bytes), sid)
             return outcome, after
 
     def _rows(self) -> Iterator[Sequence[Any]]:
@@ -244,7 +246,7 @@ class SQLiteStore:
         after = b""
         while True:
             with self._file.reading() as connection:
-                rows = connection.rows(sql.PAGE, (after, _CHUNK))
+                rows = connection.rows(self._sql.page, (after, _CHUNK))
             yield from rows
             if len(rows) < _CHUNK:
                 return
@@ -252,7 +254,7 @@ class SQLiteStore:
 
     def _rows_of(self, user_id: str) -> Sequence[Sequence[Any]]:
         with self._file.reading() as connection:
-            return connection.rows(sql.OF_USER, (user_id,))
+            return connection.rows(self._sql.of_user, (user_id,))
 
 
 def _record_of(sid: SessionId, columns: Sequence[Any]) -> Record:

@@ -1,0 +1,85 @@
+"""Notices, in the background, another application that keeps its sessions under the same names of one store."""
+
+import hmac
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from hashlib import sha256
+
+from ..model.clock import Clock
+from ..model.errors import StoreError
+from ..model.messages import Notices
+from ..process.background import cleaner
+from ..stores.contract import Store
+from ..stores.marks import mark
+from ..stores.marks import put_mark
+
+#: Seconds between two looks, and until the next one where the store did not answer.
+_INTERVAL = 1200.0
+_RETRY = 60.0
+
+#: Seconds for which an application that is not seen again is remembered.
+_MEMORY = 3600.0
+
+#: How many characters tell two keys apart: too few to try out words with, and enough for the applications of a server.
+_LENGTH = 4
+
+_MARK = "application"
+
+_WARNING = (
+    "The applications %r and %r keep their sessions under the same names of one store, so they share users, limits and "
+    'revocations. Set app.config["IDLESESSION_NAMESPACE"] to another word for each, unless they are meant to share. If '
+    "they are one application, its SECRET_KEY differs between its processes, or was changed without "
+    "SECRET_KEY_FALLBACKS. [ISW009]"
+)
+
+
+class Neighbours:
+    """Says once if another application uses the store: one of another name, or with other keys.
+
+    ``keys`` returns the application's secret keys of today. The first application of a store leaves its name there and
+    what tells its keys apart, and the others compare.
+    """
+
+    def __init__(
+        self, name: str, store: Store, *, keys: Callable[[], Sequence[str | bytes]], clock: Clock, notices: Notices
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._notices = notices
+        self._due = 0.0
+        cleaner.register(self)
+
+    def run(self) -> float:
+        """Look if it is time to; return in how many seconds to come again. The cleaner calls this."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + (_INTERVAL if self._look() else _RETRY)
+        return self._due - now
+
+    def _look(self) -> bool:
+        """Return whether the store answered."""
+        ours = [_fingerprint(key) for key in self._keys()]
+        try:
+            name, theirs = _read(mark(self._store, _MARK))
+            if theirs and (name != self._name or not set(ours).intersection(theirs)):
+                self._notices.warn("neighbour", _WARNING, self._name, name)
+                return True
+            now = self._clock()
+            put_mark(self._store, _MARK, f"{','.join(ours)} {self._name}", now=now, until=now + _MEMORY)
+        except StoreError:
+            return False
+        return True
+
+
+def _read(text: str | None) -> tuple[str, list[str]]:
+    """Return an application's name, and what tells its keys apart: nothing if there is none."""
+    marks, _, name = (text or "").partition(" ")
+    return name, [each for each in marks.split(",") if each]
+
+
+def _fingerprint(key: str | bytes) -> str:
+    raw = key.encode() if isinstance(key, str) else key
+    return hmac.new(raw, b"flask_idlesession neighbours", sha256).hexdigest()[:_LENGTH]
