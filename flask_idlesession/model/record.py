@@ -1,6 +1,8 @@
 """Records as stores hold them, and how one change turns a record into the next: pure values."""
 
 import hmac
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -113,6 +115,11 @@ class SessionInfo:
     def expiry_reason(self) -> EndReason:
         """The reason that time will have had, once the session has expired."""
         return _LIFETIME if self.lifetime_ends_at <= self.expires_at else _IDLE
+
+
+def only_live(infos: Iterable[SessionInfo], *, now: float) -> Iterator[SessionInfo]:
+    """Yield the infos of the sessions that are live at ``now``."""
+    return (info for info in infos if info.is_live(now))
 
 
 def with_labels(info: SessionInfo, labels: Labels) -> SessionInfo:

@@ -1,43 +1,36 @@
 """Compares this host's clock with that of the server where the sessions are, in the background."""
 
 import logging
-import time
 
 from ..model.clock import Clock
 from ..model.errors import StoreError
 from ..process.background import cleaner
 from ..stores.contract import HasClock
+from .pace import Pace
 
 _logger = logging.getLogger("flask_idlesession")
 
 #: Seconds by which two clocks may differ and nobody is told: what ends a session is exact to so much.
 _TOLERANCE = 1.0
 
-#: Seconds between two comparisons, for clocks drift; and until the next try where the server did not answer.
-_INTERVAL = 3600.0
-_RETRY = 60.0
-
 
 class ClockSkew:
     """Warns if ``clock`` and the store's server do not agree, once each time that it begins to be so.
 
-    The cleaner's thread asks the server, soon after the start and then each hour, so that no request waits for it.
-    ``clock`` is compared rather than the wall clock: it is what ends sessions.
+    They are compared soon after the start, and then each hour, for clocks drift. ``clock`` is compared rather than the
+    wall clock, because it ends sessions.
     """
 
     def __init__(self, store: HasClock, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._due = 0.0
+        self._pace = Pace()
         self._is_off = False
         cleaner.register(self)
 
     def run(self) -> float:
         """Compare the clocks if it is time to; return in how many seconds to come again. The cleaner calls this."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + (_INTERVAL if self._compare() else _RETRY)
-        return self._due - now
+        return self._pace.run(self._compare)
 
     def _compare(self) -> bool:
         """Return whether the server told its time."""

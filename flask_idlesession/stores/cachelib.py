@@ -24,6 +24,7 @@ from ..model.ids import is_of_many
 from ..model.ids import SessionId
 from ..model.record import Change
 from ..model.record import Ending
+from ..model.record import only_live
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
@@ -151,9 +152,7 @@ class CachelibStore:
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
-        for info in self._infos() if user_id is None else self._infos_of(user_id):
-            if info.is_live(now):
-                yield info
+        yield from only_live(self._infos() if user_id is None else self._infos_of(user_id), now=now)
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """Forget up to ``limit`` sessions that have expired; return their infos. Two processes may return one."""

@@ -13,6 +13,7 @@ from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
 from flask_idlesession import Traits
 from flask_idlesession.operations.clock_skew import ClockSkew
+from flask_idlesession.operations.pace import Pace
 from flask_idlesession.process.background import cleaner
 from flask_idlesession.stores.contract import has_clock
 from flask_idlesession.testing import FakeClock
@@ -52,14 +53,14 @@ def store(clock):
 def check(store, clock):
     check = ClockSkew(store, clock=clock)
     cleaner.unregister(check)  # The test calls it in the cleaner's place.
-    check._due = 0.0
+    check._pace = Pace()
     check._is_off = False
     store.asked.clear()
     return check
 
 
 def again(check):
-    check._due = 0.0
+    check._pace = Pace()
     return check.run()
 
 

@@ -11,6 +11,7 @@ from support.redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import StoreError
+from flask_idlesession.operations import pace
 from flask_idlesession.operations import store_advice
 from flask_idlesession.operations.store_advice import StoreAdvice
 
@@ -33,7 +34,7 @@ class Adviser:
 @pytest.fixture
 def now(monkeypatch):
     instant = [1000.0]
-    monkeypatch.setattr(store_advice.time, "monotonic", lambda: instant[0])
+    monkeypatch.setattr(pace.time, "monotonic", lambda: instant[0])
     monkeypatch.setattr(store_advice.cleaner, "register", lambda task: None)
     return instant
 

@@ -144,20 +144,26 @@ class Connections:
         raise error
 
     def _lend(self, work: Callable[[Line], T]) -> T:
-        """Lend a connection. One that was left amid an answer is never used again: the next might get that answer."""
         line = self._take()
+        answer = self._work_on(line, work)
+        self._give_back(line, None)
+        return answer
+
+    def _work_on(self, line: Line, work: Callable[[Line], T]) -> T:
+        """Return what the work returns; after an error give the connection back.
+
+        A connection that was left in the middle of an answer is never used again: the next call might get that answer.
+        """
         try:
             if line.guard is not None:
                 self._watchdog.watch(line.guard)
-            answer = work(line)
+            return work(line)
         except IdleSessionError as error:
             self._give_back(line, error)
             raise
         except BaseException:
             line.drop()
             raise
-        self._give_back(line, None)
-        return answer
 
     def _take(self) -> Line:
         while self.ready:
@@ -193,18 +199,14 @@ class Connections:
         except self._raised as error:
             raise told(error, dialect=self.engine.dialect) from error
         line = Line(lent, pool=pool, dialect=self.engine.dialect, raised=self._raised, recycle_at=recycle_at)
-        try:
-            guard = line.guard_by(self._watchdog)
-            if guard is not None:
-                self._watchdog.watch(guard)
-            line.begin(limit=self._timeout if self._keeps else None, names=self._names)
-        except IdleSessionError as error:
-            self._give_back(line, error)
-            raise
-        except BaseException:
-            line.drop()
-            raise
+        self._work_on(line, self._make_ready)
         return line
+
+    def _make_ready(self, line: Line) -> None:
+        guard = line.guard_by(self._watchdog)
+        if guard is not None:
+            self._watchdog.watch(guard)
+        line.begin(limit=self._timeout if self._keeps else None, names=self._names)
 
 
 def drop_all(lines: deque[Line]) -> None:
