@@ -57,6 +57,7 @@ from .model.signals import session_logged_in as session_logged_in
 from .model.signals import session_mismatched as session_mismatched
 from .model.signals import session_rotated as session_rotated
 from .model.signals import token_reused as token_reused
+from .sessions.end_watch import EndHandle as EndHandle
 from .sessions.manager import SessionManager as SessionManager
 from .sessions.session import Session as Session
 from .stores.contract import Store as Store
@@ -64,8 +65,10 @@ from .stores.contract import Touch as Touch
 from .stores.contract import Traits as Traits
 from .stores.contract import UnreadableRecord as UnreadableRecord
 from .stores.memory import MemoryStore as MemoryStore
+from .web.activity import active as active
 from .web.activity import passive as passive
 from .web.csrf import check_csrf as check_csrf
 from .web.csrf import csrf_protect as csrf_protect
 from .web.csrf import csrf_token as csrf_token
+from .web.ends import on_session_end as on_session_end
 from .web.exclusive import exclusive as exclusive

@@ -51,12 +51,12 @@ class Cleaner(ForkAware):
         self.thread: threading.Thread | None = None
         self._wakes_at = 0.0
         self._stopped = False
-        self._is_green = _is_green()
+        self._is_green = is_green()
 
     @property
     def is_running(self) -> bool:
         """Whether this process has the thread."""
-        return self.thread is not None and self._is_green == _is_green()
+        return self.thread is not None and self._is_green == is_green()
 
     def register(self, task: Task) -> None:
         """Clean this too, from now on, until it is dropped or unregistered."""
@@ -97,7 +97,7 @@ class Cleaner(ForkAware):
         Not under the lock: where gevent patched Python after this module made its lock, starting one lets
         another greenlet run, and to the lock they are all one thread.
         """
-        if self._is_green != _is_green():
+        if self._is_green != is_green():
             self._notify()
             self._reset()  # A thread from before it patched does not know itself any more, and ends.
         with self._wake:
@@ -178,7 +178,7 @@ class Cleaner(ForkAware):
             self._start()
 
 
-def _is_green() -> bool:
+def is_green() -> bool:
     """Whether gevent has put greenlets in the place of threads: at import, later, or in a forked worker."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))

@@ -18,6 +18,7 @@ from ..model.signals import tell_all
 from ..stores.contract import chunked
 from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
+from ..stores.contract import tells_ends
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -34,6 +35,11 @@ class Endings:
     def __init__(self, store: Store, *, sender: Callable[[], object]) -> None:
         self._store = store
         self._sender = sender
+        self._listeners: list[Callable[[Sequence[Ending]], None]] = []
+
+    def listen(self, listener: Callable[[Sequence[Ending]], None]) -> None:
+        """Call ``listener`` with the endings that this process brings about or finds, in the thread that does."""
+        self._listeners.append(listener)
 
     def end(self, info: SessionInfo, reason: EndReason, *, now: float, by: str | None = None) -> bool:
         """Forget the session; return whether it was this call that ended it, which then is told.
@@ -43,7 +49,7 @@ class Endings:
         self._remember([(info, reason)], now=now, by=by)
         ended = self._store.delete(info.sid)
         if ended:
-            self._tell([(info, reason)], by=by)
+            self._tell([(info, reason)], now=now, by=by)
         return ended
 
     def end_all(
@@ -58,7 +64,7 @@ class Endings:
         while chunk := list(islice(left, _CHUNK)):
             self._remember([(info, reason) for info in chunk], now=clock(), by=by)
             gone = self._delete(chunk, failures)
-            self._tell([(info, reason) for info in gone], by=by)
+            self._tell([(info, reason) for info in gone], now=clock(), by=by)
             ended += len(gone)
             if failures.are_too_many:
                 break
@@ -93,16 +99,18 @@ class Endings:
     def note(self, info: SessionInfo, reason: EndReason, *, now: float) -> None:
         """Remember and tell the end of a session that the store has forgotten already."""
         self._remember([(info, reason)], now=now)
-        self._tell([(info, reason)])
+        self._tell([(info, reason)], now=now)
 
     def note_pruned(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float) -> None:
         """Tell the ends of sessions that were pruned; remember them, unless the store did."""
         if not self._store.traits.buries:
             self._remember(ended, now=now)
-        self._tell(ended)
+        self._tell(ended, now=now)
 
-    def _tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, by: str | None = None) -> None:
+    def _tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
         """Tell that these sessions are over: they are in the store no more."""
+        if self._listeners or self._store.traits.tells_ends:
+            self._spread(_endings_of(ended, now=now, by=by))
         told = (
             {"info": info if by is None else with_labels(info, {ENDED_BY: by}), "reason": reason}
             for info, reason in ended
@@ -111,16 +119,34 @@ class Endings:
         tell_all(session_ended, self._sender(), told)
 
     def _remember(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
-        buried = [
-            Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by)
-            for info, reason in ended
-            if TURN not in info.labels
-        ]
+        buried = _endings_of(ended, now=now, by=by)
         try:
             if buried:
                 self._store.bury(buried, until=now + REMEMBERED)
         except StoreError as error:  # They are over all the same; only the reason is lost.
             _logger.debug("How %d sessions ended was not noted: %s", len(buried), error)
+
+    def _spread(self, endings: Sequence[Ending]) -> None:
+        """Tell other processes, where the store can, and who listens here."""
+        if not endings:
+            return
+        store = tells_ends(self._store)
+        if store is not None:
+            try:
+                store.tell_ends(endings)
+            except StoreError as error:  # Others find out by themselves, if later.
+                _logger.debug("Other processes were not told how %d sessions ended: %s", len(endings), error)
+        for listener in self._listeners:
+            listener(endings)
+
+
+def _endings_of(ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None) -> Sequence[Ending]:
+    """Return how these ended, without what only stood for a user's turn."""
+    return [
+        Ending(info.sid, reason, min(now, info.expires_at), info.user_id, by)
+        for info, reason in ended
+        if TURN not in info.labels
+    ]
 
 
 class _InARow:

@@ -4,6 +4,7 @@ import logging
 import weakref
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..model.clock import Clock
 from ..model.codec import Codec
@@ -18,10 +19,16 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.signals import session_created
 from ..model.signals import tell
+from ..process.locks import ForkSafeLock
 from ..stores.contract import Store
 from ..stores.contract import UnreadableRecord
 from .endings import Endings
 from .pruning import Pruner
+
+if TYPE_CHECKING:
+    from .end_watch import Callback
+    from .end_watch import EndHandle
+    from .end_watch import EndWatch
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -47,12 +54,32 @@ class Lifecycle:
         self.now = clock
         self._sender = weakref.ref(sender)
         self._endings = Endings(store, sender=self._sender)
+        self._watch: EndWatch | None = None
+        self._watch_made = ForkSafeLock()
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
 
     @property
     def sender(self) -> object:
         """The sender of the signals."""
         return self._sender()
+
+    def watch_ends(self, callback: "Callback", *, sid: SessionId | None) -> "EndHandle":
+        """Call ``callback`` when this session ends, or with None whenever one does, until the handle is closed."""
+        if self._watch is None:
+            from .end_watch import EndWatch  # Most applications need none.
+
+            with self._watch_made:
+                if self._watch is None:
+                    watch = EndWatch(self)
+                    self._endings.listen(watch.note)
+                    self._watch = watch
+        return self._watch.add(callback, sid=sid)
+
+    def close(self) -> None:
+        """Leave the cleaner, and watch no session any more."""
+        self.pruner.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def create(self, record: Record) -> Record:
         """Store a new session under its id, or under another should that be taken; return it."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
+from typing import TYPE_CHECKING
 
 from ..model.clock import Clock
 from ..model.clock import system_clock
@@ -34,6 +35,10 @@ from .revocation import Revocation
 from .session import check_user_id
 from .size import check_size
 from .values import check_key
+
+if TYPE_CHECKING:
+    from .end_watch import Callback
+    from .end_watch import EndHandle
 
 #: How often replace() tries: each time somebody else has rotated the session in between.
 _TRIES = 200
@@ -90,7 +95,7 @@ class SessionManager:
 
     def close(self) -> None:
         """Leave the cleaner, and close the store. Idempotent."""
-        self.lifecycle.pruner.close()
+        self.lifecycle.close()
         self.store.close()
 
     def create(self, data: Mapping[str, Any] | None = None, *, user_id: str | None = None) -> SessionId:
@@ -170,6 +175,17 @@ class SessionManager:
                     f"revoke_where() was given {name}=None, which no session has; leave it out, or give a value."
                 )
         return self.revocation.revoke_where(**criteria)
+
+    def on_session_end(self, callback: "Callback", *, sid: SessionId | None = None) -> "EndHandle":
+        """Call ``callback`` with an :class:`~flask_idlesession.Ending` when the session ends.
+
+        The rules are those of :func:`flask_idlesession.on_session_end`.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_session_end() needs a function to call, not {callback!r}.")
+        if sid is not None and not isinstance(sid, SessionId):
+            raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}.")
+        return self.lifecycle.watch_ends(callback, sid=sid)
 
     def prune(self) -> int:
         """Forget everything that has expired; return how many sessions that was."""

@@ -48,6 +48,8 @@ class Traits:
     evicts: bool = False
     #: The store knows how its server should be set up: it is :class:`Advising`.
     advises: bool = False
+    #: All processes can be told how sessions ended, at once: the store is :class:`TellsEnds`.
+    tells_ends: bool = False
 
 
 @dataclass(slots=True)
@@ -188,6 +190,29 @@ class Advising(Store, Protocol):
         """Return how the server should be set up and is not: one text for each fault, none if all is well."""
 
 
+class EndNews(Protocol):
+    """A subscription to what :meth:`TellsEnds.tell_ends` tells. One thread uses it."""
+
+    def wait(self, seconds: float) -> Sequence[Ending]:
+        """Return what was told since the last call; wait for the first of it for so many seconds at most.
+
+        Raise :exc:`~flask_idlesession.StoreError` if the subscription is lost. Then it is of no more use.
+        """
+
+    def close(self) -> None:
+        """Hear no more. It raises nothing."""
+
+
+class TellsEnds(Store, Protocol):
+    """A store with the trait ``tells_ends``."""
+
+    def tell_ends(self, endings: Sequence[Ending]) -> None:
+        """Tell all processes that subscribed how these sessions ended. What nobody hears is forgotten."""
+
+    def hear_ends(self) -> EndNews | None:
+        """Return a new subscription; None where none can be had, for a pooler is between."""
+
+
 class HasClock(Store, Protocol):
     """A store with the trait ``has_clock``."""
 
@@ -227,6 +252,11 @@ def evicting(store: Store) -> Evicting | None:
 def advising(store: Store) -> Advising | None:
     """Return the store if it has the trait ``advises``."""
     return cast(Advising, store) if store.traits.advises else None
+
+
+def tells_ends(store: Store) -> TellsEnds | None:
+    """Return the store if it has the trait ``tells_ends``."""
+    return cast(TellsEnds, store) if store.traits.tells_ends else None
 
 
 def has_clock(store: Store) -> HasClock | None:

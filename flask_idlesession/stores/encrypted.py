@@ -23,11 +23,13 @@ from ..model.record import SessionInfo
 from ..model.record import Values
 from .contract import Advising
 from .contract import Chunked
+from .contract import EndNews
 from .contract import Evicting
 from .contract import HasClock
 from .contract import InProcess
 from .contract import Recalling
 from .contract import Store
+from .contract import TellsEnds
 from .contract import Touch
 from .contract import Traits
 from .contract import UnreadableRecord
@@ -108,6 +110,12 @@ class EncryptedStore:
     def endings(self, sids: Sequence[SessionId], *, now: float) -> Sequence[Ending]:
         """Return how these sessions ended, as far as that is remembered at ``now``."""
         return cast(Recalling, self.store).endings(sids, now=now)
+
+    def tell_ends(self, endings: Sequence[Ending]) -> None:
+        cast(TellsEnds, self.store).tell_ends(endings)
+
+    def hear_ends(self) -> EndNews | None:
+        return cast(TellsEnds, self.store).hear_ends()
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the live sessions as :meth:`find` does, also those that no list names any more."""

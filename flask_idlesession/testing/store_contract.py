@@ -32,9 +32,11 @@ from ..model.record import SessionInfo
 from ..stores import open_store
 from ..stores.contract import chunked
 from ..stores.contract import endings_of
+from ..stores.contract import EndNews
 from ..stores.contract import evicting
 from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
+from ..stores.contract import tells_ends
 from ..stores.contract import Touch
 
 NOW = 1_700_000_000.0
@@ -892,6 +894,26 @@ class StoreContract:
         assert sorted(endings_of(store, asked, now=NOW)) == sorted(endings[3:])
         assert not endings_of(store, asked, now=NOW + 60) and not endings_of(store, [], now=NOW)
 
+    def test_endings_are_told_to_other_processes_if_the_store_says_so(self, store: Store) -> None:
+        told = tells_ends(store)
+        if told is None:
+            return
+        told.tell_ends([Ending(sid=uuid4(), reason=EndReason.IDLE, ended_at=NOW)])  # Nobody hears this one.
+        first, second = told.hear_ends(), told.hear_ends()
+        assert first is not None and second is not None
+        texts = [None, "ada", *(text for text in AWKWARD_TEXTS if text and "\x00" not in text)]
+        endings = [
+            Ending(sid=uuid4(), reason=EndReason.REVOKED, ended_at=NOW + number / 7, user_id=text, by=text)
+            for number, text in enumerate(texts * 20)
+        ]
+        told.tell_ends(endings)
+        told.tell_ends([])
+        for news in (first, second):
+            assert _heard(news, count=len(endings)) == endings
+            assert not news.wait(0.0)
+            news.close()
+        told.tell_ends(endings[:1])
+
     @pytest.mark.needs("prunes")
     def test_what_was_pruned_is_remembered_at_once_if_the_store_says_so(self, store: Store) -> None:
         idle, old = a_record(user_id="ada"), a_record(lifetime_ends_at=NOW + 30, idle_timeout=LIFETIME)
@@ -1420,3 +1442,11 @@ class StoreContract:
 
 def _rotation(new: bytes, *, to: str | None = None, grace_ends_at: float | None = None) -> Rotation:
     return Rotation(secret_digest=new, user_id=to, grace_ends_at=grace_ends_at)
+
+
+def _heard(news: EndNews, *, count: int) -> list[Ending]:
+    """Return what is heard, until it is so many or nothing comes for a while."""
+    heard: list[Ending] = []
+    while len(heard) < count and (more := news.wait(5.0)):
+        heard += more
+    return heard

@@ -17,8 +17,12 @@ from ..settings.checks import Activity
 PASSIVE_HEADER = "X-IdleSession-Passive"
 _PASSIVE = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 
-_MARK = "_idlesession_passive"
-_UNKNOWN = (object(), -1, True)
+#: What a marked view has: False under it says that the view is passive, True that it is the user's own doing.
+_MARK = "_idlesession_activity"
+_UNKNOWN = (object(), -1, None)
+
+#: What a browser's EventSource asks for. It asks by itself, again and again.
+_EVENT_STREAM = "text/event-stream"
 _logger = logging.getLogger("flask_idlesession")
 
 _View = TypeVar("_View", bound=Callable[..., Any] | Blueprint)
@@ -35,7 +39,30 @@ def passive(view: _View) -> _View:
         @passive
         def unread(): ...
     """
-    setattr(view, _MARK, True)
+    return _marked(view, False)
+
+
+def active(view: _View) -> _View:
+    """Mark what a user does by hand, and what would not count else: a view that a WebSocket or an event stream is
+    opened by, or a handler of a socket's events. Each of them then prolongs the session. ::
+
+        @socketio.on("message")
+        @active
+        def message(text): ...
+
+    A view or a blueprint may be marked in a :func:`passive` blueprint. A request that says that it is passive by the
+    header ``X-IdleSession-Passive`` is so also here.
+    """
+    return _marked(view, True)
+
+
+def is_marked_active(view: object) -> bool:
+    """Return whether a function was marked by :func:`active`."""
+    return getattr(view, _MARK, None) is True
+
+
+def _marked(view: _View, mark: bool) -> _View:
+    setattr(view, _MARK, mark)
     ActivityRule.marks += 1
     return view
 
@@ -55,8 +82,8 @@ class ActivityRule:
         self._rule = rule
         self._views = views
         self._blueprints = blueprints
-        # Of endpoints: the view, how many marks there were, and whether it is passive by one, or serves static files.
-        self._known: dict[str, tuple[object, int, bool]] = {}
+        # Of endpoints: the view, how many marks there were, and what the marks say. Static files are passive.
+        self._known: dict[str, tuple[object, int, bool | None]] = {}
 
     def counts(self, request: Request | None) -> bool | None:
         """Return whether the request is activity; None where its route is not known yet, or none is sought (a
@@ -64,19 +91,27 @@ class ActivityRule:
         """
         if request is None:
             return None
-        route = request.url_rule
+        route, mark = request.url_rule, None
         if route is None:
             if request.routing_exception is None:
                 return None
         else:
-            view, marks, is_passive = self._known.get(route.endpoint, _UNKNOWN)
+            view, marks, mark = self._known.get(route.endpoint, _UNKNOWN)
             if view is not self._views.get(route.endpoint) or marks != ActivityRule.marks:
-                is_passive = self._look_at(request, route.endpoint)
-            if is_passive:
+                mark = self._look_at(request, route.endpoint)
+            if mark is False:
                 return False
         environ = request.environ
         if _PASSIVE in environ and environ[_PASSIVE] != "0":
             return False
+        if mark:
+            return True
+        if "HTTP_UPGRADE" in environ or environ.get("HTTP_ACCEPT") == _EVENT_STREAM:
+            return not _is_opened_by_a_script(request) and self._counts_by_rule(request)
+        return self._counts_by_rule(request)
+
+    def _counts_by_rule(self, request: Request) -> bool:
+        """Return whether the request is activity under ``IDLESESSION_ACTIVITY``."""
         rule = self._rule
         if rule == "all":
             return True
@@ -109,23 +144,33 @@ class ActivityRule:
         finally:
             request.url_rule = request.view_args = request.routing_exception = None
 
-    def _look_at(self, request: Request, endpoint: str) -> bool:
-        """Return whether a request for the endpoint is passive, and remember that."""
+    def _look_at(self, request: Request, endpoint: str) -> bool | None:
+        """Return what the marks say of a request for the endpoint, and remember that."""
         view, marks = self._views.get(endpoint), ActivityRule.marks
-        is_passive = self._is_passive(request, endpoint, view)
+        mark = self._mark_of(request, endpoint, view)
         if not hasattr(view, "view_class"):  # There it may depend on the method.
-            self._known[endpoint] = view, marks, is_passive
-        return is_passive
+            self._known[endpoint] = view, marks, mark
+        return mark
 
-    def _is_passive(self, request: Request, endpoint: str, view: object) -> bool:
-        """Whether the endpoint serves static files, or it or a blueprint around it is marked passive."""
+    def _mark_of(self, request: Request, endpoint: str, view: object) -> bool | None:
+        """Return False for what serves static files or is marked passive, True for what is marked active, else None.
+
+        The view's own mark counts before those of the blueprints around it.
+        """
         if endpoint.rpartition(".")[2] == "static":
-            return True
+            return False
         view_class = getattr(view, "view_class", None)
         method = "get" if request.method == "HEAD" and not hasattr(view_class, "head") else request.method.lower()
-        if any(hasattr(marked, _MARK) for marked in (view, view_class, getattr(view_class, method, None))):
-            return True
-        return any(hasattr(self._blueprints.get(name), _MARK) for name in request.blueprints)
+        places = [getattr(view_class, method, None), view, view_class, *map(self._blueprints.get, request.blueprints)]
+        return next((mark for place in places if (mark := getattr(place, _MARK, None)) is not None), None)
+
+
+def _is_opened_by_a_script(request: Request) -> bool:
+    """Whether it opens an event stream or a WebSocket: a page does so by itself, again and again."""
+    environ = request.environ
+    if environ.get("HTTP_UPGRADE", "").lower() == "websocket":
+        return True
+    return request.method == "GET" and environ.get("HTTP_ACCEPT") == _EVENT_STREAM
 
 
 def _is_navigation(request: Request) -> bool:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from flask.views import MethodView
 from flask.views import View
 
+from flask_idlesession import active
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import passive
@@ -463,3 +464,66 @@ def test_a_view_slower_than_the_whole_timeout_loses_its_session(app: Flask, cloc
     clock.advance(TIMEOUT - 1)
     assert "Set-Cookie" not in client.get("/slow").headers
     assert list(app.extensions["idlesession"].manager.find()) == []
+
+
+EVENT_STREAM = {"Accept": "text/event-stream"}
+WEBSOCKET = {"Upgrade": "websocket", "Connection": "Upgrade"}
+
+
+def add_streams(app: Flask) -> None:
+    @app.route("/feed", methods=["GET", "POST"])
+    def feed() -> str:
+        return str(session.get("a"))
+
+    @app.get("/clicked")
+    @active
+    def clicked() -> str:
+        return str(session.get("a"))
+
+    app.add_url_rule("/socket", "socket", lambda: str(session.get("a")), websocket=True)
+    app.add_url_rule("/clicked-socket", "clicked socket", clicked, websocket=True)
+
+
+def test_a_request_that_opens_a_stream_or_a_socket_is_passive(app: Flask, clock: FakeClock) -> None:
+    add_streams(app)
+    assert not prolongs(app, clock, "/feed", headers=EVENT_STREAM)
+    assert not prolongs(app, clock, "/socket", headers=WEBSOCKET)
+    assert not prolongs(app, clock, "/socket", headers={**WEBSOCKET, "Upgrade": "WebSocket"})
+
+
+def test_a_form_that_is_answered_by_a_stream_is_activity(app: Flask, clock: FakeClock) -> None:
+    add_streams(app)
+    assert prolongs(app, clock, "/feed", headers=EVENT_STREAM, method="POST")
+    assert prolongs(app, clock, "/feed", headers={"Upgrade": "h2c"})
+    assert prolongs(app, clock, "/feed", headers={"Accept": "text/event-stream, text/html"})
+
+
+def test_a_stream_may_be_marked_active(app: Flask, clock: FakeClock) -> None:
+    add_streams(app)
+    assert prolongs(app, clock, "/clicked", headers=EVENT_STREAM)
+    assert prolongs(app, clock, "/clicked-socket", headers=WEBSOCKET)
+    assert not prolongs(app, clock, "/clicked", headers={"X-IdleSession-Passive": "1", **EVENT_STREAM})
+
+
+def test_a_view_of_a_passive_blueprint_may_be_marked_active(app: Flask, clock: FakeClock) -> None:
+    polls = passive(Blueprint("polls", __name__))
+
+    @polls.get("/poll")
+    def poll() -> str:
+        return str(session.get("a"))
+
+    @polls.get("/sent")
+    @active
+    def sent() -> str:
+        return str(session.get("a"))
+
+    app.register_blueprint(polls)
+    assert not prolongs(app, clock, "/poll")
+    assert prolongs(app, clock, "/sent")
+
+
+def test_a_rule_of_the_application_is_not_asked_about_streams(clock: FakeClock, tmp_path: Any) -> None:
+    app = make_app(clock, str(tmp_path), IDLESESSION_ACTIVITY=lambda request: True)
+    add_streams(app)
+    assert not prolongs(app, clock, "/feed", headers=EVENT_STREAM)
+    assert prolongs(app, clock, "/feed")

@@ -25,12 +25,14 @@ from ...model.record import only_live
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from .. import news
 from ..contract import REMEMBERED
 from ..contract import Touch
 from ..contract import Traits
 from . import format as form
 from . import scripts
 from .connections import connections_like
+from .hearing import Hearing
 from .scripts import Script
 
 #: The number of slots that sessions use in a cluster, evenly over all of them. A session and its lists share a slot.
@@ -66,7 +68,16 @@ class RedisStore:
     session takes one for each of 16 slots.
     """
 
-    traits = Traits(has_clock=True, chunked=True, recalls=True, buries=True, evicts=True, advises=True, has_facts=True)
+    traits = Traits(
+        has_clock=True,
+        chunked=True,
+        recalls=True,
+        buries=True,
+        evicts=True,
+        advises=True,
+        has_facts=True,
+        tells_ends=True,
+    )
 
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
         _check(client, prefix)
@@ -193,6 +204,23 @@ class RedisStore:
                     found.append(told[0])
         return found
 
+    def tell_ends(self, endings: Sequence[Ending]) -> None:
+        try:
+            for text in news.to_texts(endings):
+                self._ask("PUBLISH", self._channel, text.encode())
+        except self._errors as error:
+            raise self._failure(error) from error
+
+    def hear_ends(self) -> Hearing | None:
+        """Return a subscription on a connection of its own; None for a client that can have none."""
+        if not hasattr(self._client, "pubsub"):
+            return None
+        try:
+            pubsub = self._client.pubsub()
+        except self._errors as error:
+            raise self._failure(error) from error
+        return Hearing(pubsub, self._channel, errors=self._errors)
+
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the live sessions as :meth:`find` does, also those that no list names any more."""
         if self._policies() == {_KEEPS_ALL}:
@@ -236,6 +264,10 @@ class RedisStore:
         self._drop_connections(in_use=False)
 
     # The steps of the above.
+
+    @property
+    def _channel(self) -> bytes:
+        return self._prefix.encode() + b"ends"
 
     @property
     def _most_buried(self) -> bytes:

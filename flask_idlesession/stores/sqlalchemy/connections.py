@@ -19,12 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...model.errors import IdleSessionError
 from ...model.errors import StoreError
 from ...process.socket_timeout import Watchdog
+from .engines import enter_autocommit
+from .engines import is_direct
 from .errors import Beaten
 from .errors import CrossedAnswer
 from .errors import Lost
 from .errors import NamesMixed
 from .errors import told
 from .errors import UNSENDABLE
+from .hearing import DRIVERS
+from .hearing import Hearing
 from .kinds import BEGIN
 from .lines import Line
 
@@ -112,6 +116,33 @@ class Connections:
             return attempt()
         except (Lost, Beaten) as error:
             return self._insist(attempt, (Lost, Beaten), error)
+
+    @property
+    def can_hear(self) -> bool:
+        """Whether a connection can be told what happens on the server."""
+        return self.engine.dialect.name == "postgresql" and self.engine.dialect.driver in DRIVERS
+
+    def hear(self, channel: str) -> Hearing | None:
+        """Return a subscription on a connection that the pool has no more; None behind a pooler."""
+        try:
+            lent = self.engine.raw_connection()
+            lent.detach()
+        except self._raised as error:
+            raise told(error, dialect=self.engine.dialect) from error
+        connection: Any = lent.dbapi_connection
+        try:
+            enter_autocommit(connection, self.engine.dialect)
+            if is_direct(connection, None):
+                hearing = Hearing(connection, channel, watchdog=self._watchdog, raised=self._raised)
+                connection = None
+                return hearing
+        except self._raised as error:
+            raise told(error, dialect=self.engine.dialect) from error
+        finally:
+            if connection is not None:
+                with suppress(*self._raised):
+                    connection.close()
+        return None
 
     def close(self) -> None:
         """Close the connections, those in use when their calls are done. A call that comes later has one of its own."""

@@ -15,6 +15,7 @@ from sqlalchemy import not_
 from sqlalchemy import select
 from sqlalchemy import String
 from sqlalchemy import Table
+from sqlalchemy import Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
@@ -24,6 +25,7 @@ from .compiled import Statement
 from .kinds import given
 from .kinds import Kind
 from .kinds import no_wait
+from .kinds import numbered
 from .kinds import one_row
 from .tables import Instant
 from .tables import Sid
@@ -44,6 +46,7 @@ class EndedSessions:
         self._table = table
         self._kind = kind
         self._made: dict[int, Statement] = {}
+        self._loading: dict[int, Statement] = {}
 
     @cached_property
     def bury_list(self) -> Statement:
@@ -67,12 +70,28 @@ class EndedSessions:
         return self._made[size]
 
     @cached_property
+    def tell(self) -> Statement:
+        """PostgreSQL: tells all who listen on a channel. It answers with the channel's name."""
+        channel = given("channel", Text())
+        told: Any = func.length(cast(func.pg_notify(channel, given("text", Text())), Text()))
+        return self._kind.made(select(told), answers=[told])
+
+    @cached_property
     def load(self) -> Statement:
         """Answers with one row: the id that was asked for, and beside it how that session ended or NULL."""
         table = self._table
         columns = [given("sid", Sid()).label("sid"), *(table.c[name] for name in row.ENDING[1:])]
         is_it = (table.c.sid == given("sid", Sid())) & (table.c.forget_at > given("now", Instant()))
         return self._kind.made(select(*columns).select_from(one_row().outerjoin(table, is_it)), answers=columns)
+
+    def load_some(self, size: int) -> Statement:
+        """Answers with how ``size`` sessions ended, a row for each that is remembered."""
+        if size not in self._loading:
+            table = self._table
+            columns = [table.c[name] for name in row.ENDING]
+            is_one = table.c.sid.in_(numbered("sid", size, Sid())) & (table.c.forget_at > given("now", Instant()))
+            self._loading[size] = self._kind.made(select(*columns).where(is_one), answers=columns)
+        return self._loading[size]
 
     @cached_property
     def forget_due(self) -> Statement:

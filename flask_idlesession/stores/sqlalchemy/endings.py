@@ -6,10 +6,12 @@ from typing import Any
 from ...model.ids import SessionId
 from ...model.record import Ending
 from .. import columns as row
+from .. import news
 from .connections import Connections
 from .ended_sessions import EndedSessions
 from .kinds import check
 from .kinds import in_batches
+from .kinds import in_turn
 from .kinds import Kind
 from .lines import Line
 
@@ -38,6 +40,12 @@ class Endings:
             self._trim(self._statements.count_of_one, self._statements.forget_of_one)
             self._trim(self._statements.count_of_many, self._statements.forget_of_many)
 
+    def tell(self, endings: Sequence[Ending], *, channel: str) -> None:
+        """Tell all who listen on the channel how these sessions ended."""
+        for text in news.to_texts(endings):
+            told = {"channel_": channel, "text_": text}
+            self._connections.ask(lambda line: line.rows(self._statements.tell, told))  # noqa: B023
+
     def load(self, sid: SessionId, *, now: float) -> Ending | None:
         """Return how the session ended."""
 
@@ -48,6 +56,17 @@ class Endings:
 
         found = self._connections.ask(work)
         return None if found[2] is None else row.to_ending(sid, found)
+
+    def load_some(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        """Return how these sessions ended, as far as that is remembered."""
+        asked, found = list(dict.fromkeys(sids)), []
+        for size, batch in in_batches(asked, EndedSessions.SIZES):
+            values = {**in_turn("sid", batch, size=size), "now_": now}
+            found += self._connections.ask(lambda line: line.rows(self._statements.load_some(size), values))  # noqa: B023
+        for each in found:
+            if each[0] not in asked:
+                check(each[0], asked[0])
+        return [row.to_ending(each[0], each) for each in found]
 
     def _bury_in_batches(self, rows: Sequence[dict[str, Any]]) -> None:
         batches = [*in_batches(rows, EndedSessions.SIZES)]

@@ -64,13 +64,13 @@ def greet(connection: Any, *, driver: str, timeout: float | None) -> dict[str, A
     is_prepared = getattr(connection, "prepare_threshold", None) is not None
     is_ours = True
     if is_prepared or timeout is not None:
-        is_ours = _is_direct(connection, timeout)
+        is_ours = is_direct(connection, timeout)
     if driver != "psycopg":
         return {}
     return {"binary": True, "prepare": None if is_ours else False}
 
 
-def _is_direct(connection: Any, timeout: float | None) -> bool:
+def is_direct(connection: Any, timeout: float | None) -> bool:
     """Return whether no pooler is between; if none is, and there is a timeout, set the server's limits."""
     limits = "1"
     if timeout is not None:

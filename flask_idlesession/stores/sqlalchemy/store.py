@@ -23,6 +23,7 @@ from ..contract import Traits
 from .connections import Connections
 from .creating import create_tables
 from .engines import make_engine
+from .hearing import Hearing
 from .kinds import BEGIN
 from .parts import Parts
 from .tables import make_endings
@@ -41,8 +42,6 @@ class SQLAlchemyStore(ForkAware):
     With PostgreSQL a call that takes longer than ``timeout`` seconds is broken off; PyMySQL does that by itself.
     """
 
-    traits = Traits(chunked=True)
-
     def __init__(
         self, engine: Engine, *, table_prefix: str = "idlesession_", create_table: bool = True, timeout: float = 2.0
     ) -> None:
@@ -55,6 +54,7 @@ class SQLAlchemyStore(ForkAware):
         self._ended = make_endings(self.metadata, table_prefix)
         self._connections = Connections(engine, timeout=timeout)
         self._creates = create_table
+        self._channel = f"{table_prefix}ends"
         self._made: Parts | None = None
         register(self, stage=Stage.STORES)
 
@@ -66,6 +66,11 @@ class SQLAlchemyStore(ForkAware):
         store._connections.own()
         finalize(store, store._connections.close)  # Drivers warn of a connection that nobody closed.
         return store
+
+    @property
+    def traits(self) -> Traits:
+        """What the store can do: PostgreSQL tells other processes how sessions ended."""
+        return Traits(chunked=True, recalls=True, tells_ends=self._connections.can_hear)
 
     def __repr__(self) -> str:
         return f"<SQLAlchemyStore {self._connections.engine.url.render_as_string()}>"
@@ -121,6 +126,16 @@ class SQLAlchemyStore(ForkAware):
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._parts().endings.load(sid, now=now)
+
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        return self._parts().endings.load_some(sids, now=now)
+
+    def tell_ends(self, endings: Sequence[Ending]) -> None:
+        self._parts().endings.tell(endings, channel=self._channel)
+
+    def hear_ends(self) -> Hearing | None:
+        """Return a subscription on a connection of its own; None behind a pooler, which lends one for a call alone."""
+        return self._connections.hear(self._channel)
 
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""

@@ -6,6 +6,7 @@ from typing import Any
 from ...model.ids import SessionId
 from ...model.record import Ending
 from .. import columns as row
+from .answers import wrong_answer
 from .connection import Connection
 from .file import SQLiteFile
 from .statements import OF_MANY
@@ -44,6 +45,18 @@ class Endings:
         with self._file.reading() as connection:
             found = connection.rows(self._sql.exhume, (sid.bytes, now))
         return row.to_ending(sid, found[0]) if found else None
+
+    def find_some(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        """As :meth:`Recalling.endings`."""
+        by_bytes = {sid.bytes: sid for sid in sids}
+        asked, found = list(by_bytes), []
+        for at in range(0, len(asked), _CHUNK):
+            chunk = asked[at : at + _CHUNK]
+            with self._file.reading() as connection:
+                found += connection.rows(self._sql.exhume_some(len(chunk)), (*chunk, now))
+        if not {each[0] for each in found}.issubset(by_bytes):
+            raise wrong_answer(f"{len(asked)} sessions", [each[0] for each in found])
+        return [row.to_ending(by_bytes[each[0]], each) for each in found]
 
     def _forget_due(self, *, now: float) -> None:
         with self._file.reading() as connection:

@@ -112,6 +112,10 @@ class Statements:
         """Return the statement that says of ``number`` sessions, which live on, when prune() is to look at them."""
         return f"UPDATE {self._session} SET due_at = {_EXPIRES_AT} WHERE sid IN ({_marks(number)})"
 
+    def exhume_some(self, number: int) -> str:
+        """Return the statement that reads how ``number`` sessions ended, as far as that is remembered."""
+        return f"SELECT {ENDING} FROM {self._ending} WHERE sid IN ({_marks(number)}) AND forget_at > ?"
+
     def bury(self, number: int) -> str:
         """Return the statement that writes ``number`` endings, over those that are there of the same sessions."""
         rows = ", ".join([f"({_marks(len(row.ENDING))})"] * number)

@@ -68,7 +68,7 @@ class SQLiteStore:
     change is made in a transaction.
     """
 
-    traits = Traits(chunked=True, has_facts=True)
+    traits = Traits(chunked=True, has_facts=True, recalls=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
@@ -164,6 +164,9 @@ class SQLiteStore:
             "version": sqlite3.sqlite_version,
             "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info[:3]),
         }
+
+    def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        return self._endings.find_some(sids, now=now)
 
     def close(self) -> None:
         """Close the connections that are not in use. The next use opens one again."""
