@@ -277,7 +277,8 @@ class EndWatch(ForkAware):
     def _look_at(self, sid: SessionId) -> None:
         """Tell the session's end if it is over; else note when to look again."""
         if sid not in self._handles:
-            return self._forget(sid)
+            self._forget(sid)
+            return
         now = self._looks.now()
         info = self._looks.look_up_info(sid, now=now)
         if info is not None:
@@ -356,7 +357,9 @@ def _watch(ref: "weakref.ref[EndWatch]") -> None:
                 watch.lose(error)
         watch = ref()
         if watch is None:
-            return None if isinstance(source, threading.Event) else source.close()
+            if not isinstance(source, threading.Event):
+                source.close()
+            return
         watch.hear(told if isinstance(told, list) else ())
         del watch
 

@@ -102,9 +102,11 @@ class CircuitBreaker:
         return self._read(cast(Recalling, self.store).endings, sids, now=now)
 
     def tell_ends(self, endings: Sequence[Ending]) -> None:
+        """Tell all processes that subscribed how these sessions ended."""
         self._read(cast(TellsEnds, self.store).tell_ends, endings)
 
     def hear_ends(self) -> EndNews | None:
+        """Return a new subscription; None where none can be had."""
         return self._read(cast(TellsEnds, self.store).hear_ends)
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:

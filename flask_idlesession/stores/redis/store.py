@@ -205,6 +205,7 @@ class RedisStore:
         return found
 
     def tell_ends(self, endings: Sequence[Ending]) -> None:
+        """Tell all processes that subscribed how these sessions ended."""
         try:
             for text in news.to_texts(endings):
                 self._ask("PUBLISH", self._channel, text.encode())

@@ -128,9 +128,11 @@ class SQLAlchemyStore(ForkAware):
         return self._parts().endings.load(sid, now=now)
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        """Return how these sessions ended, as far as that is remembered."""
         return self._parts().endings.load_some(sids, now=now)
 
     def tell_ends(self, endings: Sequence[Ending]) -> None:
+        """Tell all processes that subscribed how these sessions ended."""
         self._parts().endings.tell(endings, channel=self._channel)
 
     def hear_ends(self) -> Hearing | None:

@@ -166,6 +166,7 @@ class SQLiteStore:
         }
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
+        """Return how these sessions ended, as far as that is remembered."""
         return self._endings.find_some(sids, now=now)
 
     def close(self) -> None:
