@@ -202,7 +202,7 @@ class EndWatch(ForkAware):
             self._thread = None
             _logger.warning("The thread that watches for ends of sessions could not be started.")
 
-    # What the thread does.
+    # The thread's part.
 
     def is_needed(self) -> bool:
         """Return whether the present thread is to go on. If not, another may take its place from now on."""
@@ -321,7 +321,7 @@ class EndWatch(ForkAware):
         self._poll_at = now + max(_POLL, _SHARE * (now - began_at))
 
     def _tell(self, ending: Ending) -> None:
-        """Call all who want to know of this end. Who wants to know of one session is called once."""
+        """Call all who want to know of this end. The handles of this session alone are done with it."""
         self._forget(ending.sid)
         for handle in self._called(ending):
             try:
