@@ -194,7 +194,7 @@ class EndNews(Protocol):
     """A subscription to what :meth:`TellsEnds.tell_ends` tells. One thread uses it."""
 
     def wait(self, seconds: float) -> Sequence[Ending]:
-        """Return what was told since the last call; wait for the first of it for so many seconds at most.
+        """Return what was told since the last call; wait for the first of it, as long as ``seconds``.
 
         Raise :exc:`~flask_idlesession.StoreError` if the subscription is lost. Then it is of no more use.
         """
@@ -207,7 +207,7 @@ class TellsEnds(Store, Protocol):
     """A store with the trait ``tells_ends``."""
 
     def tell_ends(self, endings: Sequence[Ending]) -> None:
-        """Tell all processes that subscribed how these sessions ended. What nobody hears is forgotten."""
+        """Tell all processes that subscribed how these sessions ended. If nobody hears it, it is forgotten."""
 
     def hear_ends(self) -> EndNews | None:
         """Return a new subscription; None where none can be had, for a pooler is between."""

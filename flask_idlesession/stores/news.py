@@ -15,7 +15,7 @@ _LONGEST = 7900
 
 
 def to_texts(endings: Sequence[Ending]) -> Iterator[str]:
-    """Yield texts that tell of these endings. Who it was is left out where that is too long for one text."""
+    """Yield texts that tell of these endings. The user is left out where that is too long for one text."""
     lines: list[str] = []
     size = 2
     for ending in endings:

@@ -1445,7 +1445,7 @@ def _rotation(new: bytes, *, to: str | None = None, grace_ends_at: float | None 
 
 
 def _heard(news: EndNews, *, count: int) -> list[Ending]:
-    """Return what is heard, until it is so many or nothing comes for a while."""
+    """Return the endings that are heard, until there are ``count`` of them or nothing comes for a while."""
     heard: list[Ending] = []
     while len(heard) < count and (more := news.wait(5.0)):
         heard += more

@@ -17,11 +17,11 @@ from ..settings.checks import Activity
 PASSIVE_HEADER = "X-IdleSession-Passive"
 _PASSIVE = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 
-#: What a marked view has: False under it says that the view is passive, True that it is the user's own doing.
+#: A marked view has this attribute: False says that it is passive, True that it is the user's own doing.
 _MARK = "_idlesession_activity"
 _UNKNOWN = (object(), -1, None)
 
-#: What a browser's EventSource asks for. It asks by itself, again and again.
+#: A browser's EventSource asks for this, by itself, again and again.
 _EVENT_STREAM = "text/event-stream"
 _logger = logging.getLogger("flask_idlesession")
 

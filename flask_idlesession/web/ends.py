@@ -28,7 +28,7 @@ def on_session_end(callback: "Callback", *, sid: SessionId | None = None) -> "En
     called at any time.
 
     The callback runs in a thread of the package's own, one for all, in the application's context. It should be quick:
-    others wait for it. What it raises is logged.
+    others wait for it. An exception from it is logged.
 
     Redis, Valkey and PostgreSQL tell all workers of an end. Other stores are asked twice a second about the sessions
     that are given by ``sid``, and so is PostgreSQL behind a pooler. There, a callback without ``sid`` hears of the ends

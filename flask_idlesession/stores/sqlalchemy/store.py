@@ -69,7 +69,7 @@ class SQLAlchemyStore(ForkAware):
 
     @property
     def traits(self) -> Traits:
-        """What the store can do: PostgreSQL tells other processes how sessions ended."""
+        """Return what the store can do: PostgreSQL tells other processes how sessions ended."""
         return Traits(chunked=True, recalls=True, tells_ends=self._connections.can_hear)
 
     def __repr__(self) -> str:
