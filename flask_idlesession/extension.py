@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 from flask import got_request_exception
+from flask.sessions import SecureCookieSessionInterface
 
 from .accounts.client import ClientInfo
 from .model.clock import Clock
@@ -43,6 +44,10 @@ from .web.late_contexts import LateContexts
 from .web.runtime import Runtime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Mapping
+
+    from .integrations.adopting import Adopting
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
     from .operations.health import Health
@@ -54,6 +59,12 @@ if TYPE_CHECKING:
     from .web.runtime import Logins
 
 _PAGES = "IDLESESSION_PAGES"
+
+#: The consequence of a server that forgets keys, where sessions from before are taken over.
+_FORGETS_MARKS = (
+    " IDLESESSION_ADOPT is set: the server may forget which users have logged out, and then copies of old cookies are "
+    "accepted again. [ISW020]"
+)
 
 # Modules that only some applications use are imported where they are used. They would take a quarter of the import's
 # time.
@@ -70,7 +81,9 @@ class IdleSession:
     ``codec`` is where types of your own are registered. ``claims`` is given a session's info and returns what its
     JWT (``IDLESESSION_CLAIMS``) is to say besides, such as ``{"roles": [...]}``. ``before_ending`` is called before a
     user ends other sessions of theirs on the page "where you are signed in" (``IDLESESSION_PAGES``); what it returns,
-    if it is not None, is the answer in place of that. One object serves any number of applications.
+    if it is not None, is the answer in place of that. ``adopt_user`` is given the data of a session from before
+    (``IDLESESSION_ADOPT``) and returns the id of the user who is logged in there, or None; without it Flask-Login's
+    user counts. One object serves any number of applications.
     """
 
     def __init__(
@@ -82,12 +95,14 @@ class IdleSession:
         clock: Clock = system_clock,
         claims: "MoreClaims | None" = None,
         before_ending: "BeforeEnding | None" = None,
+        adopt_user: "Callable[[Mapping[str, Any]], Any] | None" = None,
     ) -> None:
         self.codec = Codec() if codec is None else codec
         self._store = store
         self._clock = clock
         self._claims = claims
         self._before_ending = before_ending
+        self._adopt_user = adopt_user
         if app is not None:
             self.init_app(app)
 
@@ -98,7 +113,14 @@ class IdleSession:
         """
         if NAME in app.extensions:
             raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
-        state = AppState(app, codec=self.codec, store=self._store, clock=self._clock, claims=self._claims)
+        state = AppState(
+            app,
+            codec=self.codec,
+            store=self._store,
+            clock=self._clock,
+            claims=self._claims,
+            adopt_user=self._adopt_user,
+        )
         state.check(app)
         hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
         interface = IdleSessionInterface(state.runtime, self.codec, hears_routes=hears_routes)
@@ -122,10 +144,20 @@ class AppState:
     """
 
     def __init__(
-        self, app: Flask, *, codec: Codec, store: Store | None, clock: Clock, claims: "MoreClaims | None"
+        self,
+        app: Flask,
+        *,
+        codec: Codec,
+        store: Store | None,
+        clock: Clock,
+        claims: "MoreClaims | None",
+        adopt_user: "Callable[[Mapping[str, Any]], Any] | None",
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
+        self._adopt_user = adopt_user
+        former = app.session_interface
+        self._former = former if isinstance(former, SecureCookieSessionInterface) else None
         self._codec = codec
         self._store = store
         self._clock = clock
@@ -232,15 +264,18 @@ class AppState:
                 "set it before IdleSession(app) or init_app(app), which read it."
             )
         store = self._open_store(app, settings)
+        protected = _protected(store, settings)
+        adopting = self._open_adopting(settings, protected) if settings.adopt else None
         manager = SessionManager(
-            _protected(store, settings),
+            protected,
             policy=settings.policy,
             cleanup_interval=settings.cleanup_interval,
             codec=self._codec,
             clock=self._clock,
             sender=app,
+            marks=None if adopting is None else adopting.marks,
         )
-        self._watch(store, manager)
+        self._watch(store, manager, settings)
         if settings.audit:
             from .operations.audit_log import AuditLog
 
@@ -254,11 +289,12 @@ class AppState:
             activity=activity,
             notices=self.notices,
             logins=self._flask_login,
+            adoption=None if adopting is None else adopting.adoption(manager),
             others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
             **self._parts_of_config(app, settings, manager=manager),
         )
 
-    def _watch(self, store: Store, manager: SessionManager) -> None:
+    def _watch(self, store: Store, manager: SessionManager, settings: "Settings") -> None:
         """Look after the store's server in the background, as far as the store can tell of it."""
         timed, advised = has_clock(store), advising(store)
         if timed is not None:
@@ -268,7 +304,7 @@ class AppState:
         if advised is not None:
             from .operations.store_advice import StoreAdvice
 
-            self._advice = StoreAdvice(advised)
+            self._advice = StoreAdvice(advised, consequence=_FORGETS_MARKS if settings.adopt else "")
         if not store.traits.in_process:
             from .operations.neighbours import Neighbours
 
@@ -281,6 +317,20 @@ class AppState:
         """Return the application's keys of today; none once it is gone."""
         app = self._app()
         return [] if app is None else [key for key in (app.secret_key, *_fallbacks(app)) if key]
+
+    def _open_adopting(self, settings: "Settings", store: Store) -> "Adopting":
+        """Return what takes sessions from before over."""
+        from .integrations.adopting import Adopting
+
+        return Adopting(
+            self._app,
+            settings,
+            store,
+            former=self._former,
+            clock=self._clock,
+            notices=self.notices,
+            user_of=self._adopt_user,
+        )
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:
         folder = Path(app.instance_path)  # The store makes it, if need be.
@@ -338,6 +388,8 @@ class AppState:
             require_cryptography()
             if manager is not None and not (app.debug or app.testing):
                 require_strong_keys(_weaknesses(app), for_what="IDLESESSION_KEEP_FORMS")
+        if "flask" in settings.adopt and manager is not None and not (app.debug or app.testing):
+            require_strong_keys(_weaknesses(app), for_what="IDLESESSION_ADOPT")
         if settings.token_header is not None:
             from .web.token_header import TokenHeader
 

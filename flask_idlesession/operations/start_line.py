@@ -13,6 +13,9 @@ def start_line(name: str, store: str, settings: Settings, config: Mapping[str, A
     ends = f"idle timeout {_in_words(policy.idle_timeout)}, lifetime {_in_words(policy.lifetime)}"
     if settings.journal is not None:
         store = f"{store} with the journal {str(settings.journal)!r}"
+    if settings.adopt:
+        kinds = " and ".join(settings.adopt)
+        ends += f"; those of {kinds} are taken over for {_in_words(settings.adopt_for)} after their cookie was made"
     cookie = f"cookie {config.get('SESSION_COOKIE_NAME', 'session')!r} with {', '.join(_flags(config))}"
     return f"The sessions of {name!r} are in {store}: {ends}; {cookie}."
 

@@ -12,10 +12,14 @@ _logger = logging.getLogger("flask_idlesession")
 
 
 class StoreAdvice:
-    """Asks a store for its advice soon after the start, then each hour. Each advice is logged once, while it stands."""
+    """Asks a store for its advice soon after the start, then each hour. Each advice is logged once, while it stands.
 
-    def __init__(self, store: Advising) -> None:
+    ``consequence`` is said after each.
+    """
+
+    def __init__(self, store: Advising, *, consequence: str = "") -> None:
         self._store = store
+        self._consequence = consequence
         self._pace = Pace()
         self._told: Sequence[str] = ()
         cleaner.register(self)
@@ -32,6 +36,6 @@ class StoreAdvice:
             return False
         for said in advice:
             if said not in self._told:
-                _logger.warning("%s", said)
+                _logger.warning("%s%s", said, self._consequence)
         self._told = advice
         return True

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from itertools import islice
+from typing import Protocol
 
 from ..model.errors import StoreError
 from ..model.labels import ENDED_BY
@@ -29,12 +30,29 @@ _CHUNK = 256
 _TRIES = 20
 
 
-class Endings:
-    """Ends sessions, and tells it once. ``sender`` returns what signals name as their sender."""
+class EndMarks(Protocol):
+    """Learns of ends before they are final. An exception of it keeps the sessions as they are."""
 
-    def __init__(self, store: Store, *, sender: Callable[[], object]) -> None:
+    def note_ends(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float) -> None:
+        """Note that these sessions are about to end."""
+
+    def note_pruned(self, ended: Sequence[tuple[SessionInfo, EndReason]]) -> None:
+        """Note that these sessions have ended by time, or to make room."""
+
+    def note_revocation(self, user_id: str | None, *, now: float) -> None:
+        """Note that all sessions of the user are about to be revoked; with None, everybody's."""
+
+
+class Endings:
+    """Ends sessions, and tells it once. ``sender`` returns what signals name as their sender.
+
+    ``marks`` learns of each end.
+    """
+
+    def __init__(self, store: Store, *, sender: Callable[[], object], marks: EndMarks | None = None) -> None:
         self._store = store
         self._sender = sender
+        self._marks = marks
         self._listeners: list[Callable[[Sequence[Ending]], None]] = []
 
     def listen(self, listener: Callable[[Sequence[Ending]], None]) -> None:
@@ -46,6 +64,7 @@ class Endings:
 
         How it ended is remembered first, so that a request which comes between is told.
         """
+        self._note([(info, reason)], now=now)
         self._remember([(info, reason)], now=now, by=by)
         ended = self._store.delete(info.sid)
         if ended:
@@ -62,6 +81,7 @@ class Endings:
         """
         ended, left, failures = 0, iter(infos), _InARow()
         while chunk := list(islice(left, _CHUNK)):
+            self._note([(info, reason) for info in chunk], now=clock())
             self._remember([(info, reason) for info in chunk], now=clock(), by=by)
             gone = self._delete(chunk, failures)
             self._tell([(info, reason) for info in gone], now=clock(), by=by)
@@ -98,14 +118,21 @@ class Endings:
 
     def note(self, info: SessionInfo, reason: EndReason, *, now: float) -> None:
         """Remember and tell the end of a session that the store has forgotten already."""
+        self._note([(info, reason)], now=now)
         self._remember([(info, reason)], now=now)
         self._tell([(info, reason)], now=now)
 
     def note_pruned(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float) -> None:
         """Tell the ends of sessions that were pruned; remember them, unless the store did."""
+        if self._marks is not None:
+            self._marks.note_pruned([(info, reason) for info, reason in ended if TURN not in info.labels])
         if not self._store.traits.buries:
             self._remember(ended, now=now)
         self._tell(ended, now=now)
+
+    def _note(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float) -> None:
+        if self._marks is not None:
+            self._marks.note_ends(ended, now=now)
 
     def _tell(self, ended: Sequence[tuple[SessionInfo, EndReason]], *, now: float, by: str | None = None) -> None:
         """Tell that these sessions are over: they are in the store no more."""

@@ -4,8 +4,20 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+from typing import Protocol
 
 from ..model.ids import Credential
+from ..model.record import Record
+
+
+class Older(Protocol):
+    """A session that another kind of session interface began, as a request shows it. It is asked when a view looks."""
+
+    def take_over(self) -> Credential | None:
+        """Make it a session of ours; return the right to that. None if there is nothing, or it may not be taken."""
+
+    def follow(self, record: Record, credential: Credential) -> Record | None:
+        """Return the session that was made of it, with what has changed there since; None if it ended there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +32,8 @@ class RequestFacts:
     credential: Credential | None
     #: The request itself, until its session is saved; None outside HTTP.
     carrier: Any = None
+    #: The session from before that the request shows, until it is ours; None for nearly every request.
+    older: Older | None = None
     #: Whether the request is activity of the user; None until that is known.
     is_active: bool | None = None
     #: When the request counted as activity; None as long as it did not.

@@ -23,6 +23,7 @@ from ..process.locks import ForkSafeLock
 from ..stores.contract import Store
 from ..stores.contract import UnreadableRecord
 from .endings import Endings
+from .endings import EndMarks
 from .pruning import Pruner
 
 if TYPE_CHECKING:
@@ -42,18 +43,27 @@ _LONG_AGO = 0.0
 class Lifecycle:
     """The begin and the end of every session in one store.
 
-    ``sender`` is what signals name as theirs; it is not kept alive.
+    ``sender`` is what signals name as theirs; it is not kept alive. ``marks`` learns of each end.
     """
 
     def __init__(
-        self, store: Store, *, policy: Policy, codec: Codec, clock: Clock, cleanup_interval: float, sender: object
+        self,
+        store: Store,
+        *,
+        policy: Policy,
+        codec: Codec,
+        clock: Clock,
+        cleanup_interval: float,
+        sender: object,
+        marks: EndMarks | None = None,
     ) -> None:
         self.store = store
         self.policy = policy
         self.codec = codec
         self.now = clock
         self._sender = weakref.ref(sender)
-        self._endings = Endings(store, sender=self._sender)
+        self.marks = marks
+        self._endings = Endings(store, sender=self._sender, marks=marks)
         self._watch: EndWatch | None = None
         self._watch_made = ForkSafeLock()
         self.pruner = Pruner(store, clock=clock, interval=cleanup_interval, endings=self._endings)
@@ -91,11 +101,15 @@ class Lifecycle:
                 record = replace(record, info=replace(record.info, sid=new_session_id()))
         else:
             self.store.create(record)
-        self.pruner.note(record.info.expires_at)
+        self.note_begin(record.info)
+        return record
+
+    def note_begin(self, info: SessionInfo) -> None:
+        """Tell the begin of a session that the store has by now."""
+        self.pruner.note(info.expires_at)
         if self.store.traits.bounded:
             self.pruner.prune_some()  # It may have evicted some.
-        tell(session_created, self.sender, info=record.info)
-        return record
+        tell(session_created, self.sender, info=info)
 
     def end(self, info: SessionInfo, reason: EndReason, *, by: str | None = None) -> bool:
         """Forget the session; return whether it was this call that ended it, which then is told."""

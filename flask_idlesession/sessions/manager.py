@@ -29,6 +29,7 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..stores.contract import Store
 from ..stores.memory import MemoryStore
+from .endings import EndMarks
 from .lifecycle import Lifecycle
 from .locking import RESERVED
 from .revocation import Revocation
@@ -51,7 +52,8 @@ class SessionManager:
     in a command, a task queue or a script. :class:`~flask_idlesession.IdleSession` has one, too.
 
     The cleaner starts with the manager and leaves it with :meth:`close`; a ``with`` block does that.
-    ``sender`` is what signals name as theirs, the manager itself by default; it is not kept alive.
+    ``sender`` is what signals name as theirs, the manager itself by default; it is not kept alive. ``marks`` is the
+    package's own.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class SessionManager:
         codec: Codec | None = None,
         clock: Clock = system_clock,
         sender: object | None = None,
+        marks: EndMarks | None = None,
     ) -> None:
         policy = Policy() if policy is None else policy
         if idle_timeout is not None:
@@ -82,6 +85,7 @@ class SessionManager:
             clock=clock,
             cleanup_interval=cleanup_interval,
             sender=self if sender is None else sender,
+            marks=marks,
         )
         self.revocation = Revocation(self.lifecycle)
 

@@ -35,10 +35,12 @@ from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
 from ..stores.failures import Failures
+from . import older as from_before
 from .changes import begin_of
 from .changes import change_of
 from .changes import NOTHING
 from .changes import rotates
+from .facts import Older
 from .facts import RequestFacts
 from .facts import Saved
 from .habits import Habits
@@ -133,11 +135,14 @@ class Requests:
 
     # A request comes.
 
-    def open(self, credential: Credential | None, carrier: object = None) -> Session:
-        """Return the session that the credential opens, to be read when it is first looked at, or an empty one."""
+    def open(self, credential: Credential | None, carrier: object = None, older: Older | None = None) -> Session:
+        """Return the session that the credential opens, to be read when it is first looked at, or an empty one.
+
+        ``older`` is what the request shows of a session from before, which is taken over at the first look.
+        """
         now = self.now()
         came_at = now if now > self._revocation.revoked_at else self._revocation.arrival()
-        return Session(self, RequestFacts(came_at, credential, credential, carrier))
+        return Session(self, RequestFacts(came_at, credential, credential, carrier, older))
 
     def those_alive(self, credentials: Sequence[Credential]) -> list[Credential]:
         """Return those that open a live session, one for each session; this is no activity.
@@ -202,8 +207,7 @@ class Requests:
 
         The end never moves to an earlier instant. Raise StoreError if that could not be stored: the page is to know.
         """
-        facts, record = session._facts, session._load()
-        credential = facts.credential
+        facts, record, credential = session._facts, session._load(), session._facts.credential
         if record is None or credential is None:
             return
         now = self.now()
@@ -233,9 +237,11 @@ class Requests:
         An active request touches the session in the same step.
         """
         facts = session._facts
-        credential = facts.credential
-        if credential is None:
-            return None
+        if facts.older is not None:
+            return from_before.look(facts, facts.older, look_at_ours=self._look)
+        return None if facts.credential is None else self._look(facts, facts.credential)
+
+    def _look(self, facts: RequestFacts, credential: Credential) -> Record | None:
         if facts.is_active is None:
             facts.is_active = self._activity(facts.carrier)
         if not facts.is_active:
@@ -557,7 +563,8 @@ class Requests:
 
         The token may have been replaced, or the session ended, while the view ran.
         """
-        credential = session._facts.credential
+        # Where the store failed when the view looked, there may be a session from before still.
+        credential = session._facts.credential or from_before.take_over(session._facts)
         if credential is None:
             return False
         try:

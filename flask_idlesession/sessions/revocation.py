@@ -221,6 +221,9 @@ class Revocation:
 
     def _remember(self, marker: SessionId, user_id: str | None, keep: SessionId | None) -> None:
         self.revoked_at = now = self.arrival()
+        marks = self._lifecycle.marks
+        if marks is not None:
+            marks.note_revocation(user_id, now=now)
         kept = None if keep is None else str(keep)
         ending = Ending(sid=marker, reason=EndReason.REVOKED, ended_at=now, user_id=user_id, by=kept)
         self._store.bury([ending], until=now + _MEMORY)

@@ -126,7 +126,7 @@ class Session(SessionValues, SessionMixin):
     __slots__ = ("_persistence", "_facts", "_intents_made", "_is_exclusive")
 
     def __init__(self, persistence: Persistence, facts: RequestFacts) -> None:
-        super().__init__(persistence.codec, is_loaded=facts.credential is None)
+        super().__init__(persistence.codec, is_loaded=facts.credential is None and facts.older is None)
         self._persistence = persistence
         self._facts = facts
         self._intents_made: Intents | None = None

@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Callable
 from collections.abc import Mapping
+from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from typing import Literal
@@ -18,6 +20,9 @@ Activity = Literal["all", "navigation"] | Callable[[Any], bool]
 
 #: Browsers keep no cookie for longer (RFC 6265bis, section 5.5).
 LONGEST_COOKIE = 400 * DAY
+
+#: The sessions from before that can be taken over.
+ADOPTABLE = ("flask", "flask-session")
 
 #: Bytes that a key of ours must have: 256 bits.
 _KEY_SIZE = 32
@@ -123,6 +128,30 @@ def read_bound(got: Mapping[str, Any], key: str, *, least: int = 1) -> int | Non
     if value is None or isinstance(value, int) and not isinstance(value, bool) and value >= least:
         return value
     raise ConfigError(f"{key} is {value!r}; it must be a whole number above {least - 1}, or None for no bound.")
+
+
+def read_adopt(value: Any) -> tuple[str, ...]:
+    """Return which kinds of sessions are taken over."""
+    kinds = value if isinstance(value, list | tuple | set | frozenset) else (value,)
+    if isinstance(value, str) or not all(isinstance(kind, str) and kind in ADOPTABLE for kind in kinds):
+        known = " and ".join(f'"{kind}"' for kind in ADOPTABLE)
+        raise ConfigError(f"IDLESESSION_ADOPT is {value!r}; it must be a list of {known}, or empty.")
+    return tuple(kind for kind in ADOPTABLE if kind in kinds)
+
+
+def read_date(got: Mapping[str, Any], key: str) -> date | None:
+    """Return a day, which may be written as in "2027-01-31"."""
+    value = got[key]
+    try:
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    if isinstance(value, datetime):
+        return value.date()
+    if value is None or isinstance(value, date):
+        return value
+    raise ConfigError(f'{key} is {value!r}; it must be a date, such as "2027-01-31", or None.')
 
 
 def read_journal(value: Any) -> Path | None:

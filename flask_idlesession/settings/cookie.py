@@ -58,6 +58,14 @@ def check_cookie(config: Mapping[str, Any]) -> None:
     _check_prefix(name, config)
 
 
+def read_cookie_name(got: Mapping[str, Any], key: str) -> str | None:
+    """Return a cookie's name, or None."""
+    value = got[key]
+    if value is None or isinstance(value, str) and _NAME.fullmatch(value):
+        return value
+    raise ConfigError(f"{key} is {value!r}; it must be the name of a cookie, or None.")
+
+
 def longest(config: Mapping[str, Any]) -> tuple[float, bool]:
     """Return for how many seconds a permanent session's cookie is kept, and whether that is less than was asked for.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from datetime import date
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from .checks import hidden
 from .checks import in_cookie
 from .checks import one_of
 from .checks import read_activity
+from .checks import read_adopt
 from .checks import read_bound
 from .checks import read_codes
+from .checks import read_date
 from .checks import read_encryption_keys
 from .checks import read_flag
 from .checks import read_interval
@@ -32,6 +35,7 @@ from .checks import read_text
 from .checks import Unshown
 from .cookie import check_cookie
 from .cookie import longest
+from .cookie import read_cookie_name
 from .foreign import foreign_settings
 
 PREFIX = "IDLESESSION_"
@@ -164,6 +168,26 @@ KEYS: dict[str, tuple[Any, str]] = {
         "Seconds (or a timedelta) before its end at which the user of a session is warned; never more than half of the "
         "idle timeout.",
     ),
+    "IDLESESSION_ADOPT": (
+        (),
+        'Which sessions from before are taken over, so that nobody is logged out by the switch: a list of "flask" '
+        '(Flask\'s own, in its cookie) and "flask-session" (those of Flask-Session, where its settings say).',
+    ),
+    "IDLESESSION_ADOPT_FOR": (
+        31 * 86400,
+        "Seconds (or a timedelta) after it was made for which an old cookie is accepted; never longer than it was "
+        "before.",
+    ),
+    "IDLESESSION_ADOPT_COOKIE": (
+        None,
+        "The name of the old cookie; None: SESSION_COOKIE_NAME, and the old cookie is replaced. With another name old "
+        "cookies and old sessions stay until ours end, for a roll-back.",
+    ),
+    "IDLESESSION_ADOPT_PICKLE_UNTIL": (
+        None,
+        "The date until which old sessions are read that were pickled (2027-01-31, as a text or a date); None: none "
+        "is. Anybody who can write to the old store can write such a session.",
+    ),
     "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
     "IDLESESSION_SILENCED_CHECKS": ((), 'Codes of findings that "flask idlesession check" leaves out.'),
 }
@@ -202,6 +226,10 @@ class Settings:
     audit: bool
     silenced_checks: frozenset[str]
     ends_reused: bool
+    adopt: tuple[str, ...]
+    adopt_for: float
+    adopt_cookie: str | None
+    adopt_pickle_until: date | None
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
@@ -240,6 +268,10 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         audit=read_flag(got, "IDLESESSION_AUDIT"),
         silenced_checks=read_codes(got["IDLESESSION_SILENCED_CHECKS"]),
         ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
+        adopt=read_adopt(got["IDLESESSION_ADOPT"]),
+        adopt_for=in_cookie(got, "IDLESESSION_ADOPT_FOR"),
+        adopt_cookie=read_cookie_name(got, "IDLESESSION_ADOPT_COOKIE"),
+        adopt_pickle_until=read_date(got, "IDLESESSION_ADOPT_PICKLE_UNTIL"),
     )
 
 

@@ -31,7 +31,8 @@ class BadCookies:
         _logger.warning(
             "Requests came with a cookie %r or a token header that is no token of this application (%d since the "
             "last such line): garbage, or signed with another key. They were served without a session. If another "
-            "application shares this host, give each its own SESSION_COOKIE_NAME. [ISW002]",
+            "application shares this host, give each its own SESSION_COOKIE_NAME. If the cookies are from before this "
+            "application was switched to flask_idlesession, IDLESESSION_ADOPT takes their sessions over. [ISW002]",
             name,
             count,
         )

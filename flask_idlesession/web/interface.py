@@ -106,7 +106,11 @@ class IdleSessionInterface(SessionInterface):
         if credential is None:
             credential = self._find_credential(app, request, runtime)
         requests = runtime.requests
-        session = requests.open(credential, request)
+        adoption = runtime.adoption
+        if adoption is None or runtime.header is not None and runtime.header.is_used(request):
+            session = requests.open(credential, request)
+        else:
+            session = requests.open(credential, request, adoption.shown(request, credential))
         # For the hooks below: Flask has the session in its context, but under another name in each of 3.0 to 3.2.
         # Not in the environ: an application may be called with a copy of another one's.
         request._idlesession = session  # type: ignore[attr-defined]
@@ -138,7 +142,7 @@ class IdleSessionInterface(SessionInterface):
             self._prepare(app)
         credentials, count = self._read_shown(app, request, runtime)
         if not credentials:
-            if count:
+            if count and not self._are_older(app, request, runtime):
                 self._bad_cookies.note(app, self.get_cookie_name(app), now=runtime.manager.now())
             return None
         if count > 1:
@@ -158,6 +162,12 @@ class IdleSessionInterface(SessionInterface):
         if credentials and not all(self._signers.has_signed(app, token) for token in shown):
             note_foreign(runtime.notices, self.get_cookie_name(app))
         return credentials, len(shown)
+
+    def _are_older(self, app: Flask, request: Request, runtime: Runtime) -> bool:
+        """Whether what is in a token's place is of sessions from before, which are taken over."""
+        adoption = runtime.adoption
+        shown = self._shown_tokens(app, request, runtime.header)
+        return adoption is not None and any(map(adoption.may_be_older, shown))
 
     def _shown_tokens(self, app: Flask, request: Request, header: TokenHeader | None) -> list[str]:
         """Return the token in the header, where the request uses that, else those in the cookies of our name."""
@@ -294,6 +304,8 @@ class IdleSessionInterface(SessionInterface):
             _vary_by_cookie(response)
         elif saved is Saved.ISSUED or self._must_repeat(app, session, saved, runtime) and not _is_public(response):
             self._set_cookie(app, session, response)
+        if runtime.adoption is not None and saved in (Saved.ENDED, Saved.ISSUED):
+            runtime.adoption.tell(session, response, self._attributes(app))
 
     def _tell_by_header(
         self, app: Flask, session: Session, response: Response, saved: Saved, header: TokenHeader

@@ -1,12 +1,18 @@
 """Holds the parts that an application's sessions run on, once its config was read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol
 from typing import TYPE_CHECKING
 
 from flask import Flask
+from flask import Request
+from flask import Response
 
+from ..model.ids import Credential
 from ..model.messages import Notices
+from ..sessions.facts import Older
 from ..sessions.manager import SessionManager
 from ..sessions.requests import Requests
 from ..sessions.session import Session
@@ -29,6 +35,19 @@ class Logins(Protocol):
         """Log in or out the user whom somebody put into the session by hand, or took out."""
 
 
+class Adoption(Protocol):
+    """The sessions from before that are taken over: Flask's own, or another package's."""
+
+    def shown(self, request: Request, credential: Credential | None) -> Older | None:
+        """Return what the request shows of such a session, without a look into it; None for nothing."""
+
+    def may_be_older(self, value: str) -> bool:
+        """Return whether a cookie's value is spelled as one of theirs."""
+
+    def tell(self, session: Session, response: Response, attributes: Mapping[str, Any]) -> None:
+        """Take the older cookie from the browser, where it is another than ours and of no use any more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """The parts of one application's sessions. They are made together, and none is exchanged."""
@@ -47,3 +66,5 @@ class Runtime:
     logins: Logins | None = None
     #: The cookie that tells other services of the session, if there is one.
     claims: "ClaimsCookie | None" = None
+    #: The sessions from before, if they are taken over.
+    adoption: Adoption | None = None
