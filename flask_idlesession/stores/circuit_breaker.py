@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import cast
 from typing import ParamSpec
@@ -22,6 +23,7 @@ from .contract import Chunked
 from .contract import EndNews
 from .contract import Evicting
 from .contract import HasClock
+from .contract import HasFacts
 from .contract import InProcess
 from .contract import Recalling
 from .contract import Store
@@ -116,6 +118,10 @@ class CircuitBreaker:
     def advice(self) -> Sequence[str]:
         """Return how the server should be set up and is not: one text for each fault."""
         return self._read(cast(Advising, self.store).advice)
+
+    def facts(self) -> Mapping[str, object]:
+        """Return what the other store tells of its server or file, by name."""
+        return self._read(cast(HasFacts, self.store).facts)
 
     def fades_at(self, sid: SessionId) -> float:
         """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""

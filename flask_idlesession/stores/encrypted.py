@@ -26,6 +26,7 @@ from .contract import Chunked
 from .contract import EndNews
 from .contract import Evicting
 from .contract import HasClock
+from .contract import HasFacts
 from .contract import InProcess
 from .contract import Recalling
 from .contract import Store
@@ -127,6 +128,10 @@ class EncryptedStore:
     def advice(self) -> Sequence[str]:
         """Return how the server should be set up and is not: one text for each fault."""
         return cast(Advising, self.store).advice()
+
+    def facts(self) -> Mapping[str, object]:
+        """Return what the other store tells of its server or file, by name."""
+        return cast(HasFacts, self.store).facts()
 
     def fades_at(self, sid: SessionId) -> float:
         """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""

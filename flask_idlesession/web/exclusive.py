@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
 from typing import overload
+from typing import ParamSpec
+from typing import TypeVar
 
 from flask import current_app
 
 from .current import current_session
 
-_View = Callable[..., Any]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 @overload
-def exclusive(view: _View) -> _View: ...
+def exclusive(view: Callable[_P, _T]) -> Callable[_P, _T]: ...
 @overload
-def exclusive(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[_View], _View]: ...
+def exclusive(*, timeout: float = 10.0, lease: float = 30.0) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]: ...
 def exclusive(
-    view: _View | None = None, *, timeout: float = 10.0, lease: float = 30.0
-) -> _View | Callable[[_View], _View]:
+    view: Callable[_P, _T] | None = None, *, timeout: float = 10.0, lease: float = 30.0
+) -> Callable[_P, _T] | Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     """Run a view in :meth:`Session.exclusive`: of all the requests of one session for views so marked, one
     runs at a time. ::
 
@@ -29,11 +31,11 @@ def exclusive(
     ``timeout`` and ``lease`` (seconds) are as there. Another browser's requests do not wait.
     """
 
-    def decorate(view: _View) -> _View:
+    def decorate(view: Callable[_P, _T]) -> Callable[_P, _T]:
         @wraps(view)
-        def alone(*args: Any, **kwargs: Any) -> Any:
+        def alone(*args: _P.args, **kwargs: _P.kwargs) -> _T:
             with current_session().exclusive(timeout=timeout, lease=lease):
-                return current_app.ensure_sync(view)(*args, **kwargs)
+                return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 
         return alone
 

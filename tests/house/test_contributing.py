@@ -1,5 +1,6 @@
 """The files for those who join say what is there: commands, paths, Pythons, and nobody's address."""
 
+import configparser
 import os
 import re
 import runpy
@@ -114,6 +115,14 @@ def test_no_address_is_made_up(name: str) -> None:
     path = CHECKOUT / name
     for file in [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]:
         assert not re.findall(r"https?://|\w@\w+\.\w", file.read_text(encoding="utf-8")), file
+
+
+def test_the_type_checker_reads_the_package_the_example_and_what_users_are_told_strictly() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(CHECKOUT / "setup.cfg")
+    assert setup["mypy"]["files"].split(", ") == ["flask_idlesession", "example_app", "tests/typing"]
+    assert setup.getboolean("mypy", "strict")
+    assert list((CHECKOUT / "tests/typing").glob("*.py"))
 
 
 # The lowest versions.

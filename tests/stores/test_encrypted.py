@@ -50,6 +50,12 @@ OLD, NEW, OTHER = (bytes([number]) * 32 for number in (1, 2, 3))
 PLAIN = "the-plain-text-that-nobody-may-read"
 
 
+def test_facts_of_the_store_inside_are_told(tmp_path: Path) -> None:
+    inner = SQLiteStore(tmp_path / "sessions.db")
+    store = CircuitBreaker(EncryptedStore(inner, [NEW]))
+    assert store.traits.has_facts and store.facts() == inner.facts()
+
+
 class TestContractInMemory(StoreContract):
     crowd = 50
     rounds = 5
