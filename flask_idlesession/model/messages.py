@@ -53,6 +53,7 @@ CODES: Mapping[str, str] = {
     "ISW110": "SQLite has a known fault",
     "ISW111": "Clocks differ",
     "ISW112": "The store is slow",
+    "ISW113": "The warning before the end is short",
 }
 
 #: The number of notices that are remembered. Later ones are logged each time.

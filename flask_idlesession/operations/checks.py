@@ -8,6 +8,7 @@ from typing import Any
 from typing import NamedTuple
 
 from ..model.errors import StoreError
+from ..settings.keys import LEAST_WARNING
 from ..settings.keys import Settings
 from ..settings.secret_keys import weaknesses_of
 from ..stores.contract import has_clock
@@ -98,6 +99,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "ISW112": Rule(
         "Each request with a session waits for the store.", "Bring the store nearer, or find out what it waits for."
+    ),
+    "ISW113": Rule(
+        f"Users need {LEAST_WARNING:g} seconds to read the warning and answer it (WCAG 2.2, success criterion 2.2.1).",
+        f"Raise IDLESESSION_IDLE_TIMEOUT, and IDLESESSION_ANONYMOUS_IDLE_TIMEOUT, to {2 * LEAST_WARNING:g} at least.",
+        matters=False,
     ),
 }
 
@@ -193,6 +199,10 @@ def _timeouts(settings: Settings) -> _Pairs:
     idle, lifetime = settings.policy.idle_timeout, settings.policy.lifetime
     if lifetime < _LEAST_TURNS * idle:
         yield "ISW108", f"The lifetime ({lifetime:g} s) is under {_LEAST_TURNS} idle timeouts of {idle:g} s."
+    shortest = min(idle, settings.policy.anonymous_idle_timeout or idle)
+    if settings.pages is not None and shortest < 2 * LEAST_WARNING:
+        warned = min(settings.warn_before, shortest / 2)
+        yield "ISW113", f"With an idle timeout of {shortest:g} s users are warned {warned:g} s before the end."
 
 
 def _store(store: Store, *, now: float) -> _Pairs:

@@ -6,8 +6,13 @@ from urllib.parse import urlencode
 from flask import request
 from flask import url_for
 
+from ..web.paths import is_local
+
 # A browser takes "//host" and "/\host" as another site, and drops tabs and line breaks before it looks.
 _ON_SITE = re.compile(r"/(?![/\\])[!-~\u00a0-\U0010ffff]*")
+
+#: Endpoints of our own that show nothing of the application.
+_NO_PAGES = ("ended", "status", "touch", "log_out", "end", "end_others")
 
 #: Longer ones are no page's address.
 _LONGEST = 4096
@@ -18,8 +23,8 @@ def next_page(wanted: str | None) -> str | None:
     if not wanted or len(wanted) > _LONGEST or "\\" in wanted or not _ON_SITE.fullmatch(wanted):
         return None
     path = wanted.partition("?")[0].partition("#")[0]
-    if path in {url_for(f"idlesession.{name}") for name in ("ended", "log_out", "touch", "status")}:
-        return None  # They show nothing of the application.
+    if not is_local(path) or path in {url_for(f"idlesession.{name}") for name in _NO_PAGES}:
+        return None
     return wanted
 
 

@@ -9,6 +9,7 @@ from ..model.errors import StoreError
 from ..model.ids import SessionId
 from ..model.record import Ending
 from ..model.record import SessionInfo
+from ..settings.keys import LEAST_WARNING
 from ..settings.keys import Settings
 from ..web.current import current_runtime
 from ..web.current import current_session
@@ -54,8 +55,11 @@ class Present:
 
     @property
     def warn_before(self) -> float:
-        """Seconds before its end at which its user is warned: no more than half of the idle timeout."""
-        return min(self.settings.warn_before, self.idle_timeout / 2)
+        """Seconds before its end at which its user is warned: half of the idle timeout at most, and the 20 that users
+        need unless that is less (WCAG 2.2, 2.2.1).
+        """
+        most = self.idle_timeout / 2
+        return min(max(self.settings.warn_before, LEAST_WARNING if most >= LEAST_WARNING else 0), most)
 
     def status(self) -> Status:
         """Return the facts of the session that a script is told."""

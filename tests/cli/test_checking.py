@@ -63,6 +63,8 @@ def test_all_is_well_on_a_server_that_persists():
         ("ISW106", {"SESSION_COOKIE_NAME": "session"}),
         ("ISW107", {"SESSION_COOKIE_NAME": "session", "SESSION_COOKIE_DOMAIN": "example.org"}),
         ("ISW108", {"IDLESESSION_IDLE_TIMEOUT": 3600, "IDLESESSION_LIFETIME": 11 * 3600 - 1}),
+        ("ISW113", {"IDLESESSION_PAGES": "/session", "IDLESESSION_IDLE_TIMEOUT": 39.9}),
+        ("ISW113", {"IDLESESSION_PAGES": "/session", "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": 30}),
         ("ISE101", {"IDLESESSION_IDLE_TIMEOUT": -5}),
         ("ISE105", {"IDLESESSION_STORE": "redis://127.0.0.1:1/0"}),
     ],

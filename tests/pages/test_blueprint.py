@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 from flask import session
 from flask.testing import FlaskClient
+from markupsafe import escape
 from support.pages_site import make_site
 
 from flask_idlesession import ConfigError
@@ -390,9 +391,31 @@ def test_the_page_after_the_end_leads_back_by_the_log_in_page(app: Flask) -> Non
         "evil.example",
         "/ok\r\nLocation: //evil.example",
         "/\\/evil.example",
+        "/%2F/evil.example",
+        "/%252F/evil.example",
+        "/%5Cevil.example",
+        "/%255Cevil.example",
+        "/%09/evil.example",
+        "/%0d%0aLocation:%20//evil.example",
+        "/..//evil.example",
+        "/.//evil.example",
+        "/%2e%2E//evil.example",
+        "/a/../..//evil.example",
+        "/\x00/evil.example",
+        "/\x7f/evil.example",
+        "/\x85/evil.example",
+        "https:evil.example",
+        "http:///evil.example",
+        "///evil.example",
+        "\x01//evil.example",
+        "@evil.example",
+        "//evil.example%2f..",
+        "/%" + "25" * 2000 + "41",
         "/" + "x" * 5000,
         "/session/ended?next=/x",
         "/session/log-out",
+        "/session/mine/end",
+        "/session/mine/end-others?x=y",
         "",
     ],
 )
@@ -400,6 +423,14 @@ def test_the_way_back_never_leads_off_the_site(app: Flask, target: str) -> None:
     page = app.test_client().get("/session/ended", query_string={"next": target}).text
     assert 'href="/log-in"' in page
     assert "evil" not in page
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/a/b.c/..d", "/search?q=a%0Ab%5Cc&to=//x", "/käse/%C3%A4", "/@ada;v=1,2~(!)'*", "/a#//b"]
+)
+def test_the_way_back_may_be_any_page_of_the_site(ada: FlaskClient, target: str) -> None:
+    page = ada.get("/session/ended", query_string={"next": target}).text
+    assert f'href="{escape(target)}"' in page
 
 
 def test_who_is_signed_in_is_told_so_and_led_on(ada: FlaskClient) -> None:
@@ -656,6 +687,36 @@ def test_the_page_that_signs_in_warns_as_well(app: Flask) -> None:
     page = app.test_client().post("/enter").text
     assert "<dialog" in page
     assert "&#34;remaining_ms&#34;: 600000" in page
+
+
+@pytest.mark.parametrize(
+    ("idle_timeout", "warn_before", "is_warned_ms"),
+    [
+        (600, 120, 120_000),
+        (200, 120, 100_000),
+        (40, 120, 20_000),
+        (39, 120, 19_500),
+        (39, 5, 5_000),  # Users of a very short session are warned as it is said, and the checks report it.
+    ],
+)
+def test_the_warning_comes_before_the_end_and_never_before_half_of_the_idle_timeout(
+    clock: FakeClock, idle_timeout: float, warn_before: float, is_warned_ms: int
+) -> None:
+    app = make_site(clock=clock, IDLESESSION_IDLE_TIMEOUT=idle_timeout, IDLESESSION_WARN_BEFORE=warn_before)
+    assert f'data-warn-ms="{is_warned_ms}"' in signed_in(app, "ada").get("/").text
+
+
+def test_a_session_with_a_longer_idle_timeout_of_its_own_is_warned_of_for_twenty_seconds(clock: FakeClock) -> None:
+    app = make_site(clock=clock, IDLESESSION_IDLE_TIMEOUT=30, IDLESESSION_WARN_BEFORE=5)
+
+    @app.post("/remember")
+    def remember() -> str:
+        session.idle_timeout = 600
+        return ""
+
+    client = signed_in(app, "ada")
+    client.post("/remember")
+    assert 'data-warn-ms="20000"' in client.get("/").text
 
 
 def test_a_guest_s_session_with_something_in_it_is_warned_of_in_other_words(app: Flask) -> None:

@@ -1,10 +1,8 @@
 """The idle warning in Firefox, by WebDriver BiDi: what is right in one engine only is not right."""
 
-import json
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from support.browsers import firefox
@@ -14,7 +12,7 @@ from support.browsers import Socket
 from support.pages_site import IDLE
 from support.pages_site import make_site
 from support.pages_site import Site
-from support.pages_site import WARN
+from support.raw_tabs import FoxTab
 
 from flask_idlesession.model.clock import system_clock
 
@@ -39,83 +37,12 @@ def short_site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def tab(browser: Socket, site: Site) -> Iterator["FoxTab"]:
+def tab(browser: Socket, site: Site) -> Iterator[FoxTab]:
     """A tab in which ada is signed in; its site's clock stands still."""
     tab = FoxTab(browser)
     tab.sign_in(site)
     yield tab
     tab.close()
-
-
-class FoxTab:
-    """A tab of Firefox, in a container of its own, so that its cookies are its own."""
-
-    def __init__(self, browser: Socket) -> None:
-        self._browser = browser
-        self._user = browser.send("browser.createUserContext")["userContext"]
-        self.context = browser.send("browsingContext.create", {"type": "tab", "userContext": self._user})["context"]
-
-    def close(self) -> None:
-        self._browser.send("browsingContext.close", {"context": self.context})
-        self._browser.send("browser.removeUserContext", {"userContext": self._user})
-
-    def open(self, url: str) -> None:
-        self._browser.send("browsingContext.navigate", {"context": self.context, "url": url, "wait": "complete"})
-
-    def sign_in(self, site: Site) -> None:
-        self.open(f"{site.url}/log-in")
-        self.run("document.querySelector('[name=name]').value = 'ada'", "document.querySelector('main form').submit()")
-        self.until("document.title === 'Home' && document.readyState === 'complete'")
-
-    def ask(self, expression: str) -> Any:
-        """Return what the expression is, as JSON has it."""
-        answer = self._browser.send(
-            "script.evaluate",
-            {
-                "expression": f"JSON.stringify(({expression}) ?? null)",
-                "target": {"context": self.context},
-                "awaitPromise": False,
-            },
-        )
-        if answer["type"] != "success":
-            raise RuntimeError(answer)
-        return json.loads(answer["result"]["value"])
-
-    def run(self, *statements: str) -> None:
-        self.ask(f"(() => {{ {'; '.join(statements)} }})()")
-
-    def warned(self, site: Site) -> None:
-        """Let time pass for the server, and have the page ask it."""
-        site.clock.advance(IDLE - WARN)
-        self.run("document.dispatchEvent(new Event('idlesession:check'))")
-        self.until(OPEN)
-
-    def until(self, expression: str) -> None:
-        give_up_at = time.monotonic() + PATIENCE
-        while not self._is(expression):
-            assert time.monotonic() < give_up_at, expression
-            time.sleep(0.03)
-
-    def _is(self, expression: str) -> bool:
-        try:
-            return bool(self.ask(expression))
-        except RuntimeError:
-            return False  # The page is being left.
-
-    def locate(self, locator: dict[str, Any]) -> list[Any]:
-        found = self._browser.send("browsingContext.locateNodes", {"context": self.context, "locator": locator})
-        return list(found["nodes"])
-
-    def press(self, *keys: str) -> None:
-        """Press these keys one after another; a pair is pressed together."""
-        actions = []
-        for key in keys:
-            actions += [{"type": "keyDown", "value": each} for each in key]
-            actions += [{"type": "keyUp", "value": each} for each in reversed(key)]
-        self.act({"type": "key", "id": "keyboard", "actions": actions})
-
-    def act(self, source: dict[str, Any]) -> None:
-        self._browser.send("input.performActions", {"context": self.context, "actions": [source]})
 
 
 OPEN = "document.querySelector('dialog').open"

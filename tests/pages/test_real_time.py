@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.browsers import PATIENCE
 from support.browsers import raw_chromium
 from support.browsers import served
-from support.browsers import Socket
 from support.pages_site import make_site
 from support.pages_site import Site
 from support.pages_site import Tab
+from support.raw_tabs import RawTab
 
 from flask_idlesession.model.clock import system_clock
 
@@ -88,9 +87,7 @@ def test_the_countdown_is_never_negative_and_nothing_private_is_seen_while_the_r
 def test_a_tab_that_was_frozen_past_the_end_shows_the_ended_page_and_touched_nothing(site: Site) -> None:
     with raw_chromium() as browser:
         tab = RawTab(browser, f"{site.url}/log-in")
-        tab.run("document.querySelector('[name=name]').value = 'ada'")
-        tab.run("document.querySelector('main form').submit()")
-        tab.until("document.title === 'Home'")
+        tab.sign_in(site)
         other = browser.send("Target.createTarget", {"url": "about:blank"})["targetId"]
         browser.send("Target.activateTarget", {"targetId": other})
         tab.until("document.hidden")
@@ -101,26 +98,3 @@ def test_a_tab_that_was_frozen_past_the_end_shows_the_ended_page_and_touched_not
         browser.send("Target.activateTarget", {"targetId": tab.target})
         tab.until("document.title === 'You were signed out'")
         assert site.touches == 0
-
-
-class RawTab:
-    """A tab by the DevTools Protocol alone."""
-
-    def __init__(self, browser: Socket, url: str) -> None:
-        self._browser = browser
-        self.target = browser.send("Target.createTarget", {"url": url})["targetId"]
-        attached = browser.send("Target.attachToTarget", {"targetId": self.target, "flatten": True})
-        self._session = attached["sessionId"]
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
-
-    def send(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        return self._browser.send(method, params, sessionId=self._session)
-
-    def run(self, expression: str) -> Any:
-        return self.send("Runtime.evaluate", {"expression": expression})["result"].get("value")
-
-    def until(self, expression: str) -> None:
-        give_up_at = time.monotonic() + PATIENCE
-        while self.run(expression) is not True:
-            assert time.monotonic() < give_up_at, expression
-            time.sleep(0.05)

@@ -1,36 +1,51 @@
-// The idle warning, the end, and forms: see docs/pages.rst.
+// The idle warning: see docs/pages.rst.
 
 const ROOT = document.documentElement;
 const HIDDEN = "data-idlesession-hidden";
 const PREFIX = "idlesession:";
 const DRAFT = PREFIX + "draft:";
+const DISMISSED = PREFIX + "dismissed";
 const LONGEST_DRAFT = 3600000;
 const ASK_AGAIN = 15000; // While the warning is open.
 const MEANT = ["logged-out", "revoked"]; // Nothing is kept.
 
-// Two clocks: one may stand still while the machine sleeps, the other may be set.
+// One clock stands still in sleep, the other may be set.
 const LONG_AGO = [-1e9, -1e9];
 const now = () => [performance.now(), Date.now()];
 const since = (then) => Math.max(...now().map((time, clock) => time - then[clock]));
 const cover = (isOn) => ROOT.toggleAttribute(HIDDEN, isOn);
 const tell = (name, detail) => document.dispatchEvent(new CustomEvent(PREFIX + name, { detail, cancelable: true }));
 
+function attempt(act) {
+  try {
+    return act();
+  } catch {
+    return null;
+  }
+}
+
 class Widget extends HTMLElement {
   connectedCallback() {
     this.stop = new AbortController();
     this.dialog = this.querySelector("dialog");
-    this.over = this.asking = this.touching = this.dismissed = this.warned = false;
+    this.over = this.asking = this.touching = this.warned = false;
     this.failures = 0;
     this.gesture = this.touched = this.active = this.asked = this.pressed = LONG_AGO;
     this.openChannel();
     this.note(JSON.parse(this.dataset.answer));
     never = new RegExp(this.dataset.never);
     settleDrafts(this.dataset, this.answer);
-    if (!this.dialog) return; // There is no session on this page.
+    if (!this.dialog) return; // No session.
+    this.view = "";
+    this.dialog.removeAttribute("open");
+    this.dismissed = this.left() < this.dataset.warnMs && storage[DISMISSED] === this.dataset.session;
     this.listen();
     restoreForms(this);
+    // A page from a cache may be old. Turbo's has copies.
     const [page] = performance.getEntriesByType("navigation");
-    if (page?.type === "back_forward" && document.readyState !== "complete") this.verify();
+    const isCached = document.readyState !== "complete" && (page?.type === "back_forward" || page?.transferSize === 0);
+    if (isCached || "used" in this.dataset) this.verify();
+    this.dataset.used = "";
     this.tick();
   }
 
@@ -38,7 +53,9 @@ class Widget extends HTMLElement {
     this.stop.abort();
     clearTimeout(this.timer);
     this.channel.close();
-    if (!this.over) cover(false);
+    if (this.over) return;
+    cover(false);
+    if (this.dialog) this.close();
   }
 
   note(answer) {
@@ -80,7 +97,6 @@ class Widget extends HTMLElement {
     on(this.dialog, "close", () => this.view && this.dialog.showModal()); // A phone's "back" closes it.
   }
 
-  /** The first sign counts at once; those soon after it, when time is nearly up. */
   feel(type) {
     // A script scrolls, too.
     const isUser = type === "scroll" ? since(this.gesture) < 1000 : type !== "pointermove";
@@ -101,7 +117,7 @@ class Widget extends HTMLElement {
     if (form.matches("[data-idlesession-keep]")) noteSent(form);
     if (!form.matches("[data-idlesession-log-out]")) return;
     revise(() => null);
-    if (!this.contains(form)) return; // It leads to another page.
+    if (!this.contains(form)) return; // It leads on.
     event.preventDefault();
     const answer = await this.send(this.dataset.logOut, {});
     this.pressed = LONG_AGO;
@@ -111,6 +127,7 @@ class Widget extends HTMLElement {
 
   dismiss() {
     this.dismissed = true;
+    storage[DISMISSED] = this.dataset.session;
     this.close();
   }
 
@@ -145,7 +162,6 @@ class Widget extends HTMLElement {
     this.hear(answer);
   }
 
-  /** Extend the session, by activity some time ago. */
   async touch(ago = 0) {
     if (this.touching || this.over) return;
     this.touching = true;
@@ -192,7 +208,7 @@ class Widget extends HTMLElement {
     if (ROOT.hasAttribute(HIDDEN)) answer || this.open("offline");
     else if (left > this.dataset.warnMs) this.rest(wasTouch);
     else if (answer && this.answer.can_extend && !wasTouch && !this.warned && since(this.touched) > since(this.active) + 1000) {
-      return this.touch(since(this.active)); // The server does not know of that.
+      return this.touch(since(this.active)); // Not told yet.
     } else this.warn();
     this.tick();
   }
@@ -206,7 +222,7 @@ class Widget extends HTMLElement {
 
   warn() {
     if (this.dismissed && !this.answer.can_extend) return this.close();
-    const isOurs = this.warned ? this.view : this.tell("warn"); // Or the application's.
+    const isOurs = this.warned ? this.view : this.tell("warn"); // Or the page's.
     this.warned = true;
     if (isOurs) this.open(this.answer.can_extend ? "warn" : "final");
   }
@@ -214,7 +230,7 @@ class Widget extends HTMLElement {
   end(reason) {
     reason ??= this.left() ? "logged-out" : this.answer.can_extend ? "idle" : "lifetime";
     cover(true);
-    if (since(this.pressed) < 2000) return setTimeout(() => this.ask(), 2000); // A click may lead to another page.
+    if (since(this.pressed) < 2000) return setTimeout(() => this.ask(), 2000); // A click may lead on.
     this.over = true;
     if (MEANT.includes(reason)) revise(() => null);
     else keepDrafts(this.dataset.user);
@@ -225,7 +241,7 @@ class Widget extends HTMLElement {
     location.replace(`${this.dataset.ended}?${new URLSearchParams({ reason, next })}`);
   }
 
-  // Other tabs. A message may be old, from while this one was frozen: the server is asked.
+  // A message may be old: this tab was frozen.
 
   openChannel() {
     this.channel = new BroadcastChannel(PREFIX + this.dataset.status);
@@ -264,7 +280,7 @@ class Widget extends HTMLElement {
     this.view = "";
     if (this.dialog.open) {
       this.dialog.close();
-      // Chromium gives the focus back to an inert page: keys would go nowhere.
+      // Chromium would focus an inert page.
       this.before.blur();
       this.before.focus();
       if (this.range[0] != null) this.before.setSelectionRange(...this.range);
@@ -286,7 +302,7 @@ class Widget extends HTMLElement {
     this.spoken = words;
   }
 
-  /** Rounded up to minutes, and in the last one to twenty seconds. */
+  /** In minutes, then in twenties of seconds. */
   words(left) {
     this.least = Math.min(Math.ceil(left / 20000) * 20, this.least);
     const [unit, count] = this.least < 60 ? ["second", this.least] : ["minute", Math.ceil(this.least / 60)];
@@ -299,11 +315,11 @@ class Widget extends HTMLElement {
   }
 }
 
-// Forms that outlive the session.
+// Forms.
 
-const secrets = new WeakSet(); // A page may show a password as text.
-const initial = new WeakMap(); // What fields held at first.
-let never; // What names of secret fields look like.
+const secrets = new WeakSet(); // Now shown as text, perhaps.
+const initial = new WeakMap(); // Values.
+let never; // Names.
 
 const markedForms = () => [...document.querySelectorAll("form[data-idlesession-keep]")];
 const fieldsOf = (form) =>
@@ -321,7 +337,7 @@ const isKept = (field) =>
   !isCard(field.value) &&
   !secrets.has(field);
 
-/** Whether it may be a payment card's number (Luhn). */
+/** Luhn's check. */
 function isCard(text) {
   const digits = text.replace(/[ -]/g, "");
   const summands = [...digits].reverse().map((digit, place) => digit * (1 + (place % 2)));
@@ -335,7 +351,7 @@ function valuesOf(field) {
 
 function fill(field, values) {
   const before = `${valuesOf(field)}`;
-  // By the prototype's setter: a framework has one of its own.
+  // React has a setter of its own.
   const set = (name, value) => Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), name).set.call(field, value);
   if (isSelect(field)) for (const option of field.options) option.selected = values.includes(option.value);
   else if (isChoice(field)) set("checked", values.includes(field.value));
@@ -344,30 +360,21 @@ function fill(field, values) {
   return before !== `${valuesOf(field)}`;
 }
 
-function withStorage(use) {
-  try {
-    return use(sessionStorage);
-  } catch {
-    return null;
-  }
-}
+const storage = attempt(() => sessionStorage) ?? {};
 
-const keyOf = (form) => DRAFT + location.pathname + "#" + (form.getAttribute("id") ?? markedForms().indexOf(form));
-const forget = (form) => withStorage((storage) => delete storage[keyOf(form)]);
+const keyOf = (form) => DRAFT + location.pathname + location.search + "#" + (form.getAttribute("id") ?? markedForms().indexOf(form));
+const forget = (form) => delete storage[keyOf(form)];
 
 /** Return how many are left. */
 const revise = (change) =>
-  withStorage(
-    (storage) =>
-      Object.keys(storage).filter((key) => {
-        const draft = key.startsWith(DRAFT) && change(JSON.parse(storage[key]));
-        if (draft) storage[key] = JSON.stringify(draft);
-        if (draft === null) delete storage[key];
-        return draft;
-      }).length,
-  );
+  Object.keys(storage).filter((key) => {
+    const draft = key.startsWith(DRAFT) && change(JSON.parse(storage[key]));
+    if (draft) storage[key] = JSON.stringify(draft);
+    if (draft === null) delete storage[key];
+    return draft;
+  }).length;
 
-/** Keep what was typed, for no session until its user is back. */
+/** Keep what was typed. */
 function keepDrafts(user) {
   revise((draft) => ({ ...draft, session: "" }));
   for (const form of user ? markedForms() : []) {
@@ -375,18 +382,18 @@ function keepDrafts(user) {
     const fields = kept.flatMap((field) => valuesOf(field).map((value) => [field.name, value]));
     const draft = JSON.stringify({ user, session: "", at: Date.now(), fields });
     if (kept.some((field) => `${valuesOf(field)}` !== `${initial.get(field) ?? ""}`)) {
-      withStorage((storage) => (storage[keyOf(form)] = draft));
+      attempt(() => (storage[keyOf(form)] = draft)); // It may be full.
     }
   }
 }
 
-/** Drop what is another user's, too old, or from before a sign-out. */
+/** Drop what is another user's, or old. */
 function settleDrafts({ user, session }, { state, reason }) {
   const count = revise((draft) => {
     if (MEANT.includes(reason) || !(Math.abs(Date.now() - draft.at) < LONGEST_DRAFT)) return null;
     if (state === "ended") return { ...draft, session: "" };
     if (state === "none") return draft.session ? null : draft;
-    if (!user) return draft; // A guest, as on a log-in page.
+    if (!user) return draft; // A log-in page.
     return draft.user === user && (!draft.session || draft.session === session) ? { ...draft, session } : null;
   });
   for (const part of document.querySelectorAll("[data-idlesession-draft]")) {
@@ -401,12 +408,12 @@ function restoreForms(widget) {
     const fields = fieldsOf(form);
     for (const field of fields) initial.has(field) || initial.set(field, valuesOf(field));
     const { pathname, search } = new URL(form.getAttribute("action") ?? "", location);
-    const isSent = sent?.path === pathname + search && withStorage((storage) => storage[PREFIX + "dropped"]) !== `${sent.at}`;
-    const draft = isSent ? sent : withStorage((storage) => JSON.parse(storage[keyOf(form)] ?? null));
+    const isSent = sent?.path === pathname + search && storage[PREFIX + "dropped"] !== `${sent.at}`;
+    const draft = isSent ? sent : JSON.parse(storage[keyOf(form)] ?? null);
     if (draft?.user !== user || form.querySelector(".idlesession-restored")) continue;
     const values = new Map();
     for (const [name, value] of draft.fields) values.set(name, [...(values.get(name) ?? []), value]);
-    // What the browser brought back after a reload is newer.
+    // A reload may have kept newer text.
     const isFree = (field) => isChoice(field) || !field.value || field.value === field.defaultValue;
     const filled = fields.filter((field) => isKept(field) && isFree(field) && fill(field, values.get(field.name) ?? []));
     if (!filled.length) continue;
@@ -415,14 +422,14 @@ function restoreForms(widget) {
     note.querySelector("button").onclick = () => {
       for (const field of filled) fill(field, [...initial.get(field)]);
       forget(form);
-      withStorage((storage) => (storage[PREFIX + "dropped"] = sent?.at));
+      storage[PREFIX + "dropped"] = `${sent?.at}`;
       note.remove();
       filled[0].focus();
     };
   }
 }
 
-/** Name to the server the fields that only the page knows to be secret. */
+/** Name the fields that only we know to be secret. */
 function noteSent(form) {
   forget(form);
   const secret = fieldsOf(form).filter((field) => !isKept(field) && !isSecretName(field.name));
