@@ -25,9 +25,10 @@ GOOD = {
 }
 
 
-def look(*args, **config):
+def look(*args, pages=None, **config):
     """Return what a check found, by code, and its exit code."""
     app = Flask(__name__)
+    app.config["IDLESESSION_PAGES"] = pages
     IdleSession(app)
     app.config.update({**GOOD, **config})  # After the extension, which refuses at once a value that is wrong.
     result = app.test_cli_runner().invoke(cli, ["check", "--json", *args])
@@ -63,8 +64,6 @@ def test_all_is_well_on_a_server_that_persists():
         ("ISW106", {"SESSION_COOKIE_NAME": "session"}),
         ("ISW107", {"SESSION_COOKIE_NAME": "session", "SESSION_COOKIE_DOMAIN": "example.org"}),
         ("ISW108", {"IDLESESSION_IDLE_TIMEOUT": 3600, "IDLESESSION_LIFETIME": 11 * 3600 - 1}),
-        ("ISW113", {"IDLESESSION_PAGES": "/session", "IDLESESSION_IDLE_TIMEOUT": 39.9}),
-        ("ISW113", {"IDLESESSION_PAGES": "/session", "IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": 30}),
         ("ISE101", {"IDLESESSION_IDLE_TIMEOUT": -5}),
         ("ISE105", {"IDLESESSION_STORE": "redis://127.0.0.1:1/0"}),
     ],
@@ -80,6 +79,20 @@ def test_a_planted_fault_is_found(sqlite, code, config):
 def test_eleven_idle_timeouts_are_enough(sqlite):
     config = {"IDLESESSION_IDLE_TIMEOUT": 3600, "IDLESESSION_LIFETIME": 11 * 3600}
     assert look("--deploy", IDLESESSION_STORE=sqlite, **config) == ({}, 0)
+
+
+@pytest.mark.parametrize("config", [{"IDLESESSION_IDLE_TIMEOUT": 39.9}, {"IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": 30}])
+def test_a_warning_of_under_twenty_seconds_is_found_where_there_are_pages(sqlite, config):
+    config["IDLESESSION_STORE"] = sqlite
+    found, exit_code = look(pages="/session", **config)
+    assert set(found) == {"ISW113"}
+    assert "before the end" in found["ISW113"]["what"]
+    assert exit_code == 0
+    assert look(**config) == ({}, 0)
+
+
+def test_a_warning_of_twenty_seconds_is_enough(sqlite):
+    assert look(pages="/session", IDLESESSION_STORE=sqlite, IDLESESSION_IDLE_TIMEOUT=40) == ({}, 0)
 
 
 def test_no_key_is_shown(sqlite):
