@@ -79,7 +79,21 @@ def _room(config: pytest.Config, *, alone: bool) -> Iterator[None]:
             fcntl.flock(room, fcntl.LOCK_UN)  # A child that was forked meanwhile has the file open, too.
 
 
-# Who uses one of these leaves it running, and minds nothing that others left in it.
+@pytest.fixture
+def clock() -> Any:
+    """A clock that a test moves."""
+    from flask_idlesession.testing import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, clock: Any) -> Any:
+    """The application that the ``make_app`` of the test's file makes."""
+    return request.module.make_app(clock)
+
+
+# A test that uses one of these servers leaves it running, and minds nothing that others left in it.
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,6 @@ from flask_idlesession.testing import FakeClock
 DAY = 86400
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(TESTING=True, SECRET_KEY="of the freshness tests", **config)

@@ -13,11 +13,6 @@ from flask_idlesession import login_required
 from flask_idlesession.testing import FakeClock
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_LOGIN_VIEW="log_in_page", **config)
@@ -43,11 +38,6 @@ def make_app(clock: FakeClock, **config: Any) -> Flask:
         return "<h1>Fresh</h1>"
 
     return app
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
 
 
 @pytest.fixture

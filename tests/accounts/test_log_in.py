@@ -15,11 +15,6 @@ from flask_idlesession.testing import FakeClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     app = Flask(__name__)
     app.config.update(TESTING=True, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_LIFETIME=250)

@@ -41,16 +41,6 @@ IDLE = 100
 TEXT = "what-took-an-hour-to-write"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
-
-
 def make_app(clock: FakeClock, *, store: Any = None, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(

@@ -14,11 +14,6 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     return open_bank(clock=clock)
 

@@ -10,11 +10,6 @@ from flask_idlesession.testing import FakeClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     return open_bank(clock=clock)
 

@@ -31,11 +31,6 @@ HOUR, DAY = 3600, 86400
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     return open_bank(clock=clock)
 

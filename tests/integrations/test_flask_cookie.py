@@ -33,11 +33,6 @@ OTHER_KEY = "c0a8f4e19b7d4e02a6f3b8d15e9c7a60"
 DAY = 86400.0
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     if request.param == "redis":

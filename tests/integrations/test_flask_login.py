@@ -41,11 +41,6 @@ class User(flask_login.UserMixin):  # type: ignore[misc]
         self.id = name
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def make_app(clock: FakeClock, *, is_first: bool = True, **config: Any) -> Flask:
     """An application with both extensions, ours set up before or after; ``users`` is whom the loader knows."""
     app = Flask(__name__)

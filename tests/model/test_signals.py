@@ -28,16 +28,6 @@ SIGNALS = {
 }
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
-
-
 def make_app(clock: FakeClock, **how: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(TESTING=True, IDLESESSION_IDLE_TIMEOUT=100, IDLESESSION_LIFETIME=250)

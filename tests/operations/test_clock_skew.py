@@ -40,11 +40,6 @@ class ServedStore(MemoryStore):
 
 
 @pytest.fixture
-def clock():
-    return FakeClock()
-
-
-@pytest.fixture
 def store(clock):
     return ServedStore(clock)
 

@@ -17,11 +17,6 @@ from flask_idlesession.testing import FakeClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def config() -> dict[str, Any]:
     """Settings of the site; tests override it."""
     return {}

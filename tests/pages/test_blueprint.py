@@ -25,11 +25,6 @@ NOTHING = {"state": "none", "remaining_ms": 0, "lifetime_remaining_ms": 0, "can_
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     return make_site(clock=clock, IDLESESSION_IDLE_TIMEOUT=600, IDLESESSION_LIFETIME=7200)
 

@@ -35,11 +35,6 @@ from flask_idlesession.testing import FakeClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def manager(clock: FakeClock):
     with SessionManager(clock=clock) as manager:
         yield manager

@@ -43,11 +43,6 @@ IDLE, LIFETIME = 60.0, 600.0
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def store() -> MemoryStore:
     return MemoryStore()
 

@@ -11,7 +11,6 @@ from flask_idlesession import StoreError
 from flask_idlesession import Traits
 from flask_idlesession.model.ids import Credential
 from flask_idlesession.process.background import Cleaner
-from flask_idlesession.testing import FakeClock
 
 
 class FarStore(MemoryStore):
@@ -29,11 +28,6 @@ class FarStore(MemoryStore):
         if self.is_off:
             raise StoreError("nobody answers")
         return super().prune(now=now, limit=limit)
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     app = Flask(__name__)
     app.config["TESTING"] = True  # What a view raises reaches the test.

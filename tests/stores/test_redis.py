@@ -69,28 +69,9 @@ from flask_idlesession.testing.store_contract import THIRD
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with one_server(redis_program()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def valkey_server() -> Iterator[RedisServer]:
     with one_server(valkey_program()) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[list[RedisServer]]:
-    with a_cluster(redis_program()) as servers:
-        yield servers
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with closing(server.client(socket_timeout=5)) as client:
-        client.flushall()
-        yield client
 
 
 @pytest.fixture

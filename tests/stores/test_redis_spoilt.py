@@ -1,7 +1,6 @@
 """Redis whose keys others wrote or an eviction took: one session's trouble is its own, and a revocation holds."""
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from contextlib import closing
 from math import nan
 from struct import pack
@@ -12,9 +11,7 @@ from uuid import uuid5
 
 import pytest
 import redis
-from support.redis_servers import a_cluster
 from support.redis_servers import a_server_with_users
-from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.redis_servers import RedisServer
 
@@ -44,26 +41,6 @@ from flask_idlesession.testing.store_contract import sids
 HEAD = b"\xff"
 TOUCH = Touch(HOLDER, None)
 NAMES = UUID(int=7)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with one_server(redis_program()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[list[RedisServer]]:
-    with a_cluster(redis_program()) as servers:
-        yield servers
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[redis.Redis]:
-    with closing(server.client(socket_timeout=5)) as client:
-        client.flushall()
-        client.config_set("maxmemory-policy", "noeviction")
-        yield client
 
 
 @pytest.fixture

@@ -46,11 +46,6 @@ PACKAGE = Path(__file__).parents[2] / "flask_idlesession"
 BARE = create_environ("/")
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def open_shop(clock: FakeClock, *, store: Store | None = None, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update(TESTING=True, SECRET_KEY=KEY, **config)

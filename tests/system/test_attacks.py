@@ -33,11 +33,6 @@ from flask_idlesession.testing import FakeClock
 KEY = "of-the-tests-of-attacks-0123456789abcdef"
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update({"TESTING": True, "SECRET_KEY": KEY, "IDLESESSION_LOGIN_VIEW": "login", **config})

@@ -19,7 +19,6 @@ import flask_idlesession
 from example_app import create_app
 from example_app.development import development_key
 from example_app.durations import in_words
-from flask_idlesession.testing import FakeClock
 
 CHECKOUT = Path(__file__).parents[2]
 PASSWORDS = {"ada": "analytical engine", "grace": "nanosecond"}
@@ -35,11 +34,6 @@ CHROMIUM_OPTIONS = [
 
 # Seconds without activity after which the real server's sessions end.
 IDLE = 6
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
 
 
 @pytest.fixture

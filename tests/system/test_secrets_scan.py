@@ -289,11 +289,6 @@ def break_nothing() -> None:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def scan() -> Scan:
     return Scan()
 

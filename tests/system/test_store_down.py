@@ -10,7 +10,6 @@ from flask_idlesession import IdleSession
 from flask_idlesession import MemoryStore
 from flask_idlesession import session_ended
 from flask_idlesession import StoreError
-from flask_idlesession.testing import FakeClock
 
 
 class FailingStore(MemoryStore):
@@ -46,11 +45,6 @@ class FailingStore(MemoryStore):
 @pytest.fixture
 def store():
     return FailingStore()
-
-
-@pytest.fixture
-def clock():
-    return FakeClock()
 
 
 @pytest.fixture

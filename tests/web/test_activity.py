@@ -21,11 +21,6 @@ TIMEOUT = 100
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock, tmp_path: Any) -> Flask:
     return make_app(clock, str(tmp_path))
 

@@ -30,16 +30,6 @@ KEY = "of-the-tests-of-csrf-0123456789abcdef"
 INTERVAL = 100
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
-
-
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update({"TESTING": True, "SECRET_KEY": KEY, "IDLESESSION_ROTATION_INTERVAL": INTERVAL, **config})

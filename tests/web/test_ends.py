@@ -19,11 +19,6 @@ from flask_idlesession.testing import FakeClock
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(clock: FakeClock) -> Flask:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="of the tests of ends, long enough", IDLESESSION_IDLE_TIMEOUT=100)

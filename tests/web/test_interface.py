@@ -29,16 +29,6 @@ from flask_idlesession.testing import FakeClock
 from flask_idlesession.web import cookies as cookies_module
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
-
-
 def make_app(clock: FakeClock, **config: Any) -> Flask:
     app = Flask(__name__)
     app.secret_key = "the first key of all"

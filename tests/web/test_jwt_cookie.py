@@ -34,16 +34,6 @@ KEY = "of-the-tests-of-claims-0123456789abcdef"
 IDLE, LIFETIME, CLAIMS = 600, 3600, 100
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(clock: FakeClock) -> Flask:
-    return make_app(clock)
-
-
 def make_app(clock: FakeClock, *, claims: Any = None, store: Any = None, **config: Any) -> Flask:
     app = Flask(__name__)
     app.config.update({"TESTING": True, "SECRET_KEY": "the-secret-key-of-these-tests-of-claims"})

@@ -41,11 +41,6 @@ def make_app(clock: FakeClock, *, store: Any = None, **config: Any) -> Flask:
     return app
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 @pytest.fixture(params=["Authorization", "X-Session"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
