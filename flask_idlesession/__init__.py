@@ -18,6 +18,8 @@ __all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "session":  # Flask's own proxy; __init__.pyi tells type checkers what is behind it.
+        return import_module("flask").session
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name], __name__), name)

@@ -72,3 +72,6 @@ from .web.csrf import csrf_protect as csrf_protect
 from .web.csrf import csrf_token as csrf_token
 from .web.ends import on_session_end as on_session_end
 from .web.exclusive import exclusive as exclusive
+
+#: ``flask.session``, the same object, for type checkers: they are told of ``seconds_left``, ``modify`` and the others.
+session: Session

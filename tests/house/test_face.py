@@ -44,6 +44,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         from flask_idlesession import session_store  # noqa: F401
 
 
+def test_the_session_is_flasks_own_and_is_handed_on_by_its_name_alone() -> None:
+    from flask_idlesession import session
+
+    assert session is flask.session
+    assert "session" not in flask_idlesession.__all__
+    declared = {node.target.id: node.annotation.id for node in SOURCE.body if isinstance(node, ast.AnnAssign)}
+    assert declared == {"session": "Session"}
+
+
 def test_a_star_leaves_the_names_of_flask_alone() -> None:
     assert not set(flask_idlesession.__all__) & {name for name in vars(flask) if not name.startswith("_")}
 
