@@ -23,6 +23,7 @@ from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
 from .sessions.requests import Requests
+from .sessions.session import Session
 from .settings.checks import read_prefix
 from .settings.checks import Unshown
 from .settings.secret_keys import fault_in
@@ -86,6 +87,10 @@ class IdleSession:
     user counts. One object serves any number of applications.
     """
 
+    #: The classes of the sessions, and of the interface that Flask is given. A subclass may have others.
+    session_class: type[Session] = Session
+    interface_class: type[IdleSessionInterface] = IdleSessionInterface
+
     def __init__(
         self,
         app: Flask | None = None,
@@ -120,10 +125,11 @@ class IdleSession:
             clock=self._clock,
             claims=self._claims,
             adopt_user=self._adopt_user,
+            session_class=self.session_class,
         )
         state.check(app)
         hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
-        interface = IdleSessionInterface(state.runtime, self.codec, hears_routes=hears_routes)
+        interface = self.interface_class(state.runtime, self.codec, hears_routes=hears_routes)
         app.extensions[NAME] = state
         state.follow_flask_login(app)
         app.session_interface = interface
@@ -152,10 +158,12 @@ class AppState:
         clock: Clock,
         claims: "MoreClaims | None",
         adopt_user: "Callable[[Mapping[str, Any]], Any] | None",
+        session_class: type[Session],
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
         self._adopt_user = adopt_user
+        self._session_class = session_class
         former = app.session_interface
         self._former = former if isinstance(former, SecureCookieSessionInterface) else None
         self._codec = codec
@@ -377,6 +385,7 @@ class AppState:
             watch_late=LateContexts().watch,
             note_failure=note_failure,
             ends_reused=settings.ends_reused,
+            session_class=self._session_class,
         )
 
     def _parts_of_config(self, app: Flask, settings: "Settings", *, manager: SessionManager | None) -> dict[str, Any]:

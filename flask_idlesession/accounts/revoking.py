@@ -52,7 +52,7 @@ def revoke_others() -> int:
     if user_id is None:
         return 0
     ours.rotate(grace=False)
-    return revoke_user(user_id, keep=ours.sid)
+    return revoke_user(user_id, keep=ours._sid)
 
 
 def revoke_all(*, keep: SessionId | None = None, by: str | None = None) -> int:

@@ -77,6 +77,10 @@ class Adopting:
             interface = SecureCookieSessionInterface() if former is None else former
             lives_for = self._settings.adopt_for
             sources.append(FlaskCookies(self._app, former=interface, lives_for=lives_for, notices=notices))
+        if "flask-session" in self._settings.adopt:
+            from .old_sessions import FlaskSessions
+
+            sources.append(FlaskSessions(self._app, self._settings, notices=notices))
         return sources
 
     def _discard(self, proof: bytes) -> None:

@@ -226,7 +226,7 @@ class Adoption:
     ) -> Record | None:
         """Return the session that is made of an old one; None if there is nothing in it, or too much."""
         values = self._encoded(old.data)
-        if not values:
+        if not values.keys() - {"_permanent"}:
             return None
         known = {"nonce": nonce, **({} if self.replaces else self._to_follow(old, user_id, values))}
         if user_id is not None and _FRESH in values:
@@ -278,10 +278,10 @@ class Adoption:
         None if it ended there: its user has logged out, or another one has logged in.
         """
         known, now = self.known(record), self._manager.now()
-        if known is None or "state" not in known or now >= known["until"]:
+        if known is None or "state" not in known:
             return record
         old = self._newest(values, now=now)
-        if old is not None and old.state == known["state"]:
+        if old is None and now >= known["until"] or old is not None and old.state == known["state"]:
             return record
         if old is None or self._user_id(old.data) != known["user"]:
             self._manager.lifecycle.end(record.info, EndReason.LOGGED_OUT)

@@ -275,7 +275,7 @@ def _retire(user_id: str, new_id: str) -> None:
     logs the same user in again.
     """
     is_theirs = has_request_context() and current_user_id() == user_id
-    sid = current_session().sid if is_theirs else None
+    sid = current_session()._sid if is_theirs else None
     revoke_user(user_id, keep=sid)
     if is_theirs:
         left = {key: value for key, value in session.items() if key not in SESSION_KEYS}

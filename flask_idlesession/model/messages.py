@@ -40,6 +40,7 @@ CODES: Mapping[str, str] = {
     "ISW008": "A permanent session is to last longer than browsers keep a cookie",
     "ISW006": "A user who was put into the session by hand has too many sessions",
     "ISW009": "Another application uses the same names of the store",
+    "ISW021": "Old sessions are pickled",
     "ISW020": "The store may forget which users have logged out since the switch",
     "ISW101": "Sessions are in the memory of one process",
     "ISW102": "Former secret keys are still accepted",

@@ -105,6 +105,7 @@ class Requests:
         watch_late: Callable[[Session], None] = _ignore,
         note_failure: Callable[[Session], None] = _ignore,
         ends_reused: bool = False,
+        session_class: type[Session] = Session,
     ) -> None:
         self.policy: Policy = lifecycle.policy
         self.codec = lifecycle.codec
@@ -113,10 +114,9 @@ class Requests:
         self._revocation = revocation
         self._store = lifecycle.store
         self._pruner = lifecycle.pruner
-        self._activity = activity
+        self._session_class, self._activity = session_class, activity
         self._client = client
-        self._guard = guard
-        self._note_lost = note_lost
+        self._guard, self._note_lost = guard, note_lost
         self.note_failure = note_failure
         self.late = LateWrites(self, watch=watch_late)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
@@ -142,7 +142,7 @@ class Requests:
         """
         now = self.now()
         came_at = now if now > self._revocation.revoked_at else self._revocation.arrival()
-        return Session(self, RequestFacts(came_at, credential, credential, carrier, older))
+        return self._session_class(self, RequestFacts(came_at, credential, credential, carrier, older))
 
     def those_alive(self, credentials: Sequence[Credential]) -> list[Credential]:
         """Return those that open a live session, one for each session; this is no activity.
@@ -325,7 +325,7 @@ class Requests:
         if self.policy.max_sessions_per_user is None or user_id is None:
             return
         try:
-            with self._revocation.admission(user_id, session.sid):
+            with self._revocation.admission(user_id, session._sid):
                 self.save(session, active=True)
         except TooManySessions:
             session._intents = Intents(end=session._intents.end)

@@ -246,6 +246,10 @@ class Session(SessionValues, SessionMixin):
     @property
     def sid(self) -> SessionId | None:
         """The session's id, which may be logged; None while nothing is stored of it."""
+        return self._sid
+
+    @property
+    def _sid(self) -> SessionId | None:
         return None if self.new or self._record is None else self._record.info.sid
 
     @property

@@ -37,6 +37,7 @@ from .cookie import check_cookie
 from .cookie import longest
 from .cookie import read_cookie_name
 from .foreign import foreign_settings
+from .foreign import THEIRS
 
 PREFIX = "IDLESESSION_"
 
@@ -277,7 +278,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
 def advice_on(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is to be said of settings that are taken, but not as they were meant: of each key a warning."""
+    is_known = "flask-session" in (config.get("IDLESESSION_ADOPT") or ())
     for key, what in foreign_settings(config, known=KEYS):
+        if is_known and key in THEIRS:
+            yield key, f"{key} is understood for as long as IDLESESSION_ADOPT takes sessions over; then {what} [ISW007]"
+            continue
         yield key, f"The setting {key} says nothing to flask_idlesession: {what} [ISW007]"
     if "PERMANENT_SESSION_LIFETIME" in config and longest(Unshown(config))[1]:
         yield (

@@ -1,0 +1,142 @@
+"""Stands where an application had Flask-Session: with its class, its settings and the names on its session."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+from flask.sessions import SessionMixin
+
+from ..extension import IdleSession
+from ..model.errors import ConfigError
+from ..sessions.session import Session as OurSession
+from ..settings.checks import LONGEST_COOKIE
+from ..settings.cookie import longest
+from ..web.interface import IdleSessionInterface
+from .old_stores import memcached_client
+from .old_stores import redis_client
+from .old_stores import sql_engine
+
+_PERMANENT = "_permanent"
+
+
+class TextSession(OurSession):
+    """The session as Flask-Session shows it: its id is a text, and it is permanent unless a setting says otherwise."""
+
+    __slots__ = ()
+
+    @property
+    def sid(self) -> str:  # type: ignore[override]
+        """The session's id as a text, which may be logged. A new session has it before it is stored."""
+        return str(self._next_credential().sid)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        if key != _PERMANENT and self._is_new and not self._is_late and _PERMANENT not in self._unfold():
+            super().__setitem__(_PERMANENT, True)
+
+
+class PassingSession(TextSession):
+    """The same where SESSION_PERMANENT is off: the browser forgets its cookie when it is closed."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        OurSession.__setitem__(self, key, value)
+
+
+class FlaskSessionInterface(IdleSessionInterface):
+    """Our session interface, with the method that Flask-Session's has besides."""
+
+    def regenerate(self, session: SessionMixin) -> None:
+        """Give the session a new token with this response. Its values stay, and so does its id.
+
+        Flask-Session gives it a new id. Here the id opens nothing, so it is the token that changes.
+        """
+        if isinstance(session, OurSession) and session:
+            session.rotate()
+
+
+class Session:
+    """The place of ``flask_session.Session``, with the sessions of this package. ::
+
+        from flask_idlesession.integrations.flask_session import Session
+
+        Session(app)
+
+    Each of its settings is understood, and a line at the start names the modern key. Live sessions are taken over at
+    first sight. An ``IDLESESSION_…`` setting of the application counts more.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give the application these sessions."""
+        for key, value in modern_settings(app):
+            app.config.setdefault(key, value)
+        _Extension(session_class=_class_of(app.config)).init_app(app)
+
+
+class _Extension(IdleSession):
+    interface_class = FlaskSessionInterface
+
+    def __init__(self, *, session_class: type[OurSession]) -> None:
+        super().__init__()
+        self.session_class = session_class
+
+
+def modern_settings(app: Flask) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of this package that say what the settings of Flask-Session say, and their values.
+
+    Raise :exc:`~flask_idlesession.ConfigError` for a kind of store that there is none for.
+    """
+    config = app.config
+    if is_kind_known(config):
+        yield "IDLESESSION_STORE", store_of(app)
+        yield "IDLESESSION_ADOPT", ["flask-session"]
+    if not {"IDLESESSION_IDLE_TIMEOUT", "IDLESESSION_LIFETIME", "IDLESESSION_PRESET"} & set(config):
+        yield "IDLESESSION_IDLE_TIMEOUT", longest(config)[0]
+        yield "IDLESESSION_LIFETIME", LONGEST_COOKIE
+
+
+def is_kind_known(config: Mapping[str, Any]) -> bool:
+    """Return whether SESSION_TYPE names a kind of store. Without one Flask-Session kept nothing.
+
+    Raise :exc:`~flask_idlesession.ConfigError` for one that there is no store for.
+    """
+    kind = kind_of(config)
+    if kind in ("mongodb", "dynamodb"):
+        raise ConfigError(
+            f'SESSION_TYPE is "{kind}", and there is no store for that; set IDLESESSION_STORE to another one, such as '
+            '"redis://localhost" or "sqlite:///sessions.db", and remove SESSION_TYPE. Users log in again.'
+        )
+    return kind not in ("", "null", "none")
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Return the kind of store that SESSION_TYPE names."""
+    return str(config.get("SESSION_TYPE") or "").lower()
+
+
+def store_of(app: Flask) -> Any:
+    """Return what IDLESESSION_STORE is to be: the same server or database, and a file for sessions in files."""
+    config = app.config
+    kind = kind_of(config)
+    if kind == "redis":
+        return redis_client(config)
+    if kind == "sqlalchemy":
+        return sql_engine(app, config)
+    if kind == "memcached":
+        from cachelib import MemcachedCache
+
+        return MemcachedCache(memcached_client(config))
+    cache = config.get("SESSION_CACHELIB") if kind == "cachelib" else None
+    if cache is None or type(cache).__name__ == "FileSystemCache":
+        return "sqlite:///sessions.db"
+    return "memory://" if type(cache).__name__ == "SimpleCache" else cache
+
+
+def _class_of(config: Mapping[str, Any]) -> type[OurSession]:
+    return TextSession if config.get("SESSION_PERMANENT", True) else PassingSession
