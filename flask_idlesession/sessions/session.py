@@ -178,8 +178,8 @@ class Session(SessionValues, SessionMixin):
             return data
 
         data = modify(self._persistence, credential, key, change_value, stored=self._stored.get(key))
+        self._note_stored({key: data})  # Before the assignment, which is written through where it is late.
         self[key] = value
-        self._note_stored({key: data})
         return value
 
     @contextmanager
@@ -448,6 +448,12 @@ class Session(SessionValues, SessionMixin):
         """Take back all that the view did and that was not saved yet, except a log-out: that is final."""
         self._adopt(self._record)
         self._intents = Intents(end=self._intents.end)
+
+    def _forget_reading(self) -> None:
+        facts = self._facts
+        super()._forget_reading()
+        self._is_loaded = facts.credential is None
+        facts.seen_at, facts.is_touched, facts.is_told = None, False, False
 
     # While the store fails.
 

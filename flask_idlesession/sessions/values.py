@@ -269,6 +269,11 @@ class SessionValues(MutableMapping[str, Any]):
         self._record = record
         self._live = self._saved = None
 
+    def _forget_reading(self) -> None:
+        """Forget what was read, so that the next look asks the store again."""
+        self._is_loaded, self._record, self._failure = False, None, None
+        self._live = self._saved = None
+
     def _settle(self, record: Record | None) -> None:
         """Note that all was saved: ``record`` is what the store holds now. The view's objects stay."""
         self._record = record

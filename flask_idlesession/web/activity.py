@@ -15,7 +15,7 @@ from ..settings.checks import Activity
 
 #: A script sends this header (with any value but 0) to say that no user asked for the request.
 PASSIVE_HEADER = "X-IdleSession-Passive"
-_PASSIVE = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
+PASSIVE_IN_ENVIRON = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 
 #: A marked view has this attribute: False says that it is passive, True that it is the user's own doing.
 _MARK = "_idlesession_activity"
@@ -102,7 +102,7 @@ class ActivityRule:
             if mark is False:
                 return False
         environ = request.environ
-        if _PASSIVE in environ and environ[_PASSIVE] != "0":
+        if PASSIVE_IN_ENVIRON in environ and environ[PASSIVE_IN_ENVIRON] != "0":
             return False
         if mark:
             return True
