@@ -42,6 +42,8 @@ def create_app(config: Mapping[str, Any] | None = None, *, clock: Clock = system
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=64 * 1024,
     )
+    if redis := os.environ.get("EXAMPLE_REDIS"):
+        app.config["IDLESESSION_STORE"] = redis
     app.config.update(config or {})
     if not app.secret_key:
         app.secret_key = development_key(app.instance_path)
@@ -50,6 +52,11 @@ def create_app(config: Mapping[str, Any] | None = None, *, clock: Clock = system
 
     for module in (accounts, notes, this_session):
         app.register_blueprint(module.pages)
+    if os.environ.get("EXAMPLE_CHAT"):
+        from .chat import add_chat  # It needs Flask-SocketIO.
+
+        add_chat(app)
+        app.jinja_env.globals["has_chat"] = True
     app.add_url_rule("/", "start", start)
     app.add_template_filter(in_words)
     app.after_request(add_headers)

@@ -1,21 +1,9 @@
 """Flask-SocketIO: events use the session as it is, sockets keep it from nothing, and are closed with it."""
 
-import os
-import signal
-import socket as sockets
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
-from urllib.request import build_opener
-from urllib.request import HTTPCookieProcessor
-from urllib.request import Request
 
 import pytest
 from flask import Flask
