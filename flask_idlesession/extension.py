@@ -1,5 +1,6 @@
 """Puts the parts together for an application: the one module that knows them all."""
 
+import os
 import sys
 import weakref
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from .operations.lost_sessions import LostSessions
 from .operations.other_processes import OtherProcesses
 from .process.locks import ForkSafeLock
 from .sessions.manager import SessionManager
+from .sessions.remarks import Remarks
 from .sessions.requests import Requests
 from .sessions.session import Session
 from .settings.checks import read_prefix
@@ -43,6 +45,8 @@ from .web.failures import note_failure
 from .web.interface import IdleSessionInterface
 from .web.late_contexts import LateContexts
 from .web.runtime import Runtime
+from .web.tags import by_json_provider
+from .web.tags import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +59,9 @@ if TYPE_CHECKING:
     from .operations.neighbours import Neighbours
     from .operations.store_advice import StoreAdvice
     from .pages.blueprint import BeforeEnding
+    from .sessions.hints import Hints
     from .settings.keys import Settings
+    from .web.hints import CookieHints
     from .web.jwt_cookie import MoreClaims
     from .web.runtime import Logins
 
@@ -117,7 +123,9 @@ class IdleSession:
         Its config is checked as it stands now, without asking a server. It is read at the first request.
         """
         if NAME in app.extensions:
-            raise RuntimeError(f"IdleSession is already set up for {app.name!r}; call init_app() once for each app.")
+            raise RuntimeError(
+                f"IdleSession is already set up for {app.name!r}; call init_app() once for each app. [ISE042]"
+            )
         state = AppState(
             app,
             codec=self.codec,
@@ -130,6 +138,8 @@ class IdleSession:
         state.check(app)
         hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
         interface = self.interface_class(state.runtime, self.codec, hears_routes=hears_routes)
+        self.codec.take_over(tags_of(app.session_interface))
+        self.codec.make_plainer = self.codec.make_plainer or by_json_provider
         app.extensions[NAME] = state
         state.follow_flask_login(app)
         app.session_interface = interface
@@ -177,6 +187,7 @@ class AppState:
         self._clock_skew: ClockSkew | None = None
         self._advice: StoreAdvice | None = None
         self._neighbours: Neighbours | None = None
+        self._cookie_hints: CookieHints | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
@@ -255,6 +266,7 @@ class AppState:
             raise ConfigError(
                 f"IDLESESSION_JOURNAL is {str(settings.journal)!r}, but only sessions in memory need a journal, and "
                 'these are elsewhere; remove it, or set IDLESESSION_STORE = "memory://".'
+                " [ISE022]"
             )
         self._parts_of_config(app, settings, manager=None)
         for key, advice in advice_on(Unshown(app.config)):
@@ -270,6 +282,7 @@ class AppState:
             raise ConfigError(
                 f"IDLESESSION_PAGES is {settings.pages!r}, but it was {self.pages!r} when the pages were mounted; "
                 "set it before IdleSession(app) or init_app(app), which read it."
+                " [ISE027]"
             )
         store = self._open_store(app, settings)
         protected = _protected(store, settings)
@@ -381,11 +394,40 @@ class AppState:
             activity=activity.counts,
             client=client,
             guard=guard,
-            note_lost=note_lost,
+            remarks=Remarks(
+                manager.lifecycle,
+                note_lost=note_lost,
+                note_permanent=self._note_permanent,
+                hints=self._hints(app, store),
+                ends_reused=settings.ends_reused,
+            ),
             watch_late=LateContexts().watch,
             note_failure=note_failure,
-            ends_reused=settings.ends_reused,
             session_class=self._session_class,
+        )
+
+    def _hints(self, app: Flask, store: Store) -> "Hints | None":
+        """Return what gives a developer hints, in debug mode."""
+        if not app.debug:
+            return None
+        from .sessions.hints import Hints
+        from .web.hints import CookieHints
+
+        self._cookie_hints = CookieHints(app, self.notices)
+        reloads = os.environ.get("WERKZEUG_RUN_MAIN") == "true" and store.traits.in_process and store.traits.forgetful
+        return Hints(self.notices, self._codec, reloads=reloads)
+
+    def _note_permanent(self, idle_timeout: float, permanent_lifetime: float) -> None:
+        if idle_timeout >= permanent_lifetime:
+            return
+        from .operations.start_line import in_words
+
+        self.notices.warn(
+            "permanent",
+            "A session was made permanent, so its cookie is kept for %s; but it ends after %s without activity. To "
+            "prolong it, raise IDLESESSION_IDLE_TIMEOUT and IDLESESSION_LIFETIME. [ISW023]",
+            in_words(permanent_lifetime),
+            in_words(idle_timeout),
         )
 
     def _parts_of_config(self, app: Flask, settings: "Settings", *, manager: SessionManager | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Binding:
             if len(self._told) >= _REMEMBERED:
                 self._told.clear()
             self._told[known] = None
-        _logger.warning("Session %s came from another %s than before; reaction: %s.", info.sid, what, reaction)
+        _logger.warning("Session %s came from another %s than before; reaction: %s. [ISW013]", info.sid, what, reaction)
         tell(session_mismatched, self._lifecycle.sender, info=info, what=what, seen=seen, reaction=reaction)
         return reaction
 

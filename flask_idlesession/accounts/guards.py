@@ -19,6 +19,7 @@ from flask import url_for
 from ..model.policy import MINUTE
 from ..model.policy import seconds
 from ..web.current import current_settings
+from ..web.misplaced import note_guard
 from ..web.paths import is_local
 from ..web.paths import local_path
 from .log_in import authentication_age
@@ -53,6 +54,7 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
             _ask_to_log_in()
         return _answer(view, *args, **kwargs)
 
+    note_guard(guarded, view)
     return guarded
 
 
@@ -78,6 +80,7 @@ def fresh_login_required(
                 _ask_to_log_in()
             return _answer(view, *args, **kwargs)
 
+        note_guard(guarded, view)
         return guarded
 
     return guard

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from flask import has_request_context
 from flask import request
-from flask import session
 
 from ..model.labels import AUTHENTICATED_AT
 from ..model.labels import check_labels
@@ -51,7 +50,8 @@ def log_in(
     :func:`revoke_where` finds it by them. A label that has a name of the package's own, such as "level", is a
     ValueError.
 
-    The id is kept as a string. Anything else, such as the None of a user that was not found, is a TypeError.
+    The id is kept as a string: after ``log_in(7)``, :func:`current_user_id` returns ``"7"``. Anything but a str, an int
+    or a UUID, such as the None of a user that was not found, is a TypeError.
     Raise :exc:`~flask_idlesession.TooManySessions` where the user may have no more sessions.
     """
     check_labels(labels)
@@ -74,7 +74,7 @@ def reauthenticate(*, level: str | None = None) -> None:
     """
     user_id = current_user_id()
     if user_id is None:
-        raise PermissionError("reauthenticate() needs a user who is logged in; call log_in().")
+        raise PermissionError("reauthenticate() needs a user who is logged in; call log_in(). [ISE051]")
     info, lifetime = session_info(), None
     if info is not None and info.authenticated_at is not None:
         lifetime = info.lifetime_ends_at - info.authenticated_at
@@ -94,13 +94,13 @@ def log_out() -> None:
     cookie of Flask-Login.
     """
     runtime = current_runtime()
-    session.clear()
+    current_session().clear()
     if runtime.logins is not None:
         runtime.logins.forget()
 
 
 def current_user_id() -> str | None:
-    """Return the id of the user that is logged in, or None."""
+    """Return the id of the user that is logged in, or None. It is a text, also if :func:`log_in` was given a number."""
     return _looked_at()._user_id
 
 
@@ -145,6 +145,14 @@ def authentication_level() -> str | None:
     return cast(str | None, labels.get(LEVEL))
 
 
+def id_of(user_id: UserId, *, for_what: str = "log_in()") -> str:
+    """Return the text by which a user is kept. Raise TypeError for what names no user; ``for_what`` needs it."""
+    if not isinstance(user_id, str | int | UUID) or isinstance(user_id, bool):
+        kind = "None" if user_id is None else f"a {type(user_id).__name__}"
+        raise TypeError(f"{for_what} needs the user's id as a str, an int or a UUID, not {kind}. [ISE050]")
+    return str(user_id)
+
+
 def is_suspect() -> bool:
     """Return whether the session was seen from somewhere else since its user last proved who they are."""
     ours = _looked_at()
@@ -163,26 +171,19 @@ def _bind(
     idle_timeout: float | None = None,
     lifetime: float | None = None,
 ) -> None:
-    user = id_of(user_id)
+    named = id_of(user_id)
     if current_settings().keep_forms:
-        settle_kept_form(user)
+        settle_kept_form(named)
     if not keep:
         forget_remembered_form()
     current_session()._log_in(
-        user,
+        named,
         keep=keep,
         permanent=permanent,
         idle_timeout=idle_timeout,
         lifetime=lifetime,
         labels={**_device(), **labels, SUSPECT: None},
     )
-
-
-def id_of(user_id: UserId) -> str:
-    """Return a user's id as sessions keep it. Raise TypeError for anything else, such as the None of nobody found."""
-    if not isinstance(user_id, str | int | UUID) or isinstance(user_id, bool):
-        raise TypeError(f"log_in() needs the user's id as a str, an int or a UUID, not {user_id!r}.")
-    return str(user_id)
 
 
 def _looked_at() -> Session:

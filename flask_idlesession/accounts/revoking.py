@@ -9,12 +9,13 @@ from ..model.record import SessionInfo
 from ..web.current import current_manager
 from ..web.current import current_session
 from .log_in import current_user_id
+from .log_in import id_of
 from .log_in import UserId
 
 
 def sessions_of(user_id: UserId) -> list[SessionInfo]:
     """Return the user's live sessions on all workers, the one last seen first."""
-    return current_manager().sessions_of(str(user_id))
+    return current_manager().sessions_of(id_of(user_id, for_what="sessions_of()"))
 
 
 def revoke(sid: SessionId, *, by: str | None = None) -> bool:
@@ -39,7 +40,8 @@ def revoke_own(sid: SessionId) -> bool:
 
 def revoke_user(user_id: UserId, *, keep: SessionId | None = None, by: str | None = None) -> int:
     """End all sessions of a user but ``keep``, on all workers, and log-ins that are under way; return how many."""
-    count = current_manager().revoke_user(str(user_id), keep=keep, by=by or _actor())
+    named = id_of(user_id, for_what="revoke_user()")
+    count = current_manager().revoke_user(named, keep=keep, by=by or _actor())
     _outlive_revocation()
     return count
 
@@ -73,6 +75,8 @@ def revoke_where(**criteria: Any) -> int:
     has it. ``keep``: the id of a session that stays. ``by``: who ends them; by default the present user. Every other
     name is a label, as it was given to ``log_in(labels=…)``. Raise :exc:`TypeError` without a criterion.
     """
+    if criteria.get("user_id") is not None:
+        criteria["user_id"] = id_of(criteria["user_id"], for_what="revoke_where()")
     return current_manager().revoke_where(**{"by": _actor(), **criteria})
 
 

@@ -22,7 +22,7 @@ def label(text: str) -> tuple[str, str]:
     """Return ``NAME=VALUE`` as a pair."""
     name, equals, wanted = text.partition("=")
     if not name or not equals:
-        raise click.BadParameter(f"{text!r} is no label; write NAME=VALUE.")
+        raise click.BadParameter(f"{text!r} is no label; write NAME=VALUE. [ISE110]")
     return name, wanted
 
 
@@ -31,7 +31,9 @@ def network(text: str) -> Network:
     try:
         return ip_network(text, strict=False)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is no address and no network; write 192.0.2.7 or 192.0.2.0/24.") from None
+        raise click.BadParameter(
+            f"{text!r} is no address and no network; write 192.0.2.7 or 192.0.2.0/24. [ISE110]"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

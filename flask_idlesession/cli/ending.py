@@ -47,7 +47,9 @@ def revoke(
     """
     by_criteria = user is not None or idle_over is not None or bool(labels)
     if (bool(sids), by_criteria, everything).count(True) != 1:
-        raise click.UsageError("Say which sessions: by IDs, or by --user, --idle-over and --label, or by --all.")
+        raise click.UsageError(
+            "Say which sessions: by IDs, or by --user, --idle-over and --label, or by --all. [ISE110]"
+        )
     manager = open_manager()
     criteria = Criteria(user_id=user, idle_over=idle_over, labels=labels)
     count = len(_chosen(manager, sids, criteria))

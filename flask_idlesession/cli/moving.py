@@ -47,7 +47,7 @@ def move(source: str, target: str) -> None:
     folder = Path(current_app.instance_path)
     names = [_named(url, folder) for url in (source, target)]
     if names[0] == names[1]:
-        raise click.UsageError("FROM and TO are the same store.")
+        raise click.UsageError("FROM and TO are the same store. [ISE110]")
     with ExitStack() as stack:
         first = stack.enter_context(closing(_open_source(source, folder)))
         second = stack.enter_context(closing(_open_target(target, folder)))
@@ -106,7 +106,7 @@ def _open_source(url: str, folder: Path) -> "Store":
     if url.startswith(_JOURNAL):
         return _open_copy(_path_in(url, folder))
     if url.startswith(_SQLITE) and not (path := _path_in(url, folder)).exists():
-        raise click.UsageError(f"There is no file {path} to move sessions from.")
+        raise click.UsageError(f"There is no file {path} to move sessions from. [ISE110]")
     return _shared(url, folder)
 
 
@@ -124,6 +124,7 @@ def _shared(url: str, folder: Path) -> "Store":
         raise click.UsageError(
             "Sessions in memory are out of reach of a command. Name a store that is shared, or a journal, such as "
             "journal:///sessions.journal."
+            " [ISE110]"
         )
     return store
 

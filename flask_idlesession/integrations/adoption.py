@@ -190,7 +190,7 @@ class Adoption:
         try:
             user_id = self._user_id(old.data)
         except Exception:  # It is the application's own code, or an id that no session can be bound to.
-            _logger.exception("The user of a session from before cannot be told, so it was not taken over.")
+            _logger.exception("The user of a session from before cannot be told, so it was not taken over. [ISE090]")
             return None
         if self._marks.refuses(user_id, issued_at=old.issued_at, now=now):
             _logger.info("A cookie from before was refused: its user has logged out, or was revoked, since.")
@@ -207,7 +207,7 @@ class Adoption:
             known = None if there is None else self.known(there)
             return None if known is None else self._marks.put(sid, known["nonce"], old, now=now)
         except TooManySessions as error:
-            _logger.warning("A session from before was not taken over: %s", error)
+            _logger.warning("A session from before was not taken over: %s [ISW024]", error)
             return None
         mark = self._marks.put(sid, nonce, old, now=now)
         if mark.nonce != nonce:
@@ -235,7 +235,7 @@ class Adoption:
         try:
             check_size(None, values, limit=self._manager.policy.max_session_bytes)
         except RecordRejected as error:
-            _logger.warning("A session from before was not taken over: %s", error)
+            _logger.warning("A session from before was not taken over: %s [ISW024]", error)
             return None
         credential = Credential(sid, self._secret(old.proof, nonce))
         permanent = bool(old.data.get("_permanent"))
@@ -249,7 +249,7 @@ class Adoption:
                 check_key(key)
                 values[key] = self._manager.codec.encode(value, path=f"session[{key!r}]")
             except (TypeError, ValueError, EncodeError) as error:
-                _logger.warning("A key of a session from before was left out: %s", error)
+                _logger.warning("A key of a session from before was left out: %s [ISW024]", error)
         return values
 
     def _user_id(self, data: Mapping[str, Any]) -> str | None:

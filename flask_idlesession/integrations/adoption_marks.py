@@ -139,7 +139,9 @@ class Marks:
         try:
             self._forget_old(info for info, _ in ended)
         except StoreError as error:
-            _logger.warning("Sessions from before were not forgotten with those that were made of them: %s", error)
+            _logger.warning(
+                "Sessions from before were not forgotten with those that were made of them: %s [ISW024]", error
+            )
 
     def note_revocation(self, user_id: str | None, *, now: float) -> None:
         """Note that all sessions of the user are about to be revoked; with None, everybody's."""

@@ -75,7 +75,9 @@ class FlaskSessions:
             )
             return None
         except Unreadable as error:
-            self._notices.warn(("unreadable", str(error)), "A session of Flask-Session was not taken over: %s.", error)
+            self._notices.warn(
+                ("unreadable", str(error)), "A session of Flask-Session was not taken over: %s. [ISW024]", error
+            )
             return None
         lives_until = now if record.expires_at is None else record.expires_at
         return OldSession(proof=proof, data=data, state=record.state, issued_at=None, lives_until=lives_until)

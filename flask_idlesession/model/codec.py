@@ -6,6 +6,7 @@ msgpack where ormsgpack has no wheel). Nothing in it can name code: no pickle, n
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import date
 from datetime import datetime
@@ -22,6 +23,8 @@ from markupsafe import Markup
 from . import msgpack as engine
 from .errors import DecodeError
 from .errors import EncodeError
+from .recipes import named
+from .recipes import recipe_for
 
 # The numbers are the wire format: one that was ever released is never given to another type.
 _TUPLE, _SET, _FROZENSET, _UUID, _DECIMAL = 1, 2, 3, 4, 5
@@ -53,6 +56,12 @@ class Tag(Protocol):
         """Return the value from what was stored."""
 
 
+class NameTaken(KeyError, ValueError):
+    """A type was to be registered under a name that another one has. Flask's serializer raises KeyError."""
+
+    __str__ = Exception.__str__
+
+
 class _Untagged:
     """Stands in for the serializer that a JSONTag expects: nested values are the codec's own business."""
 
@@ -73,11 +82,19 @@ class Codec:
     def __init__(self) -> None:
         self._kinds: dict[type, tuple[str, Callable[[Any], Any]]] = {}
         self._tags: list[Tag] = []
+        # Those of the tags that are asked for plain values, too, such as a dict or a text.
+        self._early: list[Tag] = []
         self._loaders: dict[str, Callable[[Any], Any]] = {}
+        # The names of what was taken over. Flask's serializer is one for all applications, so they may be another's.
+        self._inherited: set[str] = set()
+        #: Asked for a plainer value where no type above fits. It raises TypeError for what it refuses, too.
+        self.make_plainer: Callable[[Any], Any] | None = None
 
     def register(
         self,
         kind: type,
+        force: bool = False,
+        index: int | None = None,
         *,
         name: str | None = None,
         dump: Callable[[Any], Any] | None = None,
@@ -88,21 +105,46 @@ class Codec:
         ``name`` goes into the stored bytes, so it must stay the same for as long as sessions live. A
         :class:`flask.json.tag.JSONTag` class, as registered on Flask's own session serializer, needs
         nothing else.
+
+        ``force`` and ``index`` are as there: a name that is taken is taken over, and the tag is asked before those from
+        ``index`` on. Then it is asked for plain values, too, such as dicts. Without ``force`` a name that is taken
+        is a KeyError.
         """
         if hasattr(kind, "to_json") and hasattr(kind, "to_python"):
-            tag: Tag = kind(_Untagged)
-            self._claim_name(tag.key, tag.to_python)
-            self._tags.append(tag)
+            self._register_tag(kind, force=force, index=index)
             return
         if name is None or dump is None or load is None:
-            raise TypeError(f"register({kind.__name__}) needs name=, dump= and load=, or a JSONTag class.")
-        self._claim_name(name, load)
+            raise TypeError(f"register({kind.__name__}) needs name=, dump= and load=, or a JSONTag class. [ISE062]")
+        self._claim_name(name, load, force=force)
         self._kinds[kind] = (name, dump)
 
-    def _claim_name(self, name: str, load: Callable[[Any], Any]) -> None:
-        if name in self._loaders:
-            raise ValueError(f"A type is already registered under the name {name!r}; choose another.")
+    def take_over(self, tags: Iterable[tuple[type, bool]]) -> None:
+        """Register the JSONTag classes that another serializer has, in their order; what this codec has already stays.
+
+        With each comes whether it is asked for plain values, too. A later :meth:`register` may take its name.
+        """
+        for kind, is_early in tags:
+            tag = kind(_Untagged)
+            if tag.key not in self._loaders and not any(type(known) is kind for known in self._tags):
+                self._register_tag(kind, force=False, index=len(self._tags) if is_early else None)
+                self._inherited.add(tag.key)
+
+    def _register_tag(self, kind: type, *, force: bool, index: int | None) -> None:
+        tag: Tag = kind(_Untagged)
+        if tag.key:  # Without a key it turns a value into a plainer one, and nothing turns that back.
+            self._claim_name(tag.key, tag.to_python, force=force)
+        self._tags = [known for known in self._tags if not tag.key or known.key != tag.key]
+        self._tags.insert(len(self._tags) if index is None else index, tag)
+        is_early = index is not None
+        self._early = [known for known in self._tags if known in self._early or known is tag and is_early]
+
+    def _claim_name(self, name: str, load: Callable[[Any], Any], *, force: bool) -> None:
+        if name in self._loaders and name not in self._inherited and not force:
+            raise NameTaken(
+                f"A type is already registered under the name {name!r}; choose another, or write force=True. [ISE063]"
+            )
         self._loaders[name] = load
+        self._inherited.discard(name)
 
     def encode(self, value: Any, *, path: str = "value") -> bytes:
         """Return the value as bytes, the same for equal values built in the same order.
@@ -110,13 +152,16 @@ class Codec:
         Raise :exc:`~flask_idlesession.EncodeError` with the path to what cannot be encoded.
         """
         try:
-            return engine.pack(value, self._convert)
+            if not self._early:
+                return engine.pack(value, self._convert)
         except (TypeError, ValueError, RecursionError, OverflowError):
             pass  # Walk it: that finds the path, and copes with keys and strings that the engine refuses.
         try:
             return _pack_plain(self._walk(value, path))
         except RecursionError:
-            raise EncodeError(f"{path} is nested too deeply, or contains itself; a session cannot keep it.") from None
+            raise EncodeError(
+                f"{path} is nested too deeply, or contains itself; a session cannot keep it. Store it flat. [ISE061]"
+            ) from None
 
     def decode(self, data: bytes) -> Any:
         """Return the value that :meth:`encode` was given. Raise :exc:`~flask_idlesession.DecodeError`."""
@@ -152,6 +197,13 @@ class Codec:
 
     def _walk(self, value: Any, path: str, depth: int = 0) -> Any:
         """Do in Python what :meth:`_convert` does for the engine, keeping the path to where it is."""
+        for tag in self._early:
+            if tag.check(value):
+                return self._walk_tagged(tag, value, path, depth)
+        return self._walk_known(value, path, depth)
+
+    def _walk_known(self, value: Any, path: str, depth: int) -> Any:
+        """Do so with a value that no tag is asked for first."""
         kind = type(value)
         if kind is str:
             return value if _is_clean(value) else engine.Ext(_TEXT, value.encode("utf-8", "surrogatepass"))
@@ -170,12 +222,26 @@ class Codec:
             code, payload = self._explain(value)
         except EncodeError:
             raise EncodeError(
-                f"{path} is a {kind.__name__}, which a session cannot keep; store plain data in its place, "
-                "or teach the codec the type with register()."
+                f"{path} is a {named(kind)}, which a session cannot keep; {recipe_for(value)}, or teach the codec the "
+                "type with register(). [ISE060]"
             ) from None
         if code is None:
-            return self._walk(payload, path, depth)
-        return _extend(code, payload, depth, lambda item: _pack_plain(self._walk(item, path, depth + 1)))
+            return self._walk_known(payload, path, depth)
+        if code == _CUSTOM:
+            name, plainer = payload
+            return self._walk_named(name, plainer, path, depth)
+        walk = self._walk if code in (_SET, _FROZENSET) else self._walk_known
+        return _extend(code, payload, depth, lambda item: _pack_plain(walk(item, path, depth + 1)))
+
+    def _walk_tagged(self, tag: Tag, value: Any, path: str, depth: int) -> Any:
+        """Do so with what a tag makes of a value, which no tag is asked for once more."""
+        plainer = tag.to_json(value)
+        return self._walk_named(tag.key, plainer, path, depth) if tag.key else self._walk_known(plainer, path, depth)
+
+    def _walk_named(self, name: str, plainer: Any, path: str, depth: int) -> Any:
+        if depth == _DEEPEST:
+            raise RecursionError
+        return engine.Ext(_CUSTOM, _pack_plain([name, self._walk_known(plainer, path, depth + 1)]))
 
     def _explain(self, value: Any) -> tuple[int | None, Any]:
         """Return an extension code and its payload, or None and the plainer value to encode instead. A payload of bytes
@@ -187,7 +253,8 @@ class Codec:
             return _CUSTOM, [name, dump(value)]
         for tag in self._tags:
             if tag.check(value):
-                return _CUSTOM, [tag.key, tag.to_json(value)]
+                plainer = tag.to_json(value)
+                return (_CUSTOM, [tag.key, plainer]) if tag.key else (None, plainer)
         if kind is int:
             return _BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
         known = _BUILT_IN.get(kind)
@@ -199,6 +266,9 @@ class Codec:
         for base, plain in _BASES.items():
             if isinstance(value, base):
                 return None, plain(value)
+        if self.make_plainer is not None:
+            with suppress(TypeError):
+                return None, self.make_plainer(value)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return None, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         if callable(getattr(value, "__html__", None)):

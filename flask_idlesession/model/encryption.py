@@ -94,4 +94,5 @@ def _import(name: str) -> Any:
         raise ConfigError(
             f"Encryption needs the package {error.name!r}; install it with: "
             "python -m pip install 'flask_idlesession[encryption]'"
+            " [ISE023]"
         ) from error

@@ -35,16 +35,19 @@ def check_labels(labels: Mapping[str, object]) -> None:
     size = 0
     for name, value in labels.items():
         if not isinstance(name, str) or not isinstance(value, str | int | float):
-            raise TypeError(f"The label {name!r} is {value!r}; labels are texts or numbers by name.")
+            raise TypeError(f"The label {name!r} is {value!r}; labels are texts or numbers by name. [ISE056]")
         if name in _OWN or name.startswith(("first_", "__idlesession_")):
-            raise ValueError(f"The label {name!r} has a name that the package itself uses; choose another name.")
+            raise ValueError(
+                f"The label {name!r} has a name that the package itself uses; choose another name. [ISE056]"
+            )
         try:
             size += len(name.encode()) + len(str(value).encode())
         except UnicodeEncodeError:
             raise ValueError(
-                f"The label {name!r} is {value!r}, which has half a character; UTF-8 cannot hold it."
+                f"The label {name!r} is {value!r}, which has half a character; UTF-8 cannot hold it. [ISE056]"
             ) from None
     if size > _MOST_BYTES:
         raise ValueError(
             f"The labels have {size} bytes; a session may have {_MOST_BYTES} at most. Keep more in the session."
+            " [ISE056]"
         )

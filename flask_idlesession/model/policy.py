@@ -47,9 +47,10 @@ def seconds(value: Any, *, name: str) -> float:
     else:
         raise ConfigError(
             f"{name} is {value!r}; it must be seconds above 0, as a number or a timedelta, not {type(value).__name__}."
+            " [ISE020]"
         )
     if not isfinite(number) or number <= 0:
-        raise ConfigError(f"{name} is {value!r}; it must be seconds above 0, and finite.")
+        raise ConfigError(f"{name} is {value!r}; it must be seconds above 0, and finite. [ISE020]")
     return number
 
 

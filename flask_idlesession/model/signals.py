@@ -70,5 +70,5 @@ def tell_all(signal: NamedSignal, sender: object, told: Iterable[Mapping[str, An
                 receiver(sender, **what)
             except Exception:
                 _logger.exception(
-                    "A receiver of the signal %r raised; the session goes its way all the same.", signal.name
+                    "A receiver of the signal %r raised; the session goes its way all the same. [ISE090]", signal.name
                 )

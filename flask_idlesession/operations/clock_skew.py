@@ -54,7 +54,7 @@ def _warn(skew: float) -> None:
         said = "behind that of the session server: sessions that are over are opened here for so much longer"
     _logger.warning(
         "The clock of this process is %.1f s %s. Set the host's clock (by NTP), then restart the application: "
-        "a process counts from the time that it was told at its start.",
+        "a process counts from the time that it was told at its start. [ISW111]",
         abs(skew),
         said,
     )

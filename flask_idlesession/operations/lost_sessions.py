@@ -47,7 +47,8 @@ class LostSessions:
             "had, with tokens that are genuine: they were lost when it was restarted, or are in the memory of "
             "another worker or host. Their users were logged out. Share sessions, and let them outlive the process: "
             'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db", or "redis://…" for many hosts; '
-            'app.config["IDLESESSION_JOURNAL"] = "sessions.journal" is enough for one process.',
+            'app.config["IDLESESSION_JOURNAL"] = "sessions.journal" is enough for one process.'
+            " [ISW012]",
             _WINDOW // 60,
             _MANY,
         )

@@ -80,7 +80,7 @@ def _load(source: Store, sid: SessionId, *, now: float) -> Record | UnreadableRe
     try:
         return source.load(sid, now=now)
     except UnreadableRecord as error:
-        _logger.warning("The session %s was not carried, as it cannot be read: %s", sid, error)
+        _logger.warning("The session %s was not carried, as it cannot be read: %s [ISW026]", sid, error)
         return error
 
 
@@ -118,7 +118,7 @@ def _put(target: Store, record: Record, state: bytes, known: bytes, *, now: floa
                     return Fate.LEFT
                 target.delete(sid)
     except (RecordRejected, UnreadableRecord) as error:
-        _logger.warning("The session %s was not carried: %s", sid, error)
+        _logger.warning("The session %s was not carried: %s [ISW026]", sid, error)
         return Fate.FAILED
     return Fate.LEFT
 

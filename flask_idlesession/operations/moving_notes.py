@@ -47,7 +47,7 @@ class Notes:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         except OSError as error:
-            raise ConfigError(f"The notes of this move cannot be kept in {path}: {error.strerror}.") from error
+            raise ConfigError(f"The notes of this move cannot be kept in {path}: {error.strerror}. [ISE025]") from error
         try:
             self._lock()
             self._read()
@@ -79,7 +79,9 @@ class Notes:
             try:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise ConfigError(f"Another command carries these sessions at present: it has {self.path}.") from error
+                raise ConfigError(
+                    f"Another command carries these sessions at present: it has {self.path}. [ISE110]"
+                ) from error
 
     def _read(self) -> None:
         size = os.fstat(self._fd).st_size

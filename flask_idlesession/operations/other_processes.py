@@ -100,13 +100,15 @@ class OtherProcesses:
         _logger.warning(
             "This application also runs in the processes %s, and its sessions live in the memory of each one alone: "
             "users will be logged out at random. Share them: "
-            'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"',
+            'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"'
+            " [ISE102]",
             pids,
         )
         if any(other not in ("", mark) for other in others.values()):  # Empty: it is just coming in.
             _logger.error(
                 "Processes %s and %s of this application have different secret keys, so each refuses the other's "
-                "cookies. Set one key for all, from a file or the environment, not a random one at start.",
+                "cookies. Set one key for all, from a file or the environment, not a random one at start."
+                " [ISE103]",
                 self._pid,
                 pids,
             )

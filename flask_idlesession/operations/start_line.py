@@ -10,12 +10,12 @@ from ..settings.keys import Settings
 def start_line(name: str, store: str, settings: Settings, config: Mapping[str, Any]) -> str:
     """Return the line for the application ``name``; ``store`` is where its sessions are, without a password."""
     policy = settings.policy
-    ends = f"idle timeout {_in_words(policy.idle_timeout)}, lifetime {_in_words(policy.lifetime)}"
+    ends = f"idle timeout {in_words(policy.idle_timeout)}, lifetime {in_words(policy.lifetime)}"
     if settings.journal is not None:
         store = f"{store} with the journal {str(settings.journal)!r}"
     if settings.adopt:
         kinds = " and ".join(settings.adopt)
-        ends += f"; those of {kinds} are taken over for {_in_words(settings.adopt_for)} after their cookie was made"
+        ends += f"; those of {kinds} are taken over for {in_words(settings.adopt_for)} after their cookie was made"
     cookie = f"cookie {config.get('SESSION_COOKIE_NAME', 'session')!r} with {', '.join(_flags(config))}"
     return f"The sessions of {name!r} are in {store}: {ends}; {cookie}."
 
@@ -32,7 +32,7 @@ def _flags(config: Mapping[str, Any]) -> list[str]:
     return flags
 
 
-def _in_words(duration: float) -> str:
+def in_words(duration: float) -> str:
     """Return "30 min", "12 h", "1 day, 2:00:00"."""
     for seconds, word in ((86400, "d"), (3600, "h"), (60, "min")):
         if duration >= seconds and duration % seconds == 0:

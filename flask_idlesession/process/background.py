@@ -109,7 +109,7 @@ class Cleaner(ForkAware):
             thread.start()
         except RuntimeError:  # The interpreter is shutting down, or the system has no thread left.
             self.thread = None
-            _logger.warning("The cleaner thread could not be started; requests prune the sessions meanwhile.")
+            _logger.warning("The cleaner thread could not be started; requests prune the sessions meanwhile. [ISW027]")
 
     def _notify(self) -> None:
         with self._wake:
@@ -157,7 +157,7 @@ class Cleaner(ForkAware):
             try:
                 delay = min(delay, task.run())
             except Exception:
-                _logger.exception("The cleaner could not finish its pass; it tries again in a second.")
+                _logger.exception("The cleaner could not finish its pass; it tries again in a second. [ISE091]")
                 delay = min(delay, 1.0)
         return delay
 

@@ -74,7 +74,7 @@ def _ask(turn: Callable[[], None]) -> None:
     try:
         turn()
     except Exception:  # One that fails must not leave the locks of all others held.
-        _logger.exception("A step that must run around a fork failed.")
+        _logger.exception("A step that must run around a fork failed. [ISE091]")
 
 
 if hasattr(os, "register_at_fork"):

@@ -200,7 +200,7 @@ class EndWatch(ForkAware):
             thread.start()
         except RuntimeError:  # The interpreter is shutting down, or the system has no thread left.
             self._thread = None
-            _logger.warning("The thread that watches for ends of sessions could not be started.")
+            _logger.warning("The thread that watches for ends of sessions could not be started. [ISW027]")
 
     # The thread's part.
 
@@ -327,7 +327,7 @@ class EndWatch(ForkAware):
             try:
                 handle.callback(ending)
             except Exception:  # It is the application's code.
-                _logger.exception("A callback of on_session_end() raised.")
+                _logger.exception("A callback of on_session_end() raised. [ISE090]")
 
     def _called(self, ending: Ending) -> Iterator[EndHandle]:
         is_new = ending.sid not in self._told

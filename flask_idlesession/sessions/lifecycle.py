@@ -125,7 +125,7 @@ class Lifecycle:
 
     def give_up(self, info: SessionInfo, error: DecodeError | UnreadableRecord) -> None:
         """End a session whose stored bytes cannot be read."""
-        _logger.error("Session %s was ended, because its stored bytes cannot be read: %s", info.sid, error)
+        _logger.error("Session %s was ended, because its stored bytes cannot be read: %s [ISE083]", info.sid, error)
         self.end(info, EndReason.REVOKED)
 
     # Sessions by their ids, for callers that hold no secret.

@@ -26,6 +26,7 @@ from ..model.record import Delta
 from ..model.record import EndReason
 from ..model.record import Outcome
 from ..model.record import Record
+from ..model.record import Rotation
 from ..model.record import SessionInfo
 from ..stores.contract import Store
 from ..stores.memory import MemoryStore
@@ -142,6 +143,32 @@ class SessionManager:
                 return
         raise ConflictError(f"Others gave session {sid} a new token {_TRIES} times while its data was replaced.")
 
+    def set_timeouts(
+        self,
+        sid: SessionId,
+        *,
+        idle_timeout: float | timedelta | None = None,
+        lifetime: float | timedelta | None = None,
+    ) -> SessionInfo:
+        """Set this session's own timeouts (seconds or timedeltas); return its info after that. This is no activity.
+
+        ``lifetime`` counts from the log-in, or from the creation where nobody logged in; it bounds the idle timeout.
+        A timeout that has passed already ends the session now. A later log-in starts both again.
+        Raise :exc:`~flask_idlesession.SessionNotFound` if there is no live session of that id.
+        """
+        if idle_timeout is None and lifetime is None:
+            raise TypeError("set_timeouts() needs idle_timeout=, lifetime= or both. [ISE052]")
+        idle = None if idle_timeout is None else self.policy.stored(seconds(idle_timeout, name="idle_timeout"))
+        life = None if lifetime is None else seconds(lifetime, name="lifetime")
+        for _ in range(_TRIES):
+            record = self._find_record(sid)
+            change = _with_timeouts(record, idle_timeout=idle, lifetime=life)
+            after = record.apply(change, now=self.now())
+            if self.store.commit(sid, change, now=self.now()) is Outcome.DONE:
+                self.lifecycle.pruner.note(after.expires_at)
+                return after.info
+        raise ConflictError(f"Others gave session {sid} a new token {_TRIES} times while its timeouts were set.")
+
     def remove(self, sid: SessionId, *, reason: EndReason = EndReason.REVOKED) -> None:
         """End the session.
 
@@ -152,11 +179,14 @@ class SessionManager:
 
     def find(self, *, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the live sessions, in no order; with ``user_id``, that user's."""
+        if user_id is not None:
+            check_user_id(user_id)
         found = self.store.find(now=self.now(), user_id=user_id)
         return (info for info in found if TURN not in info.labels)
 
     def sessions_of(self, user_id: str) -> list[SessionInfo]:
         """Return the user's live sessions, the one last seen first. O(that user's)."""
+        check_user_id(user_id)
         return self.revocation.sessions_of(user_id)
 
     def revoke(self, sid: SessionId, *, by: str | None = None) -> bool:
@@ -165,6 +195,7 @@ class SessionManager:
 
     def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
+        check_user_id(user_id)
         return self.revocation.revoke_user(user_id, keep=keep, by=by)
 
     def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
@@ -176,7 +207,8 @@ class SessionManager:
         for name, value in criteria.items():
             if value is None and name not in ("keep", "by"):
                 raise TypeError(
-                    f"revoke_where() was given {name}=None, which no session has; leave it out, or give a value."
+                    f"revoke_where() was given {name}=None, which no session has; leave it out, or give a value. "
+                    "[ISE053]"
                 )
         return self.revocation.revoke_where(**criteria)
 
@@ -186,9 +218,9 @@ class SessionManager:
         The rules are those of :func:`flask_idlesession.on_session_end`.
         """
         if not callable(callback):
-            raise TypeError(f"on_session_end() needs a function to call, not {callback!r}.")
+            raise TypeError(f"on_session_end() needs a function to call, not {callback!r}. [ISE057]")
         if sid is not None and not isinstance(sid, SessionId):
-            raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}.")
+            raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}. [ISE054]")
         return self.lifecycle.watch_ends(callback, sid=sid)
 
     def prune(self) -> int:
@@ -197,7 +229,9 @@ class SessionManager:
 
     def _find_record(self, sid: SessionId) -> Record:
         if not isinstance(sid, SessionId):
-            raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}.")
+            raise TypeError(
+                f"A session id is a uuid.UUID, not a {type(sid).__name__}; give the session's sid. [ISE054]"
+            )
         record = self.lifecycle.look_up(sid, now=self.now())
         if record is None:
             raise SessionNotFound(f"There is no live session {sid}.")
@@ -207,3 +241,14 @@ class SessionManager:
         for key in data:
             check_key(key)
         return {key: self.codec.encode(value, path=f"data[{key!r}]") for key, value in data.items()}
+
+
+def _with_timeouts(record: Record, *, idle_timeout: float | None, lifetime: float | None) -> Change:
+    """Return the change to these timeouts. The lifetime goes with a rotation: this one is to the secret of before."""
+    info, rotation = record.info, None
+    if lifetime is not None:
+        begun_at = info.created_at if info.authenticated_at is None else info.authenticated_at
+        rotation = Rotation(
+            secret_digest=record.secret_digest, user_id=info.user_id, lifetime_ends_at=begun_at + lifetime
+        )
+    return Change(holder=record.secret_digest, idle_timeout=idle_timeout, rotation=rotation)

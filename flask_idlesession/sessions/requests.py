@@ -1,7 +1,6 @@
 """Opens and saves the session of one request: every call of the store that a request makes is here."""
 
 import logging
-import time
 from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ from ..process.background import cleaner
 from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
-from ..stores.failures import Failures
 from . import older as from_before
 from .changes import begin_of
 from .changes import change_of
@@ -44,16 +42,17 @@ from .facts import Older
 from .facts import RequestFacts
 from .facts import Saved
 from .habits import Habits
+from .hints import hinted
 from .late_writes import LateWrites
 from .lifecycle import Lifecycle
 from .log_outs import LogOuts
+from .remarks import Remarks
 from .revocation import Revocation
 from .rotation import rotated_at
 from .rotation import with_rotation
 from .session import Intents
 from .session import Session
 from .size import check_size
-from .token_reuse import TokenReuse
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -87,10 +86,8 @@ class Requests:
 
     ``activity`` tells of what carries a session whether it is the user's activity (None: too early to say). ``client``
     returns the labels of where the present request comes from. ``guard`` judges each request of a user's session.
-    ``note_lost`` hears of the ids of sessions that an active request showed and that are not there. ``watch_late``
-    hears of sessions that are looked at after their response began. ``note_failure`` hears of those that could not be
-    read when their view looked at them. ``ends_reused``: a session ends when a token of it is shown that was replaced a
-    while ago.
+    ``remarks`` hears of what operators and developers should know. ``watch_late`` hears of sessions that are looked at
+    after their response began. ``note_failure`` hears of those that could not be read when their view looked at them.
     """
 
     def __init__(
@@ -101,10 +98,9 @@ class Requests:
         activity: Callable[[Any], bool | None] = _unknown,
         client: Callable[[], Labels] = _nowhere,
         guard: Guard | None = None,
-        note_lost: Callable[[SessionId, float], None] | None = None,
+        remarks: Remarks | None = None,
         watch_late: Callable[[Session], None] = _ignore,
         note_failure: Callable[[Session], None] = _ignore,
-        ends_reused: bool = False,
         session_class: type[Session] = Session,
     ) -> None:
         self.policy: Policy = lifecycle.policy
@@ -116,15 +112,17 @@ class Requests:
         self._pruner = lifecycle.pruner
         self._session_class, self._activity = session_class, activity
         self._client = client
-        self._guard, self._note_lost = guard, note_lost
+        self._guard = guard
+        self._remarks = Remarks(lifecycle) if remarks is None else remarks
+        self.hints = self._remarks.hints
+        if self.hints is not None:
+            self._session_class = hinted(session_class)
         self.note_failure = note_failure
         self.late = LateWrites(self, watch=watch_late)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
         self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
-        self._rejections = Failures("A session was not saved", clock=time.monotonic)
-        self._reuse = TokenReuse(lifecycle, ends=ends_reused)
         self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
 
@@ -250,14 +248,8 @@ class Requests:
         touches_later = self.policy.touch_interval or facts.is_to_write
         record = self._load(credential) if touches_later else self._load_touched(credential, facts, now)
         if record is None:
-            self._note_nothing(credential, now)
+            self._remarks.note_nothing(credential, now=now)
         return record
-
-    def _note_nothing(self, credential: Credential, now: float) -> None:
-        """Note that an active request showed a token that opens nothing."""
-        if self._note_lost is not None:
-            self._note_lost(credential.sid, now)
-        self._reuse.note(credential, now=now)
 
     def _load(self, credential: Credential) -> Record | None:
         self._pruner.prune_few(now=self.now())
@@ -305,7 +297,7 @@ class Requests:
         try:
             check_size(record, delta, limit=self.policy.max_session_bytes)
         except RecordRejected as error:
-            self._rejections.note(error)
+            self._remarks.note_rejection(error)
             raise
 
     def commit(self, credential: Credential, change: Change) -> Outcome:
@@ -402,6 +394,8 @@ class Requests:
             return self._saved(record, active=active, refreshes=False)
         if change.delta:
             self.check_size(record, change.delta)
+        if change.refresh_by is not None and not record.is_permanent:
+            self._remarks.note_permanence(session, policy=self.policy)
         outcome = self._commit(credential, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated = None
@@ -520,6 +514,8 @@ class Requests:
         credential, now = intents.credential or Credential.new(), self.now()
         intents.credential = credential
         permanent = bool(session._peek("_permanent"))
+        if permanent:
+            self._remarks.note_permanence(session, policy=self.policy)
         client = self._client_of(session, None)
         info = begin_of(intents, policy=self.policy, now=now, permanent=permanent, client=client)
         record = self._lifecycle.create(Record(info=info, secret_digest=credential.holder, values=values))
@@ -584,7 +580,7 @@ class Requests:
         if delta or intents.rotate or intents.user_id is not None:
             _logger.warning(
                 "The writes of a request to session %s were dropped: the session ended, or was given a new token, "
-                "before the request was finished. Keys: %s.",
+                "before the request was finished. Keys: %s. [ISW011]",
                 credential.sid if credential else None,
                 ", ".join(map(repr, delta)) or "none",
             )

@@ -103,7 +103,7 @@ class Revocation:
         for a back-channel log-out. Without ``user_id`` all sessions are looked at.
         """
         if idle_for is None and address is None and user_id is None and not labels:
-            raise TypeError("revoke_where() needs a criterion; to end every session call revoke_all().")
+            raise TypeError("revoke_where() needs a criterion; to end every session call revoke_all(). [ISE053]")
         network = None if address is None else ip_network(address, strict=False)
         now = self._lifecycle.now()
         chosen = [

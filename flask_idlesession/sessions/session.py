@@ -559,8 +559,9 @@ def _is_of_store(handled: BaseException | None) -> bool:
 def check_user_id(user_id: object) -> None:
     """Raise TypeError or ValueError for what cannot be a user's id."""
     if not isinstance(user_id, str) or not user_id:
-        raise TypeError(f"log_in() and create() need the user's id as a string that is not empty, not {user_id!r}.")
+        kind = "an empty one" if user_id == "" else f"of the type {type(user_id).__name__}"
+        raise TypeError(f"A user's id is a text that is not empty; this one is {kind}. [ISE050]")
     if len(user_id.encode(errors="replace")) > LONGEST_USER_ID:
-        raise ValueError(f"log_in() and create() need an id of {LONGEST_USER_ID} bytes at most, not {user_id[:40]!r}….")
+        raise ValueError(f"A user's id has {LONGEST_USER_ID} bytes at most; shorten {user_id[:40]!r}…. [ISE050]")
     if any("\ud800" <= letter <= "\udfff" for letter in user_id):
-        raise ValueError(f"log_in() and create() need an id that UTF-8 can hold; {user_id!r} has half a character.")
+        raise ValueError(f"A user's id is a text that UTF-8 can hold; {user_id!r} has half a character in it. [ISE050]")

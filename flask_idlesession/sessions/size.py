@@ -23,15 +23,24 @@ def check_size(record: Record | None, delta: Delta, *, limit: int | None) -> Non
         return
     stored: Values = {} if record is None else record.values
     after = merged(stored, delta)
-    size = sum(map(_size, after.items()))
-    if size <= limit or size <= sum(map(_size, stored.items())):
+    size = size_of(after)
+    if size <= limit or size <= size_of(stored):
         return
-    largest = sorted(after.items(), key=_size, reverse=True)[:_NAMED]
     raise RecordRejected(
         f"The session would hold {size} bytes, and IDLESESSION_MAX_SESSION_BYTES is {limit}. Its largest keys are "
-        + ", ".join(f"{key!r} ({_size((key, data))} bytes)" for key, data in largest)
-        + ". Keep less under them, or raise the setting."
+        f"{largest_keys(after)}. Keep less under them, or raise the setting. [ISE082]"
     )
+
+
+def size_of(values: Values) -> int:
+    """Return the bytes of the keys and the values."""
+    return sum(map(_size, values.items()))
+
+
+def largest_keys(values: Values) -> str:
+    """Return the largest keys with their bytes, fit for a message."""
+    largest = sorted(values.items(), key=_size, reverse=True)[:_NAMED]
+    return ", ".join(f"{key!r} ({_size((key, data))} bytes)" for key, data in largest)
 
 
 def _size(item: tuple[str, bytes]) -> int:

@@ -54,7 +54,7 @@ class TokenReuse:
             self._told.clear()
         self._told[info.sid] = now
         _logger.warning(
-            "A request showed a token of session %s that was replaced: somebody has a copy of it%s.",
+            "A request showed a token of session %s that was replaced: somebody has a copy of it%s. [ISW014]",
             info.sid,
             ", and the session was ended" if self._ends else "",
         )

@@ -352,14 +352,14 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _tell_undecodable(self, key: str, error: DecodeError) -> None:
         sid = None if self._kept is None else self._kept.info.sid
-        _logger.error("session[%r] of session %s cannot be decoded, and is left out: %s", key, sid, error)
+        _logger.error("session[%r] of session %s cannot be decoded, and is left out: %s [ISE064]", key, sid, error)
 
 
 def check_key(key: object) -> None:
     """Raise TypeError or ValueError for what cannot be a key of a session."""
     if not isinstance(key, str):
-        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}.")
+        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}. [ISE055]")
     if key.startswith(RESERVED):
-        raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name.")
+        raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name. [ISE055]")
     if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):
-        raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it.")
+        raise ValueError(f"A session's keys are text that UTF-8 can hold; {key!r} has half a character in it. [ISE055]")

@@ -56,6 +56,7 @@ def in_cookie(got: Mapping[str, Any], key: str) -> float:
         raise ConfigError(
             f"{key} is {got[key]!r}, but browsers keep no cookie for longer than 400 days (RFC 6265bis); "
             "it must be 34560000 seconds at most."
+            " [ISE021]"
         )
     return duration
 
@@ -110,7 +111,7 @@ def read_interval(value: Any) -> float:
     """Return the seconds between two passes of the cleaner."""
     interval = seconds(value, name="IDLESESSION_CLEANUP_INTERVAL")
     if interval > 1:
-        raise ConfigError(f"IDLESESSION_CLEANUP_INTERVAL is {value!r}; it must be 1 second at most.")
+        raise ConfigError(f"IDLESESSION_CLEANUP_INTERVAL is {value!r}; it must be 1 second at most. [ISE021]")
     return interval
 
 
@@ -171,6 +172,7 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(key, str | bytes) for key in value) or not value:
         raise ConfigError(
             "IDLESESSION_ENCRYPTION_KEYS must be a list of keys (bytes or text), the one that encrypts first, or None."
+            " [ISE030]"
         )
     value = keys = tuple(map(hidden, value))
     for number, key in enumerate(keys, 1):
@@ -178,6 +180,7 @@ def read_encryption_keys(value: Any) -> tuple[bytes, ...]:
             raise ConfigError(
                 f"Key {number} of IDLESESSION_ENCRYPTION_KEYS has {len(key)} bytes; it must have {_KEY_SIZE} or more. "
                 "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                " [ISE030]"
             )
     return keys
 

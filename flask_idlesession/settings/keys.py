@@ -295,7 +295,7 @@ def advice_on(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _check_names(config: Mapping[str, Any]) -> None:
     for key in config:
         if key in _RENAMED:
-            raise ConfigError(f"{key} is called {_RENAMED[key]} now; rename it.")
+            raise ConfigError(f"{key} is called {_RENAMED[key]} now; rename it. [ISE019]")
         if key.startswith(PREFIX) and key not in KEYS:
             near = difflib.get_close_matches(key.upper(), KEYS, n=1, cutoff=0.0)[0]
             raise ConfigError(f"There is no setting {key}; did you mean {near}? [ISE017]")  # Its value may be a secret.
@@ -307,6 +307,7 @@ def _check_binding(config: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{key} is {config[key]!r}, but with IDLESESSION_CLIENT_INFO = None nothing is kept to compare with; "
                 'set IDLESESSION_CLIENT_INFO = "truncated", or leave the sessions unbound.'
+                " [ISE022]"
             )
 
 
@@ -343,6 +344,7 @@ def _read_timeouts(config: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[f
                 f"IDLESESSION_IDLE_TIMEOUT is {config['IDLESESSION_IDLE_TIMEOUT']!r}, which is longer than "
                 f"IDLESESSION_LIFETIME ({got['IDLESESSION_LIFETIME']!r}) and would never be reached; "
                 "shorten it, or raise the lifetime."
+                " [ISE021]"
             )
         idle_timeout = lifetime
     return idle_timeout, lifetime
@@ -357,6 +359,7 @@ def _read_touch_interval(got: Mapping[str, Any], idle_timeout: float) -> float:
         raise ConfigError(
             f"IDLESESSION_TOUCH_INTERVAL is {value!r}; it must be at most half of the idle timeout "
             f"({idle_timeout:g} seconds): a session may end so much later."
+            " [ISE021]"
         )
     return interval
 
@@ -369,6 +372,7 @@ def _read_warn_before(got: Mapping[str, Any], idle_timeout: float) -> float:
         raise ConfigError(
             f"IDLESESSION_WARN_BEFORE is {value!r}; it must be at least {LEAST_WARNING:g} seconds, which is what users "
             "need to read the warning and answer it (WCAG 2.2, success criterion 2.2.1)."
+            " [ISE021]"
         )
     return duration
 

@@ -83,7 +83,8 @@ def describe(spec: Any) -> str:
 
 def _no_store(spec: Any) -> ConfigError:
     shown = without_secrets(repr(spec))  # It may be a URL as bytes.
-    return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {type(spec).__name__}; it must be {_SHAPES}.")
+    kind = type(spec).__name__
+    return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {kind}; it must be {_SHAPES}. [ISE024]")
 
 
 def _open_url(url: str, folder: Path, open_memory: Callable[[], Store], namespace: str) -> Store:
@@ -98,7 +99,7 @@ def _open_url(url: str, folder: Path, open_memory: Callable[[], Store], namespac
         return _open_redis_url(url, namespace)
     if "://" in url:
         return _open_sql_url(url, namespace)
-    raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}.")
+    raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; it must be {_SHAPES}. [ISE024]")
 
 
 def _open_redis_url(url: str, namespace: str) -> Store:
@@ -109,7 +110,7 @@ def _open_redis_url(url: str, namespace: str) -> Store:
         client = urls.client_of(url, lambda name: _import(name, extra=extra, url=url))
         return _open_redis(client, namespace)
     except urls.BadUrl as error:
-        raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; {error}.") from None
+        raise ConfigError(f"IDLESESSION_STORE is {without_secrets(url)!r}; {error}. [ISE024]") from None
 
 
 def _import(name: str, *, extra: str, url: str) -> Any:
@@ -119,6 +120,7 @@ def _import(name: str, *, extra: str, url: str) -> Any:
         raise ConfigError(
             f"IDLESESSION_STORE is {without_secrets(url)!r}, which needs the package {error.name!r}; "
             f"install it with: python -m pip install 'flask_idlesession[{extra}]'"
+            " [ISE023]"
         ) from error
 
 
@@ -129,6 +131,7 @@ def path_of(url: str) -> str:
         raise ConfigError(
             f'IDLESESSION_STORE is {without_secrets(url)!r}; it must name a file, as "sqlite:///sessions.db" does. For '
             'sessions in memory write "memory://".'
+            " [ISE024]"
         )
     return path
 
@@ -152,9 +155,10 @@ def _open_sql_url(url: str, namespace: str) -> Store:
         raise ConfigError(
             f"IDLESESSION_STORE is {shown!r}, which needs the driver {error.name!r}; install it with: "
             f"python -m pip install {package}{_other_driver(url)}"
+            " [ISE023]"
         ) from error
     except (sqlalchemy.exc.ArgumentError, ValueError):  # Its text may have a part of the password.
-        raise ConfigError(f"IDLESESSION_STORE is {shown!r}; {_fault_in(url)}.") from None
+        raise ConfigError(f"IDLESESSION_STORE is {shown!r}; {_fault_in(url)}. [ISE024]") from None
 
 
 def _other_driver(url: str) -> str:

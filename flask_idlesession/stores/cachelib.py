@@ -61,7 +61,7 @@ _WARNING = (
     "Sessions are kept in {kind}, a cache. Two processes that write to one session at once can undo each other's "
     "writes (a log-out included). Listing and revoking a user's sessions can miss some, and a cache may forget a "
     "session to make room. Within one process all holds. For several processes take "
-    'IDLESESSION_STORE = "sqlite:///sessions.db", or "redis://…".'
+    'IDLESESSION_STORE = "sqlite:///sessions.db", or "redis://…". [ISW018]'
 )
 
 #: The kinds of caches that this process was warned of.
@@ -309,7 +309,9 @@ class CachelibStore:
         try:
             return dict(_ENTRY.iter_unpack(self._get(name) or b""))
         except (StructError, _Spoilt):
-            _logger.warning("The cache holds something else as %r, a list of sessions: the list begins again.", name)
+            _logger.warning(
+                "The cache holds something else as %r, a list of sessions: the list begins again. [ISE083]", name
+            )
             return {}
 
     def _set_entries(self, name: str, entries: dict[bytes, float]) -> None:

@@ -180,19 +180,21 @@ class Circuit:
         if level is _Level.DOWN:
             _logger.error(
                 "The session store is down: %s (%r). Requests that need their session are answered 503 until it is "
-                "back; no cookie is taken away.",
+                "back; no cookie is taken away."
+                " [ISE084]",
                 error,
                 error.__cause__,
             )
         elif level is _Level.READ_ONLY:
             _logger.error(
                 "The session store cannot be written: %s (%r). Requests that write to their session are answered 503 "
-                "until it can; those that only read it are served, and their activity is not noted.",
+                "until it can; those that only read it are served, and their activity is not noted."
+                " [ISE085]",
                 error,
                 error.__cause__,
             )
         else:
-            _logger.warning("The session store is back after %.1f s.", self._clock() - self._failed_at)
+            _logger.warning("The session store is back after %.1f s. [ISW015]", self._clock() - self._failed_at)
 
 
 class _Probe:

@@ -72,6 +72,8 @@ class UnreadableRecord(StoreError):
     ``info`` is what is known of the session.
     """
 
+    CODE = "ISE083"
+
     def __init__(self, message: str, *, info: SessionInfo) -> None:
         super().__init__(message)
         self.info = info

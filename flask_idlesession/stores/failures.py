@@ -42,7 +42,7 @@ class Failures:
         self.tell_if_due()
         if not self.add(error):
             cause = "" if error.__cause__ is None else f" ({error.__cause__!r})"
-            _logger.warning("%s: %s%s", self._what, error, cause)
+            _logger.warning("%s: %s%s [ISW022]", self._what, error, cause)
 
     def add(self, error: StoreError) -> bool:
         """Count a failure; return whether a line of the last minute stands for it, and none is to be written now."""
@@ -72,7 +72,7 @@ class Failures:
         if not untold:
             return False
         _logger.warning(
-            "%s, %d more times since the last such line; the last time: %s",
+            "%s, %d more times since the last such line; the last time: %s [ISW022]",
             self._what,
             untold,
             self._last,

@@ -50,9 +50,11 @@ def prepare_folder(path: Path, *, of: str) -> None:
         _make(folder)
         found = folder.stat()
     except OSError as error:
-        raise refusal(error, f"The folder {quoted(folder)} of the {of} cannot be used: {error.strerror}.") from error
+        raise refusal(
+            error, f"The folder {quoted(folder)} of the {of} cannot be used: {error.strerror}. [ISE025]"
+        ) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise ConfigError(f"{quoted(folder)} is no folder, so the {of} cannot be in it; name another.")
+        raise ConfigError(f"{quoted(folder)} is no folder, so the {of} cannot be in it; name another. [ISE025]")
     if os.name == "posix":
         _check_folder(path, found, of=of)
 
@@ -64,7 +66,7 @@ def check_file(path: Path, *, of: str) -> None:
     with suppress(FileNotFoundError):
         problem = problem_of(path, os.lstat(path))
         if problem is not None:
-            raise ConfigError(f"The {of} {quoted(path)} cannot be used: {problem}.")
+            raise ConfigError(f"The {of} {quoted(path)} cannot be used: {problem}. [ISE025]")
 
 
 def problem_of(path: Path, found: os.stat_result) -> str | None:
@@ -121,6 +123,7 @@ def _check_folder(path: Path, found: os.stat_result, *, of: str) -> None:
             f"Others may write the folder {quoted(folder)} of the {of} (mode {stat.S_IMODE(found.st_mode):04o}), and "
             "put another file in its place. Name a file in a folder of its own inside it, which is made for this user "
             f"alone: {quoted(own)}. Or chmod go-w the folder."
+            " [ISE025]"
         )
     if found.st_uid in (me, 0):
         return
@@ -128,12 +131,14 @@ def _check_folder(path: Path, found: os.stat_result, *, of: str) -> None:
         raise ConfigError(
             f"The folder {quoted(folder)} of the {of} belongs to user {found.st_uid}, who could put another file in "
             f"its place, and this process is user {me}. Name a file in a folder of your own."
+            " [ISE025]"
         )
     if folder not in _told:
         _told.add(folder)
         _logger.warning(
             "The folder %s of the %s belongs to user %d, and this process is root: that user can change the sessions. "
-            "Run as that user, or name a folder that is root's.",
+            "Run as that user, or name a folder that is root's."
+            " [ISW017]",
             quoted(folder),
             of,
             found.st_uid,

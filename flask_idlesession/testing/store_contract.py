@@ -317,6 +317,16 @@ class StoreContract:
         again = store.load(record.info.sid, now=NOW)
         assert again is not None and again.values == {"a": b"1"}
 
+    def test_a_loaded_record_is_copied_with_other_fields(self, store: Store) -> None:
+        record = a_record(values={"a": b"1"}, user_id="ada", labels={"level": "password"})
+        store.create(record)
+        loaded = store.load(record.info.sid, now=NOW)
+        assert loaded is not None
+        assert replace(loaded) == record
+        assert replace(loaded, values={"b": b"2"}) == replace(record, values={"b": b"2"})
+        other = replace(record.info, user_id="bob")
+        assert replace(loaded, info=other, secret_digest=SECOND).info == other
+
     def test_a_loaded_record_does_not_see_later_commits(self, store: Store) -> None:
         record = a_record(values={"a": b"1"})
         store.create(record)
@@ -552,6 +562,18 @@ class StoreContract:
         assert store.commit(record.info.sid, change, now=NOW + 30) is DONE
         loaded = store.load(record.info.sid, now=NOW + 30)
         assert loaded == replace(record, secret_digest=SECOND)
+
+    def test_a_rotation_to_the_secret_of_before_moves_the_lifetime(self, store: Store) -> None:
+        record = a_record(user_id="ada", idle_timeout=60.0)
+        store.create(record)
+        for end in (NOW + 500.0, NOW + 90.0):
+            rotation = Rotation(secret_digest=HOLDER, user_id="ada", lifetime_ends_at=end)
+            change = Change(holder=HOLDER, idle_timeout=70.0, rotation=rotation)
+            assert store.commit(record.info.sid, change, now=NOW) is DONE
+            loaded = store.load(record.info.sid, now=NOW)
+            assert loaded is not None and loaded.info == replace(record.info, idle_timeout=70.0, lifetime_ends_at=end)
+        assert store.load(record.info.sid, now=NOW, touch=Touch(HOLDER)) is not None
+        assert [info.sid for info in store.find(now=NOW, user_id="ada")] == [record.info.sid]
 
     def test_a_rotation_carries_delta_touch_and_user_in_one_step(self, store: Store) -> None:
         record = a_record(values={"a": b"1", "b": b"2"})

@@ -122,7 +122,7 @@ class ActivityRule:
         except Exception:
             # A session that ends too early is noticed on the first day; one that never ends, by an auditor.
             _logger.exception(
-                "IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session.", request.path
+                "IDLESESSION_ACTIVITY raised for %r; the request does not prolong its session. [ISE090]", request.path
             )
             return False
 

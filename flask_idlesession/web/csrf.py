@@ -17,6 +17,7 @@ from ..sessions.csrf_tokens import no_former
 from ..sessions.csrf_tokens import token_of
 from .current import current_runtime
 from .current import current_session
+from .misplaced import note_guard
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -68,10 +69,12 @@ def csrf_protect(view: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(view)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        current_runtime()
         if request.method not in _SAFE:
             _refuse_what_is_not_ours()
         return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 
+    note_guard(guarded, view)
     return guarded
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from flask import current_app
 from flask import session
+from flask.sessions import NullSession
 
 from ..model.errors import ConfigError
 from ..sessions.manager import SessionManager
@@ -24,10 +25,12 @@ def current_session() -> Session:
     Raise :exc:`~flask_idlesession.ConfigError` where the application has sessions of another kind.
     """
     ours = session._get_current_object()  # type: ignore[attr-defined]
-    if not isinstance(ours, Session):
-        current_runtime()
+    if isinstance(ours, Session):
+        return ours
+    current_runtime()
+    if isinstance(ours, NullSession):
         return cast(Session, session)  # There is no secret key, which the proxied session says at each use.
-    return ours
+    raise _other_session(type(ours))
 
 
 def current_runtime() -> Runtime:
@@ -38,9 +41,23 @@ def current_runtime() -> Runtime:
     state = current_app.extensions.get(NAME)
     if state is None:
         raise ConfigError(
-            f"The application {current_app.name!r} has no idle sessions; call IdleSession(app) when it is made."
+            f"The application {current_app.name!r} has no idle sessions; call IdleSession(app) when it is made. "
+            "[ISE040]"
         )
     return cast(Runtime, state.runtime())
+
+
+def _other_session(kind: type) -> ConfigError:
+    """Return the error for a session that another package has put in the place of this package's."""
+    if kind.__module__.partition(".")[0] == "flask_socketio":
+        return ConfigError(
+            "Flask-SocketIO gives its event handlers a session of its own; write SocketIO(app, manage_session=False), "
+            "and they get this package's. [ISE041]"
+        )
+    return ConfigError(
+        f"The session of this request is a {kind.__module__}.{kind.__qualname__}, not one of this package: another "
+        "extension has set app.session_interface after IdleSession(app); remove that extension. [ISE041]"
+    )
 
 
 def current_manager() -> SessionManager:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from flask import current_app
 
 from .current import current_session
+from .misplaced import note_guard
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -37,6 +38,7 @@ def exclusive(
             with current_session().exclusive(timeout=timeout, lease=lease):
                 return current_app.ensure_sync(view)(*args, **kwargs)  # type: ignore[no-any-return]
 
+        note_guard(alone, view)
         return alone
 
     return decorate if view is None else decorate(view)

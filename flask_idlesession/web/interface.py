@@ -36,6 +36,7 @@ from .bad_cookies import note_several
 from .cookies import find_tokens
 from .cookies import other_places
 from .failures import answer_failure
+from .misplaced import place_guards
 from .runtime import Runtime
 from .signers import Signers
 from .token_header import TokenHeader
@@ -96,12 +97,13 @@ class IdleSessionInterface(SessionInterface):
             self._runtime()  # A fault in the config is raised while no frame holds a key.
         config, runtime = app.config, self._running
         secret_key = app.secret_key if self._asks_for_key else config["SECRET_KEY"]
-        seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"])
+        views = len(app.view_functions)
+        seen = (secret_key, config.get("SECRET_KEY_FALLBACKS"), config["SESSION_COOKIE_NAME"], views)
         if runtime is None or seen != self._seen:
             if not secret_key:
                 return None
             runtime = self._prepare(app)
-            self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2])
+            self._running, self._seen = runtime, (secret_key, copy(seen[1]), seen[2], views)
         credential = self._signers.tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
         if credential is None:
             credential = self._find_credential(app, request, runtime)
@@ -120,8 +122,9 @@ class IdleSessionInterface(SessionInterface):
         return session
 
     def _prepare(self, app: Flask) -> Runtime:
-        """Prepare for the first request of a process, and for the first one after the keys or the cookie's name have
-        changed.
+        """Prepare for the first request of a process.
+
+        Do it again after the keys, the cookie's name or the number of views have changed.
         """
         runtime, self._process = self._runtime(), getpid()
         self._require_cookie(app)
@@ -129,6 +132,7 @@ class IdleSessionInterface(SessionInterface):
         if runtime.others is not None and app.secret_key:
             runtime.others.join(app.secret_key)
         self._signers.tokens_of(app).by_header.clear()
+        place_guards(app, runtime.notices)
         return runtime
 
     def credential_of(self, app: Flask, request: Request) -> Credential | None:

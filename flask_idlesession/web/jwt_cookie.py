@@ -107,7 +107,9 @@ class ClaimsCookie:
         try:
             more = {} if self._more is None else dict(self._more(info))
         except Exception:
-            _logger.exception("The function of further claims raised; session %s gets no JWT for now.", info.sid)
+            _logger.exception(
+                "The function of further claims raised; session %s gets no JWT for now. [ISE090]", info.sid
+            )
             return None
         ours = {
             "sub": info.user_id,
@@ -160,6 +162,7 @@ def open_claims(
     if key is not None and key == hidden(config.get("SECRET_KEY")):
         raise ConfigError(
             "IDLESESSION_CLAIMS_KEY is the SECRET_KEY, which other services must not have; it must be a key of its own."
+            " [ISE028]"
         )
     return ClaimsCookie(name, key, lifetime=settings.claims_lifetime, manager=manager, more=more)
 
@@ -175,6 +178,7 @@ def _read_key(key: Any) -> tuple[Any, str, str]:
         raise ConfigError(
             f"IDLESESSION_CLAIMS_KEY is of type {type(key).__name__}; it must be {_LEAST_BYTES} random bytes or more, "
             "or a private key in PEM."
+            " [ISE028]"
         )
     if data.lstrip().startswith(b"-----BEGIN"):
         return _read_pem(data)
@@ -182,6 +186,7 @@ def _read_key(key: Any) -> tuple[Any, str, str]:
         raise ConfigError(
             f"IDLESESSION_CLAIMS_KEY has {len(data)} bytes; it must have {_LEAST_BYTES} or more, or be a private key "
             "in PEM. Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+            " [ISE028]"
         )
     return data, "HS256", _short(hmac.digest(data, b"flask_idlesession claims", "sha256"))
 
@@ -194,6 +199,7 @@ def _read_pem(data: bytes) -> tuple[Any, str, str]:
         raise ConfigError(
             "IDLESESSION_CLAIMS_KEY is a PEM that holds no private key, or one with a password; it must be a private "
             "key without one."
+            " [ISE028]"
         ) from error
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return key, _algorithm_of(key), _short(hashlib.sha256(public).digest())
@@ -210,6 +216,7 @@ def _algorithm_of(key: Any) -> str:
     raise ConfigError(
         f"IDLESESSION_CLAIMS_KEY is a private key that no JWT should be signed with ({type(key).__name__}); it must be "
         f"RSA of {_LEAST_BITS} bits or more, a NIST curve (P-256, P-384, P-521) or Ed25519."
+        " [ISE028]"
     )
 
 
@@ -224,4 +231,5 @@ def _import(name: str, *, extra: str) -> Any:
         raise ConfigError(
             f"IDLESESSION_CLAIMS needs the package {error.name!r}; install it with: "
             f"python -m pip install 'flask_idlesession[{extra}]'"
+            " [ISE023]"
         ) from error

@@ -241,8 +241,8 @@ def test_log_tells_each_move_once_and_changes_nothing(caplog: pytest.LogCaptureF
         browser.get("/who")
         assert [one["what"] for one in told] == ["address", "agent"]
     assert [line.getMessage().partition(" came ")[2] for line in caplog.records] == [
-        "from another address than before; reaction: log.",
-        "from another agent than before; reaction: log.",
+        "from another address than before; reaction: log. [ISW013]",
+        "from another agent than before; reaction: log. [ISW013]",
     ]
     assert AWAY not in caplog.text and HOME not in caplog.text
 

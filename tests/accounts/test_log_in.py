@@ -11,6 +11,9 @@ from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
+from flask_idlesession import revoke_user
+from flask_idlesession import revoke_where
+from flask_idlesession import sessions_of
 from flask_idlesession.testing import FakeClock
 
 
@@ -218,9 +221,29 @@ def test_an_id_is_kept_as_a_string(app: Flask, user_id: Any) -> None:
 def test_what_is_no_id_is_refused_and_logs_nobody_in(app: Flask, user_id: Any) -> None:
     app.add_url_rule("/enter", view_func=lambda: log_in(user_id) or "in")
     client = app.test_client()
-    with pytest.raises(TypeError, match="log_in"):
+    with pytest.raises(TypeError, match="log_in|A user's id"):
         client.get("/enter")
     assert client.get("/who").text == "None"
+
+
+@pytest.mark.parametrize("user_id", [None, True, 7.0, b"7"])
+def test_no_sessions_are_listed_or_ended_of_what_is_no_id(app: Flask, user_id: Any) -> None:
+    with app.test_request_context():
+        for call in (sessions_of, revoke_user, lambda user_id: revoke_where(user_id=user_id)):
+            with pytest.raises(TypeError):
+                call(user_id)
+
+
+def test_a_number_names_the_same_user_in_each_function(app: Flask) -> None:
+    app.add_url_rule("/enter", view_func=lambda: log_in(7) or str([current_user_id()]))
+    client = app.test_client()
+    assert client.get("/enter").text == "['7']"
+    with app.test_request_context():
+        assert len(sessions_of(7)) == len(sessions_of("7")) == 1
+        assert revoke_where(user_id=7) == 1
+    client.get("/enter")
+    with app.test_request_context():
+        assert revoke_user(7) == 1
 
 
 @pytest.mark.parametrize("user_id", ["x" * 1025, "é" * 513, "\ud800"])

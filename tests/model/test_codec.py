@@ -468,7 +468,7 @@ def test_what_is_nested_is_refused_or_comes_back(codec: Codec, nest: str, depth:
         refusal = str(error)
     if refusal:
         assert depth > 31
-        assert refusal == "here is nested too deeply, or contains itself; a session cannot keep it."
+        assert refusal.startswith("here is nested too deeply, or contains itself; a session cannot keep it.")
         return
     decoded = codec.decode(data)
     for _ in range(depth):

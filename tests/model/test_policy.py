@@ -46,7 +46,7 @@ def test_a_duration_is_an_int_a_float_or_a_timedelta(value: Any, expected: float
 def test_a_duration_is_finite_and_above_0(value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         seconds(value, name="idle_timeout")
-    assert str(caught.value) == f"idle_timeout is {value!r}; it must be seconds above 0, and finite."
+    assert str(caught.value) == f"idle_timeout is {value!r}; it must be seconds above 0, and finite. [ISE020]"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_duration_of_another_type_is_refused_by_name(value: Any) -> None:
         seconds(value, name="idle_timeout")
     message = str(caught.value)
     assert message.startswith(f"idle_timeout is {value!r}; it must be seconds above 0, as a number or a timedelta, ")
-    assert message.endswith(f"not {type(value).__name__}.")
+    assert message.endswith(f"not {type(value).__name__}. [ISE020]")
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "lifetime"])

@@ -177,7 +177,7 @@ def test_what_cannot_be_a_key_is_refused_before_anything_is_written(manager: Ses
 def test_what_cannot_be_a_users_id_is_refused_before_anything_is_written(manager: SessionManager, user_id: Any) -> None:
     session = requests_of(manager).open(None)
     for call in (lambda: manager.create({"a": 1}, user_id=user_id), lambda: session._log_in(user_id)):
-        with pytest.raises((TypeError, ValueError), match=r"^log_in\(\) and create\(\) need "):
+        with pytest.raises((TypeError, ValueError), match=r"^A user's id .*\[ISE050\]$"):
             call()
     assert requests_of(manager).save(session, active=True) is Saved.KEPT
     assert list(manager.find()) == []
@@ -188,6 +188,68 @@ def test_a_type_of_ones_own_is_kept_by_a_codec_that_knows_it(clock: FakeClock) -
     codec.register(complex, name="complex", dump=lambda it: [it.real, it.imag], load=lambda it: complex(*it))
     with SessionManager(codec=codec, clock=clock) as manager:
         assert manager.read(manager.create({"z": 1j})) == {"z": 1j}
+
+
+def test_a_session_is_given_timeouts_of_its_own(manager: SessionManager, clock: FakeClock) -> None:
+    sid, other = manager.create({"a": 1}, user_id="ada"), manager.create({"a": 1})
+    clock.advance(50)
+    info = manager.set_timeouts(sid, idle_timeout=timedelta(seconds=120), lifetime=5000)
+    assert (info.idle_timeout, info.lifetime_ends_at - info.created_at) == (120.0, 5000.0)
+    assert clock() - info.last_seen_at == 50, "It is no activity."
+    clock.advance(69)
+    assert manager.read(sid) == {"a": 1} and info in manager.sessions_of("ada")
+    with pytest.raises(SessionNotFound):
+        manager.read(other)
+    clock.advance(1)
+    with pytest.raises(SessionNotFound):
+        manager.set_timeouts(sid, lifetime=100)
+
+
+def test_one_timeout_leaves_the_other_and_the_lifetime_bounds_the_idle_timeout(
+    manager: SessionManager, clock: FakeClock
+) -> None:
+    sid = manager.create({"a": 1})
+    assert manager.set_timeouts(sid, idle_timeout=400).lifetime_ends_at == clock() + LIFETIME
+    assert manager.set_timeouts(sid, lifetime=100).idle_timeout == 400
+    clock.advance(99.9)
+    assert manager.read(sid) == {"a": 1}
+    clock.advance(0.1)
+    with pytest.raises(SessionNotFound):
+        manager.read(sid)
+
+
+def test_a_timeout_that_has_passed_ends_the_session_which_is_forgotten_in_time(
+    clock: FakeClock, store: MemoryStore
+) -> None:
+    with SessionManager(store, idle_timeout=IDLE, lifetime=LIFETIME, clock=clock) as manager:
+        sid = manager.create({"a": 1})
+        clock.advance(30)
+        manager.set_timeouts(sid, lifetime=20)
+        with pytest.raises(SessionNotFound):
+            manager.read(sid)
+        assert manager.prune() <= 1 and len(store) == 0
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "60", True])
+def test_timeouts_of_one_session_are_refused_as_everywhere(manager: SessionManager, wrong: Any) -> None:
+    sid = manager.create({"a": 1})
+    for name in ("idle_timeout", "lifetime"):
+        with pytest.raises(ConfigError, match=f"^{name} is .*must be seconds above 0"):
+            manager.set_timeouts(sid, **{name: wrong})
+    with pytest.raises(TypeError, match="needs idle_timeout=, lifetime= or both"):
+        manager.set_timeouts(sid)
+    assert manager.read(sid) == {"a": 1}
+
+
+@pytest.mark.parametrize("user_id", ["", 5, None, b"ada"])
+def test_no_users_sessions_are_ended_or_listed_by_something_that_is_no_id(
+    manager: SessionManager, user_id: Any
+) -> None:
+    manager.create(user_id="5")
+    for call in (manager.revoke_user, manager.sessions_of):
+        with pytest.raises((TypeError, ValueError), match=r"\[ISE050\]$"):
+            call(user_id)
+    assert len(manager.sessions_of("5")) == 1
 
 
 def test_sessions_are_found_with_and_without_a_user(manager: SessionManager) -> None:

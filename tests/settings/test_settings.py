@@ -53,7 +53,7 @@ def test_a_duration_is_an_int_a_float_or_a_timedelta(value: Any) -> None:
     "value", [0, 0.0, -5, -0.1, math.nan, math.inf, -math.inf, timedelta(), timedelta(days=-1), 10**400], ids=repr
 )
 def test_a_duration_that_is_not_above_0_and_finite_is_refused(key: str, value: Any) -> None:
-    assert complaint({key: value}) == f"{key} is {value!r}; it must be seconds above 0, and finite."
+    assert complaint({key: value}) == f"{key} is {value!r}; it must be seconds above 0, and finite. [ISE020]"
 
 
 @pytest.mark.parametrize("key", [*DURATIONS, "PERMANENT_SESSION_LIFETIME", "IDLESESSION_ROTATION_INTERVAL"])
@@ -72,7 +72,7 @@ def test_an_idle_timeout_that_is_longer_than_the_lifetime_is_refused() -> None:
     message = complaint({"IDLESESSION_IDLE_TIMEOUT": timedelta(hours=2), "IDLESESSION_LIFETIME": 3600})
     assert message == (
         f"IDLESESSION_IDLE_TIMEOUT is {timedelta(hours=2)!r}, which is longer than IDLESESSION_LIFETIME (3600) and "
-        "would never be reached; shorten it, or raise the lifetime."
+        "would never be reached; shorten it, or raise the lifetime. [ISE021]"
     )
     assert "IDLESESSION_LIFETIME (86400)" in complaint({"IDLESESSION_IDLE_TIMEOUT": 86401})
 
@@ -93,13 +93,13 @@ def test_a_lifetime_that_no_browser_keeps_is_refused(key: str) -> None:
     too_long = limit + timedelta(seconds=1)
     message = complaint({key: too_long})
     assert message.startswith(f"{key} is {too_long!r}, but browsers keep no cookie for longer than 400 days")
-    assert message.endswith("it must be 34560000 seconds at most.")
+    assert message.endswith("it must be 34560000 seconds at most. [ISE021]")
 
 
 def test_a_cleanup_interval_above_a_second_is_refused() -> None:
     assert read_settings({"IDLESESSION_CLEANUP_INTERVAL": 0.05}).cleanup_interval == 0.05
     message = complaint({"IDLESESSION_CLEANUP_INTERVAL": 1.5})
-    assert message == "IDLESESSION_CLEANUP_INTERVAL is 1.5; it must be 1 second at most."
+    assert message == "IDLESESSION_CLEANUP_INTERVAL is 1.5; it must be 1 second at most. [ISE021]"
 
 
 @pytest.mark.parametrize("key", BOUNDS)
@@ -109,9 +109,8 @@ def test_a_bound_is_a_whole_number_above_0_or_none(key: str) -> None:
         settings = read_settings({key: value})
         assert getattr(settings if hasattr(settings, name) else settings.policy, name) == value
     for value in (0, -1, 1.0, math.inf, "100", True, [1]):
-        assert (
-            complaint({key: value}) == f"{key} is {value!r}; it must be a whole number above 0, or None for no bound."
-        )
+        message = f"{key} is {value!r}; it must be a whole number above 0, or None for no bound. [ISE018]"
+        assert complaint({key: value}) == message
 
 
 def test_activity_is_one_of_two_words_or_a_callable() -> None:

@@ -227,7 +227,7 @@ def test_the_session_refuses_to_be_changed_while_a_failure_is_answered(
     client = browser(site)
     store.down = "all"
     assert client.get("/read").status_code == 503
-    assert refused == ["The database is away."]
+    assert refused == ["The database is away. [ISE080]"]
     store.down = ""
     (info,) = site.extensions["idlesession"].manager.find()
     assert info.user_id == "ada" and client.get("/read").text == "1"

@@ -44,6 +44,7 @@ class JournalInUse(NotNow):
             f"The journal {quoted(path)} cannot be used: it is in use by {owner}; a journal serves one process: stop "
             "the other, give each its own file, or let several share SQLite (IDLESESSION_STORE = "
             '"sqlite:///sessions.db").'
+            " [ISE026]"
         )
         #: Whether it is in use by this process itself, so that to wait would be of no use.
         self.is_own = is_own
@@ -60,6 +61,7 @@ class Ownership:
         if fcntl is None:  # pragma: no cover
             raise ConfigError(
                 f"The journal {quoted(path)} needs a system with file locks as POSIX has them; use SQLite here."
+                " [ISE025]"
             )
         self._path = path
         self._lock_path = path.with_name(path.name + ".lock")
@@ -92,7 +94,9 @@ class Ownership:
         before, self._fd = self._fd, fd
         os.close(before)
         self._sign(fd)
-        _logger.warning("The file %s was removed while it was in use, and was made again.", quoted(self._lock_path))
+        _logger.warning(
+            "The file %s was removed while it was in use, and was made again. [ISW016]", quoted(self._lock_path)
+        )
 
     def release(self) -> None:
         """Let another process have it. In a forked child, this takes nothing from the parent."""
@@ -103,7 +107,9 @@ class Ownership:
     def _take(self, fd: int, *, patience: float) -> None:
         problem = problem_of(self._lock_path, os.fstat(fd))
         if problem is not None:
-            raise ConfigError(f"The journal {quoted(self._path)} cannot be used: of {self._lock_path.name}, {problem}.")
+            raise ConfigError(
+                f"The journal {quoted(self._path)} cannot be used: of {self._lock_path.name}, {problem}. [ISE025]"
+            )
         deadline = time.monotonic() + patience
         while not lock(fd):
             if time.monotonic() >= deadline:
@@ -129,7 +135,7 @@ def lock(fd: int) -> bool:
 def refused(path: Path, problem: str, mend: str, error: OSError | None = None) -> ConfigError:
     """Return the error for a journal that cannot be used; ``error`` is what the system said."""
     kind = NotNow if error is not None and may_pass(error) else ConfigError
-    return kind(f"The journal {quoted(path)} cannot be used: {problem}; {mend}.")
+    return kind(f"The journal {quoted(path)} cannot be used: {problem}; {mend}. [ISE025]")
 
 
 _MYSELF = "this process itself, in another store"

@@ -134,11 +134,13 @@ class Replay:
         if not self.is_damaged:
             if self.cut:
                 _logger.warning(
-                    "The last write to the journal %s was cut short by a crash; %d bytes were cut off.", path, self.cut
+                    "The last write to the journal %s was cut short by a crash; %d bytes were cut off. [ISW016]",
+                    path,
+                    self.cut,
                 )
             return
         _logger.critical(
-            "The journal %s is damaged: %s. %s%s",
+            "The journal %s is damaged: %s. %s%s [ISE087]",
             path,
             ", ".join(self._findings()) or "nothing of what it holds was lost",
             "Something that ended a session or gave it a new token is among what was lost: so that nobody who has "

@@ -97,7 +97,7 @@ class JournalStore(MemoryStore):
             if isinstance(error, JournalInUse) and error.is_own:
                 raise
             store._awaited = error
-            _logger.warning("%s Until it is free, requests that need their session are answered 503.", error)
+            _logger.warning("%s Until it is free, requests that need their session are answered 503. [ISE026]", error)
         return store
 
     def _set_up(
@@ -270,7 +270,7 @@ class JournalStore(MemoryStore):
             if self._awaited is not None:
                 self._start(now, patience=0.0)
                 self._awaited = None
-                _logger.warning("The journal %s is free, and is used from now on.", quoted(self.path))
+                _logger.warning("The journal %s is free, and is used from now on. [ISW016]", quoted(self.path))
         except ConfigError as error:
             self._try_at = time.monotonic() + _TRIED_EVERY
             raise StoreUnavailable(str(error)) from error
@@ -300,7 +300,9 @@ class JournalStore(MemoryStore):
             if size:
                 file = self._load(fd, size, disk, now=now)
             else:
-                _logger.warning("The journal %s is empty; if it was not new, its sessions are lost.", quoted(self.path))
+                _logger.warning(
+                    "The journal %s is empty; if it was not new, its sessions are lost. [ISW016]", quoted(self.path)
+                )
         finally:
             if file is None:
                 os.close(fd)

@@ -224,7 +224,8 @@ class JournalWriter(ForkAware):
             _logger.error(
                 "The journal %s cannot be written: %s. The sessions go on in memory and would not outlive this "
                 "process; a log-out, a revocation or a new token is answered 503: it must be on disk before it is "
-                "done. This is said once; writing is tried again every few seconds.",
+                "done. This is said once; writing is tried again every few seconds."
+                " [ISE086]",
                 self._path,
                 error,
             )
@@ -235,7 +236,7 @@ class JournalWriter(ForkAware):
 
     def _recover(self) -> None:
         if self._trouble is not None:
-            _logger.warning("The journal %s can be written again, and holds all sessions.", self._path)
+            _logger.warning("The journal %s can be written again, and holds all sessions. [ISW016]", self._path)
             self._trouble = None
             self._retry_after = _FIRST_RETRY
 
@@ -320,7 +321,9 @@ class JournalWriter(ForkAware):
                 break
         with self._lock:
             if self._trouble is not None:
-                _logger.error("The journal %s was closed without the last changes: %s.", self._path, self._trouble)
+                _logger.error(
+                    "The journal %s was closed without the last changes: %s. [ISE086]", self._path, self._trouble
+                )
             self._turn_deaf("it was closed")
 
     # A new file in place of the old one.
@@ -352,7 +355,7 @@ class JournalWriter(ForkAware):
                     self._fail(error)
                 else:
                     self._rewrite_at = time.monotonic() + _REST
-                    _logger.warning("The journal %s could not be compacted: %s.", self._path, error)
+                    _logger.warning("The journal %s could not be compacted: %s. [ISW016]", self._path, error)
         finally:
             with self._lock:
                 self._since = None
@@ -443,7 +446,8 @@ class JournalWriter(ForkAware):
             self._is_awake = True
             _logger.warning(
                 "The sessions of this process are no longer written to the journal %s, because %s. They "
-                "go on in memory.",
+                "go on in memory."
+                " [ISE086]",
                 self._path,
                 self._deaf_because,
             )

@@ -73,6 +73,10 @@ class PackedRecord(Record):
     _info: SessionInfo | None
     _values: Values | None
 
+    def __new__(cls, **fields: Any) -> Record:  # type: ignore[misc]
+        """Return a plain record: :func:`dataclasses.replace` makes its copy so."""
+        return Record(**fields)
+
     @property
     def info(self) -> SessionInfo:
         """The info of the session, unpacked when it is first asked for."""

@@ -399,11 +399,12 @@ def _advice(policy: bytes) -> str:
     if not policy:
         return (
             "The session server does not tell this user its maxmemory-policy. So a revocation looks at all sessions. "
-            "Allow the user +info and +scan."
+            "Allow the user +info and +scan. [ISW025]"
         )
     return (
         f"The session server's maxmemory-policy is {policy.decode()}: when it is short of memory it forgets sessions, "
-        "and their users are logged out. Set maxmemory-policy noeviction, on a server that only the sessions use."
+        "and their users are logged out. Set maxmemory-policy noeviction, on a server that only the sessions use. "
+        "[ISE106]"
     )
 
 
@@ -426,15 +427,19 @@ def _check(client: Any, prefix: str) -> None:
     said = f"The session store was given {type(client).__module__}.{type(client).__qualname__}"
     if not hasattr(client, "evalsha") or not hasattr(client, "execute_command"):
         mend = "pass what its master_for() returns" if hasattr(client, "master_for") else "pass a redis.Redis"
-        raise ConfigError(f"{said}, which is no Redis client; {mend}.")
+        raise ConfigError(f"{said}, which is no Redis client; {mend}. [ISE029]")
     if iscoroutinefunction(client.execute_command):
-        raise ConfigError(f"{said}, which is asynchronous; pass a redis.Redis.")
+        raise ConfigError(f"{said}, which is asynchronous; pass a redis.Redis. [ISE029]")
     if hasattr(client, "command_stack"):
-        raise ConfigError(f"{said}, which is a pipeline; pass the client that it was made by.")
+        raise ConfigError(f"{said}, which is a pipeline; pass the client that it was made by. [ISE029]")
     if getattr(client, "read_from_replicas", False) or getattr(client, "load_balancing_strategy", None) is not None:
-        raise ConfigError(f"{said}, which reads from replicas: a session that ended would be read there still.")
+        raise ConfigError(
+            f"{said}, which reads from replicas: a session that ended would be read there still. [ISE029]"
+        )
     if "{" in prefix and hasattr(client, "keyslot"):
-        raise ConfigError(f"The prefix of a session store in a cluster is {prefix!r}; it must not contain a brace.")
+        raise ConfigError(
+            f"The prefix of a session store in a cluster is {prefix!r}; it must not contain a brace. [ISE029]"
+        )
 
 
 def _errors_of(client: Any) -> tuple[type[Exception], tuple[type[Exception], ...]]:
@@ -445,4 +450,4 @@ def _errors_of(client: Any) -> tuple[type[Exception], tuple[type[Exception], ...
             root = errors.NoScriptError.__mro__[-4:-3]  # Exception, BaseException and object come after it.
             others = [getattr(errors, name) for name in vars(errors) if name.endswith("ClusterException")]
             return errors.NoScriptError, (*root, *others, OSError)
-    raise ConfigError(f"{type(client).__qualname__} raises no errors that are known; pass a redis.Redis.")
+    raise ConfigError(f"{type(client).__qualname__} raises no errors that are known; pass a redis.Redis. [ISE029]")

@@ -148,5 +148,5 @@ class Rows:
 
     def _note_read_only(self, error: ReadsOnly) -> None:
         if not self._was_read_only:
-            _logger.warning("The session database does not write, so no activity is noted: %s", error)
+            _logger.warning("The session database does not write, so no activity is noted: %s [ISE085]", error)
         self._was_read_only = True

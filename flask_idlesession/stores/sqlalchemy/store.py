@@ -47,7 +47,7 @@ class SQLAlchemyStore(ForkAware):
     ) -> None:
         if engine.dialect.name not in BEGIN:
             raise ConfigError(
-                f"An SQLAlchemy store works on {', '.join(BEGIN)}; this engine is for {engine.dialect.name}."
+                f"An SQLAlchemy store works on {', '.join(BEGIN)}; this engine is for {engine.dialect.name}. [ISE029]"
             )
         self.metadata = MetaData()
         self._sessions = make_sessions(self.metadata, table_prefix)

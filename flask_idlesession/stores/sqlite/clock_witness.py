@@ -68,7 +68,8 @@ class ClockWitness(ForkAware):
             return
         _logger.warning(
             "The clock was ahead by %.0f s when the session database %s was last written. Sessions that were seen "
-            "later than now are taken for seen now.",
+            "later than now are taken for seen now."
+            " [ISW111]",
             latest[0][0] - now,
             quoted(self._file.path),
         )

@@ -92,7 +92,7 @@ class SQLiteFile(ForkAware):
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float, table_prefix: str) -> None:
         if not str(path) or str(path).startswith((":memory:", "file:")):
             raise ConfigError(
-                f"{str(path)!r} is not the path of a file, which an SQLite store needs to share sessions."
+                f"{str(path)!r} is not the path of a file, which an SQLite store needs to share sessions. [ISE025]"
             )
         self.path = Path(path).absolute()
         self.busy_timeout = busy_timeout
@@ -298,7 +298,7 @@ class SQLiteFile(ForkAware):
             return  # It waits for a lock, or to be repaired after a crash, which the next connection does.
         except sqlite3.DatabaseError as error:
             raise ConfigError(
-                f"{quoted(self.path)} cannot be read as an SQLite database ({error}); name another file."
+                f"{quoted(self.path)} cannot be read as an SQLite database ({error}); name another file. [ISE025]"
             ) from error
 
     def _set_up(self, connection: Connection) -> None:
@@ -361,7 +361,8 @@ class SQLiteFile(ForkAware):
         what = "was deleted" if found.database is None else "or a file that belongs to it was replaced or deleted"
         _logger.error(
             "The session database %s %s while it was in use. This process has lost its sessions, and "
-            "opens the file that is at that path now. Stop all workers before you replace it.",
+            "opens the file that is at that path now. Stop all workers before you replace it."
+            " [ISE088]",
             quoted(self.path),
             what,
         )
@@ -454,4 +455,5 @@ def _check_file_system(folder: Path) -> None:
         raise ConfigError(
             f"{quoted(folder)} is on a network file system ({found}), where SQLite's locks do not hold: put the "
             "session database on a local disk, or use Redis or an SQL server for many hosts."
+            " [ISE025]"
         )

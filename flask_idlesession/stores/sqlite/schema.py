@@ -68,11 +68,12 @@ def check(connection: sqlite3.Connection, path: Path) -> int:
     application, version, holds_something = connection.execute(_WHAT_IT_IS).fetchone()
     if application != _APPLICATION_ID:
         if application or version or holds_something:
-            raise ConfigError(f"{quoted(path)} is a database of something else; name another file.")
+            raise ConfigError(f"{quoted(path)} is a database of something else; name another file. [ISE025]")
     elif version > len(MIGRATIONS):
         raise ConfigError(
             f"The session database {quoted(path)} was written by a newer flask_idlesession (its version is {version}, "
             f"this one knows {len(MIGRATIONS)}); install that one, or name another file."
+            " [ISE025]"
         )
     return int(version)
 
