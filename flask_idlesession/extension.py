@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from typing import cast
+from typing import Never
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -107,7 +108,11 @@ class IdleSession:
         claims: "MoreClaims | None" = None,
         before_ending: "BeforeEnding | None" = None,
         adopt_user: "Callable[[Mapping[str, Any]], Any] | None" = None,
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            name = next(iter(unknown))
+            raise TypeError(f"IdleSession() has no argument {name!r}; {_instead_of(name)}. [ISE044]")
         self.codec = Codec() if codec is None else codec
         self._store = store
         self._clock = clock
@@ -122,6 +127,10 @@ class IdleSession:
 
         Its config is checked as it stands now, without asking a server. It is read at the first request.
         """
+        if not isinstance(app, Flask):
+            raise TypeError(
+                f"IdleSession() was given {app!r}; it needs the application, as in IdleSession(app). [ISE043]"
+            )
         if NAME in app.extensions:
             raise RuntimeError(
                 f"IdleSession is already set up for {app.name!r}; call init_app() once for each app. [ISE042]"
@@ -452,6 +461,16 @@ class AppState:
                 settings, app.config, manager=cast(SessionManager, manager), more=self._claims
             )
         return options
+
+
+def _instead_of(name: str) -> str:
+    """Return what to write instead of an argument that there is not: most are settings."""
+    from .settings.keys import KEYS
+
+    key = f"IDLESESSION_{name.upper()}"
+    if key not in KEYS:
+        return "docs/settings.rst has what can be set, in app.config"
+    return f'set app.config["{key}"] before IdleSession(app)'
 
 
 def _fault_in_keys(app: Flask) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import NoReturn
+from typing import overload
 from typing import ParamSpec
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -58,9 +59,15 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
     return guarded
 
 
+@overload
+def fresh_login_required(view: Callable[_P, _T]) -> Callable[_P, _T]: ...
+@overload
 def fresh_login_required(
     *, max_age: float | timedelta = 5 * MINUTE, level: str | None = None
-) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]: ...
+def fresh_login_required(
+    view: Callable[_P, _T] | None = None, *, max_age: float | timedelta = 5 * MINUTE, level: str | None = None
+) -> Callable[_P, _T] | Callable[[Callable[_P, _T]], Callable[_P, _T]]:
     """Let only users to a view who proved who they are within ``max_age`` (seconds or a timedelta). With ``level``,
     they must have done it in that way (OWASP ASVS 5.0, 7.5.1 and 7.5.3).
 
@@ -69,7 +76,11 @@ def fresh_login_required(
         @app.post("/password")
         @fresh_login_required(max_age=300)
         def change_password(): ...
+
+    Without brackets it is ``max_age=300``.
     """
+    if view is not None and not callable(view):
+        raise TypeError(f"fresh_login_required() was given {view!r}; write @fresh_login_required(max_age=…). [ISE059]")
     allowed = seconds(max_age, name="max_age")
 
     def guard(view: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -83,7 +94,7 @@ def fresh_login_required(
         note_guard(guarded, view)
         return guarded
 
-    return guard
+    return guard if view is None else guard(view)
 
 
 def _ask_to_log_in() -> NoReturn:

@@ -220,7 +220,7 @@ class SessionManager:
         if not callable(callback):
             raise TypeError(f"on_session_end() needs a function to call, not {callback!r}. [ISE057]")
         if sid is not None and not isinstance(sid, SessionId):
-            raise TypeError(f"A session id is a uuid.UUID; {sid!r} is a {type(sid).__name__}. [ISE054]")
+            raise _no_session_id(sid)
         return self.lifecycle.watch_ends(callback, sid=sid)
 
     def prune(self) -> int:
@@ -229,9 +229,7 @@ class SessionManager:
 
     def _find_record(self, sid: SessionId) -> Record:
         if not isinstance(sid, SessionId):
-            raise TypeError(
-                f"A session id is a uuid.UUID, not a {type(sid).__name__}; give the session's sid. [ISE054]"
-            )
+            raise _no_session_id(sid)
         record = self.lifecycle.look_up(sid, now=self.now())
         if record is None:
             raise SessionNotFound(f"There is no live session {sid}.")
@@ -252,3 +250,9 @@ def _with_timeouts(record: Record, *, idle_timeout: float | None, lifetime: floa
             secret_digest=record.secret_digest, user_id=info.user_id, lifetime_ends_at=begun_at + lifetime
         )
     return Change(holder=record.secret_digest, idle_timeout=idle_timeout, rotation=rotation)
+
+
+def _no_session_id(sid: object) -> TypeError:
+    """Return the error for something that is no session id. It is not shown: it may be a token."""
+    kind = type(sid).__name__
+    return TypeError(f"A session id is a uuid.UUID, not a {kind}; make one of a text with uuid.UUID(text). [ISE054]")

@@ -163,7 +163,7 @@ class Session(SessionValues, SessionMixin):
         """
         credential = self._facts.credential
         if self.new or credential is None or self._record is None:
-            self[key] = value = fn(self.get(key, default))
+            self[key] = value = self._changed(key, fn, self.get(key, default))
             return value
         check_key(key)
         unsaved = self._delta()
@@ -172,7 +172,7 @@ class Session(SessionValues, SessionMixin):
         def change_value(stored: bytes | None) -> bytes:
             nonlocal value
             data = unsaved.get(key, stored)
-            value = fn(default if data is None else self._codec.decode(data))
+            value = self._changed(key, fn, default if data is None else self._codec.decode(data), before=data)
             data = self._codec.encode(value, path=f"session[{key!r}]")
             self._persistence.check_size(self._record, {key: data})
             return data
@@ -181,6 +181,22 @@ class Session(SessionValues, SessionMixin):
         self._note_stored({key: data})  # Before the assignment, which is written through where it is late.
         self[key] = value
         return value
+
+    def _changed(self, key: str, fn: Callable[[Any], Any], value: Any, *, before: bytes | None = None) -> Any:
+        """Return ``fn(value)``. Raise TypeError if that is None because ``fn`` changed the value in place.
+
+        ``before`` is the value's bytes, where they are known.
+        """
+        may_change = isinstance(value, list | dict | set)
+        if may_change and before is None:
+            before = self._codec.encode(value, path=f"session[{key!r}]")
+        result = fn(value)
+        if result is None and may_change and self._codec.encode(value, path=f"session[{key!r}]") != before:
+            raise TypeError(
+                f"session.modify({key!r}, …) was given a function that changes a {type(value).__name__} in place and "
+                "returns None; it must return the new value, as lambda cart: [*cart, item] does. [ISE058]"
+            )
+        return result
 
     @contextmanager
     def exclusive(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator["Session"]:

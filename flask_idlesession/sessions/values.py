@@ -358,7 +358,10 @@ class SessionValues(MutableMapping[str, Any]):
 def check_key(key: object) -> None:
     """Raise TypeError or ValueError for what cannot be a key of a session."""
     if not isinstance(key, str):
-        raise TypeError(f"A session's keys are strings; {key!r} is a {type(key).__name__}. [ISE055]")
+        kind = type(key).__name__
+        raise TypeError(
+            f"A session's keys are strings; {key!r} is of the type {kind}. Write session[{str(key)!r}]. [ISE055]"
+        )
     if key.startswith(RESERVED):
         raise ValueError(f"Keys that begin with {RESERVED!r} are reserved; {key!r} needs another name. [ISE055]")
     if not key.isascii() and any("\ud800" <= letter <= "\udfff" for letter in key):

@@ -54,7 +54,7 @@ def open_store(
     """
     if isinstance(spec, str):
         return _open_url(spec, folder, open_memory, namespace)
-    for is_kind, open_kind in _KINDS:
+    for is_kind, open_kind in [] if isinstance(spec, type) else _KINDS:
         if is_kind(spec):
             return open_kind(spec, namespace)
     raise _no_store(spec)
@@ -65,7 +65,7 @@ def check_store(spec: Any, *, namespace: str = "") -> None:
     without touching a file.
     """
     if not isinstance(spec, str):
-        if not any(is_kind(spec) for is_kind, _ in _KINDS):
+        if isinstance(spec, type) or not any(is_kind(spec) for is_kind, _ in _KINDS):
             raise _no_store(spec)
         if _is_store(spec):
             _open_ready(spec, namespace)
@@ -82,6 +82,11 @@ def describe(spec: Any) -> str:
 
 
 def _no_store(spec: Any) -> ConfigError:
+    if isinstance(spec, type):
+        name = spec.__name__
+        return ConfigError(
+            f"IDLESESSION_STORE is the class {name}; give it an object, as {name}(…), or a URL. [ISE024]"
+        )
     shown = without_secrets(repr(spec))  # It may be a URL as bytes.
     kind = type(spec).__name__
     return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {kind}; it must be {_SHAPES}. [ISE024]")

@@ -90,7 +90,13 @@ def _refuse_what_is_not_ours() -> None:
         return  # The header's token opened the session: no page can make a browser send it.
     if is_cross_site():
         raise CsrfError("The request was sent by another site.")
-    if not check_csrf(shown_csrf_token()):
+    token = shown_csrf_token()
+    if not token and (current_app.debug or current_app.testing):
+        raise CsrfError(
+            f"The request has no CSRF token. Put {{{{ csrf_token() }}}} into the field {CSRF_FIELD!r} of the form, or "
+            f"send it in the header {CSRF_HEADER}. (This is said in debug mode and in tests.)"
+        )
+    if not check_csrf(token):
         raise CsrfError("The request has no CSRF token, or that of another session; reload the page and try again.")
 
 

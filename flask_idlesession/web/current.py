@@ -4,6 +4,7 @@ from typing import cast
 from typing import TYPE_CHECKING
 
 from flask import current_app
+from flask import has_request_context
 from flask import session
 from flask.sessions import NullSession
 
@@ -22,8 +23,15 @@ NAME = "idlesession"
 def current_session() -> Session:
     """Return the present request's session, which thereby is accessed.
 
-    Raise :exc:`~flask_idlesession.ConfigError` where the application has sessions of another kind.
+    Raise :exc:`~flask_idlesession.ConfigError` where the application has sessions of another kind, and RuntimeError
+    where there is no request.
     """
+    if not has_request_context():
+        raise RuntimeError(
+            "There is no request here, and so no session. In a command, a task or a script take "
+            'app.extensions["idlesession"].manager; in a test, client.session_transaction() or '
+            "flask_idlesession.testing.logged_in(client, user_id). [ISE045]"
+        )
     ours = session._get_current_object()  # type: ignore[attr-defined]
     if isinstance(ours, Session):
         return ours

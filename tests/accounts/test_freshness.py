@@ -360,3 +360,13 @@ def test_a_timeout_that_is_set_counts_more_than_the_preset() -> None:
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(ConfigError, match="IDLESESSION_PRESET is 'nist-aal4'; it must be \"nist-aal1\""):
         read_settings({"IDLESESSION_PRESET": "nist-aal4"})
+
+
+def test_the_guard_works_without_brackets(clock: FakeClock) -> None:
+    app = make_app(clock)
+    app.add_url_rule("/bare", "bare", fresh_login_required(lambda: "fresh"))
+    client = app.test_client()
+    client.get("/in/ada")
+    assert client.get("/bare").text == "fresh"
+    clock.advance(301)
+    assert client.get("/bare").status_code == 401

@@ -139,6 +139,17 @@ def test_modify_of_a_mutable_value_may_change_it_in_place(manager):
     assert held(manager, credential)["cart"] == ["tea", 0, "late"], "a later change in place is a plain assignment"
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_function_that_changes_in_place_and_returns_nothing_is_refused(manager, is_new):
+    credential = None if is_new else begin(manager, cart=["tea"], names={"ada": 1})
+    view = requests_of(manager).open(credential)
+    with pytest.raises(TypeError, match="a list in place and returns None; it must return the new value"):
+        view.modify("cart", lambda cart: cart.append("milk"), default=[])
+    with pytest.raises(TypeError, match="a dict in place"):
+        view.modify("names", lambda names: names.clear(), default={"ada": 1})
+    assert view.modify("names", lambda names: None) is None, "who changed nothing may put None in its place"
+
+
 def test_what_modify_gave_is_not_written_again_by_the_save(manager):
     credential = begin(manager, cart=[])
     slow = requests_of(manager).open(credential)

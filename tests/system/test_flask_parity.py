@@ -1018,7 +1018,7 @@ def test_a_key_that_is_no_string_is_refused_at_once(pair: MakePair) -> None:
             return "kept"
 
     client = pair(build, TESTING=True).clients[1]
-    with pytest.raises(TypeError, match="keys are strings; 1 is a int"):
+    with pytest.raises(TypeError, match="keys are strings; 1 is of the type int"):
         client.get("/int")
 
 

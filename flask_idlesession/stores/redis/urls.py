@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from urllib.parse import urlencode
 from urllib.parse import urlsplit
 
+from ...model.errors import ConfigError
 from .late_cluster import late_cluster
 
 #: Seconds within which a server must answer, so that one which hangs does not hang the application.
@@ -40,6 +41,8 @@ def client_of(url: str, load: Load) -> Any:
     try:
         client = _MAKERS[scheme](url, load)
         _check_options(client)
+    except ConfigError:
+        raise  # The driver's package is missing.
     except ValueError as error:
         raise error if isinstance(error, BadUrl) else BadUrl(f"the driver says: {str(error).rstrip('.')}") from None
     except TypeError as error:
