@@ -309,7 +309,7 @@ class AppState:
         if settings.audit:
             from .operations.audit_log import AuditLog
 
-            self._audit = AuditLog(app, clock=self._clock)
+            self._audit = AuditLog(app, clock=manager.now)
         self.follow_flask_login(app)
         activity = ActivityRule(settings.activity, views=app.view_functions, blueprints=app.blueprints)
         return Runtime(
@@ -330,7 +330,8 @@ class AppState:
         if timed is not None:
             from .operations.clock_skew import ClockSkew
 
-            self._clock_skew = ClockSkew(timed, clock=self._clock)
+            host = manager.host_clock
+            self._clock_skew = ClockSkew(timed, clock=self._clock if host is None else host.of_host)
         if advised is not None:
             from .operations.store_advice import StoreAdvice
 

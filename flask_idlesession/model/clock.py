@@ -4,11 +4,16 @@ import sys
 import time
 from calendar import timegm
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 #: Returns the present instant in POSIX seconds. Every part that needs the time is handed one.
 Clock = Callable[[], float]
 
+#: Seconds by which two clocks may differ and still be believed. An instant that lies further in the future was
+#: written by a clock that was ahead.
+TOLERANCE = 5.0
 
 #: Tells, called with these arguments, seconds that no change of the wall clock can move, counted through a suspend
 #: where the system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
@@ -43,6 +48,31 @@ def system_clock() -> float:
     if _stopped is not None or "freezegun" in _modules or "time_machine" in _modules:  # Takes 0.05 µs.
         return _tell_test()
     return _START + _since_boot(*_ARGUMENTS)
+
+
+def since_boot() -> float:
+    """Return the seconds since this host was started: the same for all its processes."""
+    return _since_boot(*_ARGUMENTS)
+
+
+def host_of_boot() -> str | None:
+    """Return what names this host from one start to the next; None where the system does not tell.
+
+    A container shares the host's, unless it was given a time of its own.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    with suppress(OSError):
+        own_times = Path("/proc/self/timens_offsets").read_text().split()
+        boot += "" if set(own_times) <= {"monotonic", "boottime", "0"} else f" {' '.join(own_times)}"
+    return boot
+
+
+def is_told_by_test() -> bool:
+    """Return whether a test tells the time: :class:`StoppedClock`, freezegun or time-machine."""
+    return _stopped is not None or _frozen_at() is not None
 
 
 class StoppedClock:

@@ -110,6 +110,7 @@ CODES: Mapping[str, str] = {
     "ISW025": "A server does not tell how it evicts",
     "ISW026": "A session was not carried",
     "ISW027": "A thread could not be started",
+    "ISW028": "The wall clock of the host was set",
     "ISW101": "Sessions are in the memory of one process",
     "ISW102": "Former secret keys are still accepted",
     "ISW103": "The cookie goes over plain HTTP",

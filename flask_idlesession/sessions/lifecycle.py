@@ -53,6 +53,7 @@ class Lifecycle:
         policy: Policy,
         codec: Codec,
         clock: Clock,
+        arrival_clock: Clock,
         cleanup_interval: float,
         sender: object,
         marks: EndMarks | None = None,
@@ -61,6 +62,8 @@ class Lifecycle:
         self.policy = policy
         self.codec = codec
         self.now = clock
+        #: Tells when a request came, and asks no store.
+        self.arrives = arrival_clock
         self._sender = weakref.ref(sender)
         self.marks = marks
         self._endings = Endings(store, sender=self._sender, marks=marks)

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from itertools import islice
 
+from ..model.clock import TOLERANCE
 from ..model.ids import SessionId
 from ..model.record import EndReason
 from .facts import RequestFacts
@@ -36,7 +37,8 @@ class LogOuts:
         """Return whether the request came before its session was logged out, or while a log-in replaced its token.
 
         Such a request was on its way then. A session of its own would push the new token out of the browser, or give
-        one to a user who logged out. A request that came after the log-out is a new visitor's.
+        one to a user who logged out. A request that came after the log-out is a new visitor's. An instant in the
+        future was noted by a clock that was ahead, and came before the request.
         """
         now, logged_out_at = self._lifecycle.now(), self._logged_out.get(sid)
         if logged_out_at is not None:
@@ -46,6 +48,6 @@ class LogOuts:
             ending = self._lifecycle.store.ending(sid, now=now)
             if ending is None or ending.reason is not EndReason.LOGGED_OUT:
                 return False
-            return facts.came_at < ending.ended_at
+            return facts.came_at < ending.ended_at <= now + TOLERANCE
         began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
-        return began_at > now - self._remembered_for
+        return now - self._remembered_for < began_at <= now + TOLERANCE

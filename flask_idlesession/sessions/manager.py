@@ -31,6 +31,7 @@ from ..model.record import SessionInfo
 from ..stores.contract import Store
 from ..stores.memory import MemoryStore
 from .endings import EndMarks
+from .host_clock import HostClock
 from .lifecycle import Lifecycle
 from .locking import RESERVED
 from .revocation import Revocation
@@ -78,12 +79,17 @@ class SessionManager:
         self.policy = policy
         self.store: Store = MemoryStore() if store is None else store
         self.codec = Codec() if codec is None else codec
+        #: Agrees with the other processes of this host, unless a clock was handed in.
+        self.host_clock: HostClock | None = None
+        if clock is system_clock and not self.store.traits.in_process:
+            clock = self.host_clock = HostClock(self.store)
         self.now = clock
         self.lifecycle = Lifecycle(
             self.store,
             policy=policy,
             codec=self.codec,
             clock=clock,
+            arrival_clock=clock if self.host_clock is None else self.host_clock.peek,
             cleanup_interval=cleanup_interval,
             sender=self if sender is None else sender,
             marks=marks,
@@ -101,6 +107,8 @@ class SessionManager:
     def close(self) -> None:
         """Leave the cleaner, and close the store. Idempotent."""
         self.lifecycle.close()
+        if self.host_clock is not None:
+            self.host_clock.close()
         self.store.close()
 
     def create(self, data: Mapping[str, Any] | None = None, *, user_id: str | None = None) -> SessionId:

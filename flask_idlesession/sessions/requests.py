@@ -138,7 +138,7 @@ class Requests:
 
         ``older`` is what the request shows of a session from before, which is taken over at the first look.
         """
-        now = self.now()
+        now = self._lifecycle.arrives()
         came_at = now if now > self._revocation.revoked_at else self._revocation.arrival()
         return self._session_class(self, RequestFacts(came_at, credential, credential, carrier, older))
 

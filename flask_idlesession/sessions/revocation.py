@@ -13,6 +13,7 @@ from ipaddress import IPv6Network
 from uuid import UUID
 from uuid import uuid5
 
+from ..model.clock import TOLERANCE
 from ..model.errors import SessionExists
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
@@ -118,11 +119,14 @@ class Revocation:
     def overtook(self, info: SessionInfo, *, came_at: float) -> bool:
         """Whether the user's sessions were revoked after the request came that has just logged in; then its
         session, which the revocation may not have seen yet, is ended.
+
+        A revocation that lies in the future was noted by a clock that was ahead: it came before.
         """
         assert info.user_id is not None
         markers = _marker_of(info.user_id), _EVERYBODY
-        for ending in endings_of(self._store, markers, now=self._lifecycle.now()):
-            if ending.ended_at >= came_at and ending.by != str(info.sid):
+        now = self._lifecycle.now()
+        for ending in endings_of(self._store, markers, now=now):
+            if came_at <= ending.ended_at <= max(now, came_at) + TOLERANCE and ending.by != str(info.sid):
                 self._lifecycle.end(info, EndReason.REVOKED)
                 return True
         return False

@@ -708,3 +708,40 @@ def test_a_user_is_shown_the_timeout_that_was_set(clock: FakeClock) -> None:
     client = browser(app, "ada")
     left = call(app, client, lambda: (session.idle_timeout, session.seconds_left))  # type: ignore[attr-defined]
     assert left == (600, 600)
+
+
+# A clock that was ahead.
+
+
+@pytest.mark.parametrize("end", ["/revoke", "/revoke_all"])
+@pytest.mark.parametrize("kind", STORES)
+def test_a_revocation_by_a_clock_that_was_ahead_refuses_no_log_in_once_it_is_right(
+    kind: str, end: str, tmp_path: Path
+) -> None:
+    right, ahead, store = FakeClock(NOW), FakeClock(NOW + 86400), open_store(kind, tmp_path)
+    manager = manager_of(make_app(ahead, store))
+    manager.lifecycle.pruner.close()  # By its clock everything has expired.
+    manager.revocation.revoke_user("ada") if end == "/revoke" else manager.revocation.revoke_all()
+    app = make_app(right, store)
+    for _ in range(2):
+        client = app.test_client()
+        client.get("/in/ada")
+        assert client.get("/who").text == "ada"
+        right.advance(100)
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_a_log_out_by_a_clock_that_was_ahead_keeps_no_visitor_from_a_session_once_it_is_right(
+    kind: str, tmp_path: Path
+) -> None:
+    right, ahead, store = FakeClock(NOW), FakeClock(NOW + 86400), open_store(kind, tmp_path)
+    was_ahead = make_app(ahead, store)
+    manager_of(was_ahead).lifecycle.pruner.close()  # By its clock everything has expired.
+    client = browser(was_ahead, "ada")
+    token = client.get_cookie("session").value
+    client.get("/out")
+    visitor = make_app(right, store).test_client()
+    visitor.set_cookie("session", token)
+    visitor.get("/set/a/1")
+    assert visitor.get_cookie("session").value != token
+    assert len(list(store.find(now=NOW))) == 1

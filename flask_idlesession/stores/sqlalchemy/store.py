@@ -26,6 +26,8 @@ from .engines import make_engine
 from .hearing import Hearing
 from .kinds import BEGIN
 from .parts import Parts
+from .server_clock import has_server
+from .server_clock import ServerClock
 from .tables import make_endings
 from .tables import make_sessions
 from .tables import print_ddl
@@ -70,7 +72,8 @@ class SQLAlchemyStore(ForkAware):
     @property
     def traits(self) -> Traits:
         """Return what the store can do: PostgreSQL tells other processes how sessions ended."""
-        return Traits(chunked=True, recalls=True, tells_ends=self._connections.can_hear)
+        has_clock = has_server(self._connections.engine.dialect)
+        return Traits(chunked=True, recalls=True, has_clock=has_clock, tells_ends=self._connections.can_hear)
 
     def __repr__(self) -> str:
         return f"<SQLAlchemyStore {self._connections.engine.url.render_as_string()}>"
@@ -138,6 +141,10 @@ class SQLAlchemyStore(ForkAware):
     def hear_ends(self) -> Hearing | None:
         """Return a subscription on a connection of its own; None behind a pooler, which lends one for a call alone."""
         return self._connections.hear(self._channel)
+
+    def clock_skew(self, now: float) -> float:
+        """Return by how many seconds ``now`` is ahead of the server's clock."""
+        return ServerClock(self._connections).skew(now)
 
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""

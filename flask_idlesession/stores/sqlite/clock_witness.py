@@ -77,4 +77,4 @@ class ClockWitness(ForkAware):
             last = connection.rows(self._file.sql.last_row)[0][0] or 0
         for row in range(0, last, _CHUNK):
             with self._file.writing() as connection:
-                connection.rows(self._file.sql.seen_now, (now, now, now, row, row + _CHUNK))
+                connection.rows(self._file.sql.seen_now, (*[now] * 7, row, row + _CHUNK))

@@ -53,7 +53,9 @@ class Statements:
         self.latest = f"SELECT latest FROM {clock}"
         self.note_latest = f"INSERT OR REPLACE INTO {clock} (id, latest) VALUES (1, ?)"
         self.seen_now = f"""UPDATE {session}
-            SET last_seen_at = ?, due_at = min(due_at, ? + idle_timeout, lifetime_ends_at, refresh_by)
+            SET last_seen_at = ?, created_at = min(created_at, ?), former_ends_at = min(former_ends_at, ?),
+                lifetime_ends_at = lifetime_ends_at - max(created_at - ?, 0),
+                due_at = min(due_at, ? + idle_timeout, lifetime_ends_at - max(created_at - ?, 0), refresh_by)
             WHERE last_seen_at > ? AND rowid > ? AND rowid <= ?"""
         self.last_row = f"SELECT max(rowid) FROM {session}"
 
