@@ -72,6 +72,8 @@ from .web.csrf import csrf_protect as csrf_protect
 from .web.csrf import csrf_token as csrf_token
 from .web.ends import on_session_end as on_session_end
 from .web.exclusive import exclusive as exclusive
+from .web.streams import EventStream as EventStream
+from .web.streams import until_session_ends as until_session_ends
 
 #: ``flask.session``, the same object, for type checkers: they are told of ``seconds_left``, ``modify`` and the others.
 session: Session
