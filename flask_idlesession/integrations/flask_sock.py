@@ -1,4 +1,4 @@
-"""flask-sock's WebSockets as long as their session: each message uses it, and they are closed when it ends."""
+"""WebSockets of flask-sock, as long as their session: each message uses it, and they are closed when it ends."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -57,7 +57,7 @@ class Sock(flask_sock.Sock):  # type: ignore[misc]
 
 
 class SessionSocket:
-    """A WebSocket and the session of the request that opened it. What is not here is the WebSocket's own."""
+    """A WebSocket and the session of the request that opened it. Everything else is the WebSocket's own."""
 
     def __init__(self, ws: Any, *, active: bool) -> None:
         self._ws = ws

@@ -62,7 +62,7 @@ def end_event(session: Session) -> None:
 class Follower:
     """Calls ``end`` once with the reason when a session ends, or when its browser gets a new token.
 
-    What was opened by the old token must not go on with the new one's rights. ``end`` runs in a thread of its own.
+    A stream that the old token opened must not go on with the new one's rights. ``end`` runs in a thread of its own.
     """
 
     def __init__(self, session: Session, end: Callable[[str], None]) -> None:

@@ -151,8 +151,6 @@ class EventStream:
 
 def _event(text: str, event: str | None) -> str:
     """Return an event as it is sent (HTML Living Standard, 9.2.5)."""
-    if event is not None and ("\n" in event or "\r" in event):
-        raise ValueError(f"The name of an event is one line; {event!r} has several.")
-    lines = [] if event is None else [f"event: {event}"]
+    lines = [] if event is None else [f"event: {' '.join(event.splitlines())}"]
     lines += [f"data: {line}" for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     return "\n".join(lines) + "\n\n"
