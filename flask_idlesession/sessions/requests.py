@@ -446,7 +446,7 @@ class Requests:
         else:
             delta = session._delta()
         wrote = bool(delta)
-        empties = wrote and session._is_empty and session._user_id is None
+        empties = None in delta.values() and session._is_empty and session._user_id is None
         if rotated is not None and not empties:
             asked = NOTHING if intents is None else intents
             how: dict[str, Any] = {"policy": self.policy, "codec": self.codec, "now": now}

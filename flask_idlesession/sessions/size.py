@@ -17,7 +17,9 @@ def check_size(record: Record | None, delta: Delta, *, limit: int | None) -> Non
     """
     if limit is None or not delta:
         return
-    added = sum(len(key) + len(data) for key, data in delta.items() if data is not None)
+    added = 0
+    for key, data in delta.items():
+        added += len(key) + len(data or b"")
     before = 0 if record is None else record.size
     if before + added <= limit:
         return

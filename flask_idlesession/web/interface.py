@@ -240,8 +240,8 @@ class IdleSessionInterface(SessionInterface):
         lifetime = app.config["PERMANENT_SESSION_LIFETIME"]
         if lifetime is not self._lifetime:
             self._follow_lifetime(lifetime, runtime)
-        if session._modified:
-            self._require_cookie(app)
+        if session._modified and (session._facts.credential is None or session._intents_made is not None):
+            self._require_cookie(app)  # A new one will be set.
         try:
             if runtime.logins is not None:
                 runtime.logins.settle(app, session)
