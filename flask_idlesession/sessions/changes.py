@@ -50,9 +50,7 @@ def change_of(
     ``rotated``: the digest of the new secret, where the session gets one. ``client``: where the request came from.
     """
     if empties:
-        delta = {**delta, ROTATED_AT: None}  # The last key of all, of a session that ends with its values.
-    if intents is NOTHING and permanent is None and rotated is None and record.is_plain:  # Most requests are such.
-        return _plain_change(record, holder, policy, now, active and not is_touched, delta, empties)
+        delta = _without_marks(delta)
     info, logs_in = record.info, intents.user_id is not None
     seen_at = now if active or logs_in else None
     refresh_by = refreshed_by(info, policy=policy, now=now, active=active, wrote=wrote, permanent=permanent)
@@ -75,14 +73,22 @@ def change_of(
     )
 
 
-def _plain_change(
-    record: Record, holder: bytes, policy: Policy, now: float, touches: bool, delta: Delta, empties: bool
+def plain_change(
+    holder: bytes, delta: Delta, now: float, *, active: bool, is_touched: bool, empties: bool
 ) -> Change | None:
-    """Return the change of a session that is nobody's and not permanent: some values, and when it was seen."""
-    if not delta and (not touches or policy.may_wait(record.info, now=now)):
+    """Return what :func:`change_of` does for a session that is nobody's and not permanent, whose request did nothing
+    but write values. Most are such, and :func:`change_of` takes a quarter of the time that a write in memory takes.
+    """
+    seen_at = now if active and not is_touched else None
+    if not delta and seen_at is None:
         return None
-    seen_at = now if touches else None
+    delta = _without_marks(delta) if empties else delta
     return Change(holder=holder, last_seen_at=seen_at, delta=delta, end_if_emptied=empties)
+
+
+def _without_marks(delta: Delta) -> Delta:
+    """Remove the last key of all, too, of a session that ends with its values."""
+    return {**delta, ROTATED_AT: None}
 
 
 def begin_of(

@@ -37,6 +37,7 @@ from . import older as from_before
 from .changes import begin_of
 from .changes import change_of
 from .changes import NOTHING
+from .changes import plain_change
 from .changes import rotates
 from .facts import Older
 from .facts import RequestFacts
@@ -294,6 +295,8 @@ class Requests:
 
     def check_size(self, record: Record | None, delta: Delta) -> None:
         """Raise :exc:`~flask_idlesession.RecordRejected` if the session would be too large after this."""
+        if not delta:
+            return
         try:
             check_size(record, delta, limit=self.policy.max_session_bytes)
         except RecordRejected as error:
@@ -378,28 +381,35 @@ class Requests:
         return near.touch(credential.sid, credential.holder, now)
 
     def _save(self, session: Session, *, active: bool) -> Saved:
-        intents = session._intents_made
+        intents, facts = session._intents_made, session._facts
         has_ended = intents is not None and intents.end and self.log_out(session)
-        record, credential = session._record, session._facts.credential
+        record, credential = session._record, facts.credential
         if record is None or credential is None:
             return self._begin(session) or (Saved.ENDED if has_ended else _KEPT)
-        now = self.now()
-        rotated = None
-        if intents is not None or not self._is_simple:
+        now, rotated = self.now(), None
+        delta = session._delta() if session._may_differ else _NO_DELTA
+        done: dict[str, bool] = {
+            "active": active,
+            "is_touched": facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF),
+            "empties": None in delta.values() and session._is_empty and session._user_id is None,
+        }
+        is_plain = intents is None and self._is_simple and record.is_plain and "_permanent" not in delta
+        if is_plain:
+            change = plain_change(credential.holder, delta, now, **done)
+        else:
             rotated = self._rotated(session, record, credential, now=now, active=active)
-        change = self._change(session, record, credential, now=now, active=active, rotated=rotated)
+            change = self._change(session, record, delta, rotated, now=now, **done)
         if session._facts.kind is not None:
             self._habits.note(session._facts.kind, wrote=change is not None and not change.is_touch)
         if change is None:
-            return self._saved(record, active=active, refreshes=False)
-        if change.delta:
-            self.check_size(record, change.delta)
+            return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
+        self.check_size(record, change.delta)
         if change.refresh_by is not None and not record.is_permanent:
             self._remarks.note_permanence(session, policy=self.policy)
         outcome = self._commit(credential, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated = None
-            change = self._change(session, record, credential, now=now, active=active)
+            change = self._change(session, record, delta, None, now=now, **done)
             outcome = _DONE if change is None else self._commit(credential, change, now=now)
         if change is None or outcome is None:
             return self._saved(record, active=active, refreshes=change is not None and change.refresh_by is not None)
@@ -409,10 +419,9 @@ class Requests:
             return Saved.ENDED
         if outcome is not _DONE:
             return self._drop(session, change.delta)
-        if change.is_simple and session._intents_made is None:
-            if change.delta:
-                session._settle_values(change.delta)
-            return self._saved(record, active=active, refreshes=False)
+        if is_plain or (change.is_simple and session._intents_made is None):
+            session._settle_values(change.delta)
+            return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
         return self._finish(session, record.apply(change, now=now), change, rotated, active=active)
 
     def _finish(
@@ -427,44 +436,26 @@ class Requests:
         return self._saved(after, active=active, refreshes=change.refresh_by is not None)
 
     def _change(
-        self,
-        session: Session,
-        record: Record,
-        credential: Credential,
-        *,
-        now: float,
-        active: bool,
-        rotated: Credential | None = None,
+        self, session: Session, record: Record, delta: Delta, rotated: Credential | None, *, now: float, **done: bool
     ) -> Change | None:
         """Return all that the request does to its session, as one change; None if there is nothing to store."""
-        facts, intents = session._facts, session._intents_made
-        is_seen = active and facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF)
-        if not session._may_differ and intents is None and rotated is None and record.is_plain:
-            delta: Delta = _NO_DELTA
-            if is_seen or not active:
-                return None
-        else:
-            delta = session._delta()
+        intents, credential = session._intents_made, session._facts.credential
         wrote = bool(delta)
-        empties = None in delta.values() and session._is_empty and session._user_id is None
-        if rotated is not None and not empties:
+        if rotated is not None and credential is not None and not done["empties"]:
             asked = NOTHING if intents is None else intents
-            how: dict[str, Any] = {"policy": self.policy, "codec": self.codec, "now": now}
-            delta = with_rotation(delta, record, credential, asked, **how)
+            delta = with_rotation(delta, record, credential, asked, policy=self.policy, codec=self.codec, now=now)
         return change_of(
             record,
-            holder=credential.holder,
+            holder=b"" if credential is None else credential.holder,
             policy=self.policy,
             now=now,
-            active=active,
-            is_touched=is_seen,
             delta=delta,
             intents=NOTHING if intents is None else intents,
             wrote=session._modified or wrote,
             permanent=session._assigned_permanence() if wrote and "_permanent" in session._suspects else None,
-            empties=empties,
             rotated=None if rotated is None else rotated.holder,
             client=NO_LABELS if intents is None and not record.has_user else self._client_of(session, record),
+            **done,
         )
 
     def _client_of(self, session: Session, record: Record | None) -> Labels:
@@ -476,7 +467,7 @@ class Requests:
         return self._client() if is_seen else NO_LABELS
 
     def _commit(self, credential: Credential, change: Change, *, now: float) -> Outcome | None:
-        if change.is_touch:
+        if not change.delta and change.is_touch:
             return self._touch(credential, change, now=now)
         pruner = self._pruner
         if cleaner.thread is None:

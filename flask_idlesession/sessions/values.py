@@ -282,6 +282,8 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _settle_values(self, delta: Delta) -> None:
         """Note that this much was saved, and nothing else was to be. The view's objects stay."""
+        if not delta:
+            return
         self._written = delta
         self._saved, self._live = self._live, None
 

@@ -50,6 +50,9 @@ _KEPT = Saved.KEPT
 #: The status of an answer of Flask's own: a failure of the store was raised while another error was handled.
 _UNANSWERED = 500
 
+#: A response that is of one of these is whole. Another one may be a stream.
+_WHOLE = (list, tuple)
+
 
 class KeylessSession(NullSession):
     """Says in Flask's own words, for what only our sessions have too, that no secret key was set."""
@@ -261,7 +264,7 @@ class IdleSessionInterface(SessionInterface):
             _vary_by_cookie(response)
         if facts.is_answered and not is_failure:
             session._rest()
-            if not isinstance(response.response, list | tuple):  # A stream, which may go on with the view's objects.
+            if not isinstance(response.response, _WHOLE):  # A stream, which may go on with the view's objects.
                 response.call_on_close(session._finish_late)
         has_cookie_alone = runtime.header is None and runtime.claims is None
         if saved is _KEPT and has_cookie_alone and not facts.was_sent and len(self._signers.tokens.keys) == 1:
