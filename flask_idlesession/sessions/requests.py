@@ -414,15 +414,18 @@ class Requests:
         if change is None or outcome is None:
             return self._saved(record, active=active, refreshes=change is not None and change.refresh_by is not None)
         if outcome is Outcome.EMPTIED:
-            self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
-            self._settle(session, None, None)
-            return Saved.ENDED
+            return self._note_emptied(session, record)
         if outcome is not _DONE:
             return self._drop(session, change.delta)
         if is_plain or (change.is_simple and session._intents_made is None):
             session._settle_values(change.delta)
             return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
         return self._finish(session, record.apply(change, now=now), change, rotated, active=active)
+
+    def _note_emptied(self, session: Session, record: Record) -> Saved:
+        self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
+        self._settle(session, None, None)
+        return Saved.ENDED
 
     def _finish(
         self, session: Session, after: Record, change: Change, rotated: Credential | None, *, active: bool
