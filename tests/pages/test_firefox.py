@@ -50,7 +50,7 @@ FOCUS = "document.activeElement.name || document.activeElement.textContent.trim(
 FOCUS_TITLE = "document.querySelector('[name=title]').focus()"
 
 
-def test_the_warning_comes_at_its_time_with_a_name_and_the_focus_on_staying(browser: Socket, short_site: Site) -> None:
+def test_the_warning_comes_at_its_time_and_not_before(browser: Socket, short_site: Site) -> None:
     tab = FoxTab(browser)
     tab.sign_in(short_site)
     began_at = time.monotonic()
@@ -59,13 +59,20 @@ def test_the_warning_comes_at_its_time_with_a_name_and_the_focus_on_staying(brow
     assert not tab.ask(OPEN)
     tab.until(OPEN)
     assert time.monotonic() - began_at < SHORT / 2 + 2
-    assert tab.ask("document.querySelector('dialog').getAttribute('role')") == "alertdialog"
-    assert tab.ask("document.getElementById('idlesession-title').innerText") == "Are you still there?"
-    assert tab.ask("document.getElementById('idlesession-text').innerText") == "You will be signed out in 3 seconds."
-    assert tab.ask(FOCUS) == "Stay signed in"
     tab.until("document.title === 'You were signed out'")
     assert time.monotonic() - began_at < SHORT + 3
     tab.close()
+
+
+def test_the_warning_is_an_alertdialog_with_a_name_a_description_and_the_focus_on_staying(
+    tab: FoxTab, site: Site
+) -> None:
+    tab.warned(site)
+    assert tab.ask("document.querySelector('dialog').getAttribute('role')") == "alertdialog"
+    assert tab.ask("document.querySelector('dialog').matches(':modal')")
+    assert tab.ask("document.getElementById('idlesession-title').innerText") == "Are you still there?"
+    assert tab.ask("document.getElementById('idlesession-text').innerText") == "You will be signed out in 2 minutes."
+    assert tab.ask(FOCUS) == "Stay signed in"
 
 
 def test_the_focus_stays_in_the_warning(tab: FoxTab, site: Site) -> None:
@@ -99,14 +106,16 @@ def test_the_session_can_be_extended_eleven_times_by_keyboard_alone(tab: FoxTab,
         assert site.touches == extended + 1
 
 
-def test_what_a_script_or_a_moved_mouse_does_is_no_activity_and_a_burst_of_keys_is_one_touch(
-    tab: FoxTab, site: Site
-) -> None:
+def test_what_a_script_or_a_moved_mouse_does_is_no_activity(tab: FoxTab, site: Site) -> None:
     moves = [{"type": "pointerMove", "x": place, "y": place} for place in (50, 90)]
     tab.act({"type": "pointer", "id": "mouse", "actions": moves})
     tab.run("document.body.dispatchEvent(new KeyboardEvent('keydown', { key: 'a', bubbles: true }))", FOCUS_TITLE)
     time.sleep(0.5)
     assert site.touches == 0
+
+
+def test_a_burst_of_keys_is_one_touch(tab: FoxTab, site: Site) -> None:
+    tab.run(FOCUS_TITLE)
     tab.press(*"abc")
     wait_for(lambda: site.touches == 1)
     time.sleep(0.5)
@@ -121,6 +130,19 @@ def test_an_idle_tab_touches_nothing_though_its_page_polls(tab: FoxTab, site: Si
     assert site.seen("GET /unread") > 5
     assert site.touches == 0
     assert site.left == IDLE - 300
+
+
+def test_a_hidden_tab_touches_nothing_though_its_page_polls(browser: Socket, tab: FoxTab, site: Site) -> None:
+    tab.run("setInterval(() => fetch('/unread'), 100)")
+    other = FoxTab(browser)
+    browser.send("browsingContext.activate", {"context": other.context})
+    tab.until("document.hidden")
+    asked = site.seen("GET /unread")
+    site.clock.advance(300)
+    wait_for(lambda: site.seen("GET /unread") > asked + 1)
+    assert site.touches == 0
+    assert site.left == IDLE - 300
+    other.close()
 
 
 def test_without_scripts_the_page_says_in_words_how_long_a_session_lasts(site: Site) -> None:

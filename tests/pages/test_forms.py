@@ -187,6 +187,58 @@ def test_a_form_is_kept_over_the_end_again(ended: Tab) -> None:
     assert is_filled(ended.page)
 
 
+def test_what_was_typed_for_one_thing_is_not_offered_for_another(tab: Tab) -> None:
+    tab.open("/?edit=1")
+    fill(tab.page)
+    tab.expect_touches(1)
+    tab.wait(2 * IDLE)
+    tab.page.wait_for_url("**/session/ended?*")
+    tab.sign_in()
+    tab.open("/?edit=2")
+    assert tab.page.get_by_label("Title").input_value() == ""
+    tab.open("/?edit=1")
+    tab.page.get_by_text("is here again").wait_for()
+    assert is_filled(tab.page)
+
+
+def test_a_form_with_every_kind_of_field_is_back_as_it_was(tab: Tab) -> None:
+    tab.page.evaluate(_EVERY_KIND)
+    page = tab.page
+    page.locator("[name=kind][value=b]").check()
+    page.locator("[name=tags]").select_option(["x", "z"])
+    page.locator("[name=box][value='1']").uncheck()
+    page.locator("[name=box][value='3']").check()
+    page.locator("[name=day]").fill("2031-02-03")
+    page.locator("[name=size]").fill("7.5")
+    page.locator("[name=line] >> nth=1").fill("second")
+    page.locator("[name=default]").fill("")
+    page.locator("[name=outside]").fill("not within")
+    wanted = page.evaluate(_FORM)
+    tab.expect_touches(1)
+    tab.wait(2 * IDLE)
+    page.wait_for_url("**/session/ended?*")
+    page.get_by_role("link", name="Sign in again").click()
+    tab.enter()
+    page.wait_for_url("**/")
+    page.evaluate(_EVERY_KIND)
+    page.evaluate("document.dispatchEvent(new Event('idlesession:check'))")
+    page.locator("#kinds .idlesession-restored").wait_for()
+    assert page.evaluate(_FORM) == wanted
+
+
+#: A form that a script puts on the page.
+_EVERY_KIND = """() => document.querySelector("main").insertAdjacentHTML("beforeend", `
+  <form id=kinds data-idlesession-keep>
+    <input type=radio name=kind value=a checked><input type=radio name=kind value=b>
+    <select name=tags multiple><option>x<option selected>y<option>z</select>
+    <input type=checkbox name=box value=1 checked><input type=checkbox name=box value=2 checked>
+    <input type=checkbox name=box value=3>
+    <input type=date name=day><input type=number step=any name=size>
+    <input name=line><input name=line><textarea name=default>as it was</textarea>
+  </form><input name=outside form=kinds>`)"""
+_FORM = "[...new FormData(document.querySelector('#kinds'))]"
+
+
 # What was sent too late.
 
 

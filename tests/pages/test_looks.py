@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from support.pages_site import IDLE
 from support.pages_site import make_site
+from support.pages_site import NONCE
+from support.pages_site import POLICY
 from support.pages_site import Site
 from support.pages_site import Tab
 from support.pages_site import WARN
 from support.programs import need_packages
 
 STATIC = Path(__file__).parents[2] / "flask_idlesession" / "pages" / "static"
-STATES = ["warn", "final", "offline", "over", "restored", "ended", "mine", "log-in"]
+STATES = ["warn", "final", "offline", "over", "restored", "ended", "signed in", "mine", "mine, warned", "log-in"]
 
 
 def bring_about(state: str, tab: Tab, site: Site) -> None:
@@ -40,6 +42,12 @@ def bring_about(state: str, tab: Tab, site: Site) -> None:
             tab.page.locator(".idlesession-restored").wait_for()
         case "ended":
             tab.open("/session/ended?reason=lifetime")
+        case "signed in":
+            tab.open("/session/ended")
+        case "mine, warned":
+            tab.open("/session/mine")
+            tab.hurry(IDLE - WARN)
+            tab.dialog.wait_for()
         case "mine":
             for _ in range(2):
                 site.app.test_client().post("/log-in", data={"name": "ada"})
@@ -73,7 +81,7 @@ def test_axe_finds_nothing(tab: Tab, site: Site, state: str, colours: Any) -> No
 
 @pytest.mark.parametrize(
     ("state", "language"),
-    [(state, "en") for state in STATES]
+    [(state, "en") for state in STATES if state != "mine, warned"]  # There the warning lies over the page.
     + [(state, language) for state in ("warn", "final", "ended", "mine") for language in ("de", "fr", "es")],
 )
 def test_at_320_pixels_no_text_is_cut_and_nothing_overlaps(browser: Any, site: Site, state: str, language: str) -> None:
@@ -144,6 +152,34 @@ def test_the_page_needs_nothing_inline_and_nothing_from_elsewhere(app_pages: lis
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|javascript:|https?://", ours)
     for path in STATIC.iterdir():
         assert not re.search(r"url\(|@import|\beval\(|innerHTML|insertAdjacentHTML|document\.write", path.read_text())
+
+
+#: Nothing but what is named: scripts and styles with the nonce of the page, and no text that becomes markup.
+_STRICTEST = (
+    f"default-src 'none'; script-src 'nonce-{NONCE}'; style-src 'nonce-{NONCE}'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+
+@pytest.mark.parametrize("state", ["warn", "final", "restored", "ended", "mine, warned"])
+def test_no_page_violates_the_strictest_policy(window: Any, site: Site, state: str) -> None:
+    policies: list[str] = []
+
+    def tighten(route: Any) -> None:
+        answer = route.fetch(max_redirects=0)
+        policies.append(answer.headers.get("content-security-policy", ""))
+        headers = {**answer.headers, "content-security-policy": _STRICTEST}
+        body = answer.body().replace(b'<link rel="stylesheet" href="/site.css">', b"")  # The site's own has no nonce.
+        route.fulfill(response=answer, headers=headers, body=body)
+
+    window.route(lambda url: "/static/" not in url, tighten)
+    tab = Tab(window, site, stands_still=False)
+    tab.sign_in()
+    bring_about(state, tab, site)
+    assert POLICY in policies
+    colour = "getComputedStyle(document.querySelector('.idlesession-button')).cursor"
+    assert tab.page.evaluate(colour) == "pointer"  # So the style sheet was loaded.
 
 
 @pytest.fixture

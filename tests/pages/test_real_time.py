@@ -92,9 +92,50 @@ def test_a_tab_that_was_frozen_past_the_end_shows_the_ended_page_and_touched_not
         browser.send("Target.activateTarget", {"targetId": other})
         tab.until("document.hidden")
         tab.send("Page.setWebLifecycleState", {"state": "frozen"})
-        time.sleep(IDLE + 2)
+        time.sleep(IDLE + 14)
         assert site.seen("GET /session/ended") == 0
         tab.send("Page.setWebLifecycleState", {"state": "active"})
         browser.send("Target.activateTarget", {"targetId": tab.target})
         tab.until("document.title === 'You were signed out'")
         assert site.touches == 0
+
+
+def test_a_hidden_tab_touches_nothing_though_its_page_polls(site: Site) -> None:
+    with raw_chromium() as browser:
+        tab = RawTab(browser, f"{site.url}/log-in")
+        tab.sign_in(site)
+        tab.run("setInterval(() => fetch('/unread'), 100)")
+        other = browser.send("Target.createTarget", {"url": "about:blank"})["targetId"]
+        browser.send("Target.activateTarget", {"targetId": other})
+        tab.until("document.hidden")
+        left = site.left
+        time.sleep(2)
+        assert site.left < left - 1.9
+        assert site.seen("GET /unread") > 1
+        assert site.touches == 0
+
+
+def test_a_network_that_is_cut_and_comes_back_extends_what_was_asked_for(window: Any, tab: Tab, site: Site) -> None:
+    tab.page.reload()
+    tab.dialog.wait_for()
+    window.set_offline(True)
+    tab.page.keyboard.press("Enter")
+    tab.page.get_by_role("alert").get_by_text("The server cannot be reached").wait_for()
+    assert tab.dialog.is_visible()
+    window.set_offline(False)
+    tab.dialog.wait_for(state="hidden")
+    assert site.touches == 1
+    assert tab.page.get_by_text("Private of ada").is_visible()
+
+
+def test_a_network_that_is_cut_over_the_end_hides_the_page_until_it_is_back(window: Any, tab: Tab, site: Site) -> None:
+    tab.page.reload()
+    tab.dialog.wait_for()
+    window.set_offline(True)
+    tab.dialog.get_by_text("No connection").wait_for()
+    assert tab.is_blank()
+    tab.page.wait_for_timeout(2000)
+    assert tab.is_blank()
+    window.set_offline(False)
+    tab.page.wait_for_url("**/session/ended?*reason=idle*")
+    assert site.touches == 0

@@ -444,6 +444,22 @@ def test_escape_puts_the_announcement_of_the_last_end_away_and_extends_nothing(n
     assert site.touches == 0
 
 
+def test_an_announcement_that_was_put_away_does_not_come_again_on_the_next_page(near_lifetime: Tab, site: Site) -> None:
+    tab = near_lifetime
+    tab.wait(200 - WARN)
+    tab.dialog.wait_for()
+    tab.page.keyboard.press("Enter")
+    tab.dialog.wait_for(state="hidden")
+    tab.open("/other")
+    tab.live(20)
+    assert not tab.dialog.is_visible()
+    tab.wait(WARN - 20)
+    tab.page.wait_for_url("**/session/ended?*reason=lifetime*")
+    tab.open("/short?lifetime=150")  # Another session has an announcement of its own.
+    tab.wait(150 - WARN)
+    tab.dialog.wait_for()
+
+
 def test_an_extension_that_reaches_the_last_end_turns_the_warning_into_its_announcement(
     window: Any, site: Site
 ) -> None:

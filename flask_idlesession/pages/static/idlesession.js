@@ -38,7 +38,7 @@ class Widget extends HTMLElement {
     if (!this.dialog) return; // No session.
     this.view = "";
     this.dialog.removeAttribute("open");
-    this.dismissed = this.left() < this.dataset.warnMs && storage[DISMISSED] === this.dataset.session;
+    this.dismissed = this.left() <= this.dataset.warnMs && storage[DISMISSED] === this.dataset.session;
     this.listen();
     restoreForms(this);
     // A page from a cache may be old. Turbo's has copies.
