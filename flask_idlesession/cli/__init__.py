@@ -8,6 +8,7 @@ from .keys import gen_key
 from .looking import list_sessions
 from .looking import show
 from .looking import stats
+from .migrating import migrate
 from .moving import export_sessions
 from .moving import import_sessions
 from .moving import move
@@ -18,5 +19,17 @@ cli = Commands(
     "idlesession",
     help="Look at this application's sessions, end them, and check the deployment.",
     epilog="Exit codes: 0 done, 1 nothing was found or a check failed, 2 wrong use, 3 the sessions cannot be reached.",
-    commands=[check, export_sessions, gen_key, import_sessions, list_sessions, move, prune, revoke, show, stats],
+    commands=[
+        check,
+        export_sessions,
+        gen_key,
+        import_sessions,
+        list_sessions,
+        migrate,
+        move,
+        prune,
+        revoke,
+        show,
+        stats,
+    ],
 )

@@ -85,6 +85,12 @@ class Source(Protocol):
     def read(self, value: str, *, now: float) -> OldSession | None:
         """Return the session of a genuine cookie, if it is live."""
 
+    def find(self, proof: bytes, *, now: float) -> OldSession | None:
+        """Return the session that a proof names, if it is live and kept outside of the cookie."""
+
+    def proofs(self) -> Iterator[bytes]:
+        """Yield what names the sessions, where they can be listed."""
+
     def discard(self, proof: bytes) -> None:
         """Forget the session, where something outside of the cookie is kept of it."""
 
@@ -159,6 +165,8 @@ class Adoption:
             if mark is None:
                 old = source.read(value, now=now)
                 mark = None if old is None else self._begin(source, old, sid, now=now)
+            elif mark.waits:
+                mark = self._begin_with_carried(source, source.read(value, now=now), sid, proof, mark, now=now)
             elif now - mark.adopted_at >= _GRACE:
                 continue
             if mark is not None:
@@ -180,7 +188,9 @@ class Adoption:
         key = key.encode() if isinstance(key, str) else key
         return hmac.digest(key, b"flask_idlesession adopts " + nonce + hashlib.sha256(proof).digest(), "sha256")
 
-    def _begin(self, source: Source, old: OldSession, sid: SessionId, *, now: float) -> Mark | None:
+    def _begin(
+        self, source: Source, old: OldSession, sid: SessionId, *, now: float, waits: bool = False
+    ) -> Mark | None:
         """Make a session of an old one; return the mark of that. None if it may not be, or ended at once.
 
         The session comes first and its mark second. A request that finds a session without a mark sets the mark
@@ -209,7 +219,7 @@ class Adoption:
         except TooManySessions as error:
             _logger.warning("A session from before was not taken over: %s [ISW024]", error)
             return None
-        mark = self._marks.put(sid, nonce, old, now=now)
+        mark = self._marks.put(sid, nonce, old, now=now, waits=waits)
         if mark.nonce != nonce:
             self._manager.store.delete(sid)
             return None
@@ -217,8 +227,44 @@ class Adoption:
         if self._marks.refuses(user_id, issued_at=old.issued_at, now=now):  # It was revoked meanwhile.
             self._manager.lifecycle.end(record.info, EndReason.REVOKED)
             return None
-        if self.replaces:
+        if self.replaces and not waits:
             source.discard(old.proof)
+        return mark
+
+    # A command carries sessions over before their cookies are seen.
+
+    def left(self) -> list[bytes]:
+        """Return what names the old sessions that can be listed where they are."""
+        return [proof for source in self._sources for proof in source.proofs()]
+
+    def carry(self, proof: bytes) -> bool:
+        """Make a session of an old one that nobody has shown yet; return whether this call did."""
+        now, sid = self._manager.now(), sid_of(proof)
+        for source in self._sources:
+            old = None if self._marks.find(sid, now=now) is not None else source.find(proof, now=now)
+            if old is not None:
+                return self._begin(source, old, sid, now=now, waits=True) is not None
+        return False
+
+    def _begin_with_carried(
+        self, source: Source, old: OldSession | None, sid: SessionId, proof: bytes, mark: Mark, *, now: float
+    ) -> Mark | None:
+        """Return the mark of a session that was carried over, at the first sight of its cookie.
+
+        None if that has ended, or if the old one is gone before its time: its user has logged out there.
+        """
+        record = self._manager.lifecycle.look_up(sid, now=now)
+        known = None if record is None else self.known(record)
+        if record is None or known is None:
+            return None
+        if old is None and now < known["until"]:
+            self._manager.lifecycle.end(record.info, EndReason.LOGGED_OUT)
+            return None
+        if old is not None and old.state != known["state"]:
+            self._merge(record, Credential(sid, self._secret(proof, mark.nonce)), old, known, now=now)
+        self._marks.note_first_sight(sid, now=now)
+        if self.replaces:
+            source.discard(proof)
         return mark
 
     def _record(
@@ -228,7 +274,7 @@ class Adoption:
         values = self._encoded(old.data)
         if not values.keys() - {"_permanent"}:
             return None
-        known = {"nonce": nonce, **({} if self.replaces else self._to_follow(old, user_id, values))}
+        known = {"nonce": nonce, **self._to_follow(old, user_id, values)}
         if user_id is not None and _FRESH in values:
             values[_FRESH] = self._manager.codec.encode(False)
         values[ADOPTED] = self._manager.codec.encode(known)

@@ -35,6 +35,8 @@ _EVERYBODY = "everybody"
 
 #: The instants of a user's last log-out and last revocation.
 _INSTANTS = Struct("<dd")
+_INSTANT = Struct("<d")
+_WAITS = "waits"
 _NEVER = -inf
 
 #: How often a mark is tried to be set: each time another request was faster.
@@ -61,6 +63,8 @@ class Mark:
     """That a session from before was taken over."""
 
     adopted_at: float
+    #: Whether a command has carried it over, and nobody has shown its cookie yet.
+    waits: bool
     nonce: bytes = field(repr=False)
     #: The secret by which its source knows the old session.
     proof: bytes = field(repr=False)
@@ -91,11 +95,15 @@ class Marks:
         if record is None:
             return None
         values = record.values
-        return Mark(adopted_at=record.info.created_at, nonce=values["nonce"], proof=values["proof"])
+        (adopted_at,) = _INSTANT.unpack(values["at"])
+        waits = _WAITS in values
+        return Mark(adopted_at=adopted_at, waits=waits, nonce=values["nonce"], proof=values["proof"])
 
-    def put(self, sid: SessionId, nonce: bytes, old: Living, *, now: float) -> Mark:
-        """Note that the old session was taken over; return the mark that there is from now on, of whom ever set it."""
-        values = {"nonce": nonce, "proof": b"" if self._discard is None else old.proof}
+    def put(self, sid: SessionId, nonce: bytes, old: Living, *, now: float, waits: bool = False) -> Mark:
+        """Note that the old session was taken over; return the mark that there is from now on, by any request."""
+        values = {"nonce": nonce, "proof": b"" if self._discard is None else old.proof, "at": _INSTANT.pack(now)}
+        if waits:
+            values[_WAITS] = b"1"
         until = max(old.lives_until, now + self._keeps_for)
         try:
             self._store.create(_record(_adopted(sid), values, now=now, until=until))
@@ -103,7 +111,16 @@ class Marks:
             there = self.find(sid, now=now)
             if there is not None:
                 return there
-        return Mark(adopted_at=now, nonce=nonce, proof=values["proof"])
+        return Mark(adopted_at=now, waits=waits, nonce=nonce, proof=values["proof"])
+
+    def note_first_sight(self, sid: SessionId, *, now: float) -> None:
+        """Note that the cookie of a session was shown that a command has carried over."""
+        record = self._store.load(_adopted(sid), now=now)
+        if record is None:
+            return
+        delta = {_WAITS: None, "at": _INSTANT.pack(now)}
+        expect = {_WAITS: b"1"}  # Of several requests that come together the first one counts.
+        self._store.commit(_adopted(sid), Change(holder=record.secret_digest, delta=delta, expect=expect), now=now)
 
     # Log-outs and revocations.
 

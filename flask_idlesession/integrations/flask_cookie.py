@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +67,14 @@ class FlaskCookies:
             return None
         state = hashlib.sha256(value.encode()).digest()
         return OldSession(proof=value.encode(), data=data, state=state, issued_at=issued_at, lives_until=lives_until)
+
+    def find(self, proof: bytes, *, now: float) -> OldSession | None:
+        """Return None: all of it is in the cookie."""
+        return None
+
+    def proofs(self) -> Iterator[bytes]:
+        """Yield nothing: only browsers have the cookies."""
+        return iter(())
 
     def discard(self, proof: bytes) -> None:
         """Do nothing: all of it is in the cookie."""

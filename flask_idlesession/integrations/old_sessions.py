@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from collections.abc import Iterator
 
 from flask import Flask
 from itsdangerous import BadSignature
@@ -81,6 +82,11 @@ class FlaskSessions:
             return None
         lives_until = now if record.expires_at is None else record.expires_at
         return OldSession(proof=proof, data=data, state=record.state, issued_at=None, lives_until=lives_until)
+
+    def proofs(self) -> Iterator[bytes]:
+        """Yield the ids of the records, where the place can list them."""
+        for key in self.store.keys(self._prefix):
+            yield key.removeprefix(self._prefix).encode()
 
     def discard(self, proof: bytes) -> None:
         """Delete the record of this id."""

@@ -55,9 +55,6 @@ class OldStore(Protocol):
     def delete(self, key: str) -> None:
         """Forget the record."""
 
-    #: Whether it can tell which keys there are.
-    tells_keys: bool
-
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin so; none where the place cannot tell."""
 
@@ -85,8 +82,6 @@ def _record(data: bytes, expires_at: float | None) -> OldRecord:
 
 class OldRedis:
     """Records in Redis: each is a text of its own, which expires."""
-
-    tells_keys = True
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -116,8 +111,6 @@ class OldRedis:
 class OldMemcached:
     """Records in memcached, which does not tell when they expire."""
 
-    tells_keys = False
-
     def __init__(self, client: Any) -> None:
         self._client = client
 
@@ -143,8 +136,6 @@ class OldFiles:
     """Records in the files of cachelib's FileSystemCache, each a pickle. They are read without cachelib, which would
     load any class.
     """
-
-    tells_keys = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -199,8 +190,6 @@ class _Within:
 class OldCache:
     """Records in another cache of cachelib's, each a pickle."""
 
-    tells_keys = False
-
     def __init__(self, cache: Any) -> None:
         if not hasattr(cache, "serializer"):
             raise ConfigError(
@@ -240,8 +229,6 @@ class OldCache:
 
 class OldTable:
     """Records in a table. ``engine`` returns the engine that reaches it."""
-
-    tells_keys = True
 
     def __init__(self, engine: Callable[[], Any], *, table: str, schema: str | None) -> None:
         import sqlalchemy

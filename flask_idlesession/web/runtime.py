@@ -44,6 +44,12 @@ class Adoption(Protocol):
     def may_be_older(self, value: str) -> bool:
         """Return whether a cookie's value is spelled as one of theirs."""
 
+    def left(self) -> list[bytes]:
+        """Return what names the sessions that can be listed where they are."""
+
+    def carry(self, proof: bytes) -> bool:
+        """Make a session of ours of one that nobody has shown yet; return whether this call did."""
+
     def tell(self, session: Session, response: Response, attributes: Mapping[str, Any]) -> None:
         """Take the older cookie from the browser, where it is another than ours and of no use any more."""
 
