@@ -84,6 +84,8 @@ class IdleSessionInterface(SessionInterface):
         self._cookie_settings: tuple[object, ...] = ()
         # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
         self._asks_for_key = True
+        # Whether a browser is told nothing as long as its token stays: it has one cookie, which one key signs.
+        self._is_quiet = False
         self._signers = Signers(lambda: runtime().notices, namespace=lambda: runtime().settings.namespace)
         self._bad_cookies = BadCookies()
         #: Takes JSONTag classes by ``register``, as the serializer of Flask's own interface does.
@@ -134,7 +136,9 @@ class IdleSessionInterface(SessionInterface):
         self._asks_for_key = not isinstance(getattr(type(app), "secret_key", None), ConfigAttribute)
         if runtime.others is not None and app.secret_key:
             runtime.others.join(app.secret_key)
-        self._signers.tokens_of(app).by_header.clear()
+        tokens = self._signers.tokens_of(app)
+        tokens.by_header.clear()
+        self._is_quiet = len(tokens.keys) == 1 and runtime.header is None and runtime.claims is None
         place_guards(app, runtime.notices)
         return runtime
 
@@ -266,8 +270,7 @@ class IdleSessionInterface(SessionInterface):
             session._rest()
             if not isinstance(response.response, _WHOLE):  # A stream, which may go on with the view's objects.
                 response.call_on_close(session._finish_late)
-        has_cookie_alone = runtime.header is None and runtime.claims is None
-        if saved is _KEPT and has_cookie_alone and not facts.was_sent and len(self._signers.tokens.keys) == 1:
+        if saved is _KEPT and self._is_quiet and not facts.was_sent:
             return
         self._tell(app, session, response, saved, active=active, is_failure=is_failure)
 

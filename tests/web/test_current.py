@@ -46,6 +46,7 @@ FUNCTIONS: dict[str, Callable[[], Any]] = {
     "session_ending": face.session_ending,
     "session_info": face.session_info,
     "sessions_of": lambda: face.sessions_of("ada"),
+    "until_session_ends": lambda: list(face.until_session_ends(["part"])),
 }
 
 #: Functions that work for themselves: they mark views, or read what they are given.
