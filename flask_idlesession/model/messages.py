@@ -139,6 +139,9 @@ _MOST = 1000
 #: The part of a URL before the login: the scheme, and its slashes, of which a mistyped one has fewer.
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*:/*")
 
+#: What stands in the place of a port and is no number: it is a password, where the host was forgotten.
+_AT_A_PORT = re.compile(r"^([A-Za-z0-9+.-]*:/+[^/?#\[\]]*?:)(?!\d+(?:[,/?#]|$))[^/?#,]+")
+
 #: A parameter of a URL whose name speaks of a secret.
 _SECRET = re.compile(r"([?&;][^=&;]*(?:pass|pwd|secret|token|key|credential|auth)[^=&;]*=)[^&;]*", re.IGNORECASE)
 
@@ -150,7 +153,7 @@ def without_secrets(url: str) -> str:
     scheme = "" if found is None else found[0]
     user, colon, _ = before.removeprefix(scheme).partition(":")
     if not at:
-        return after
+        return _AT_A_PORT.sub(r"\1***", after)
     return f"{scheme}{user}:***@{after}" if colon else f"{scheme}***@{after}"  # It may be a password alone.
 
 

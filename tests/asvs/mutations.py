@@ -1,17 +1,6 @@
 """For each test of this folder an edit of the package that breaks what it proves: with it the test fails."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """In ``file`` the text ``old``, which is there once, becomes ``new``: then ``test`` fails."""
-
-    test: str
-    file: str
-    old: str
-    new: str
-
+from support.mutated import Mutation
 
 _NO_ROTATION = (
     "sessions/changes.py",
@@ -118,7 +107,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
         "test_7_4_4",
         (
             "accounts/log_in.py",
-            "    runtime = current_runtime()\n    session.clear()\n",
+            "    runtime = current_runtime()\n    current_session().clear()\n",
             "    runtime = current_runtime()\n",
         ),
     ),

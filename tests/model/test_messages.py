@@ -26,6 +26,13 @@ from flask_idlesession.model.messages import without_secrets
         ("postgresql://h/db?user=ada&PASSWORD=hunter2&x=1", "postgresql://h/db?user=ada&PASSWORD=***&x=1"),
         ("redis+sentinel://h/x?sentinel_password=hunter2", "redis+sentinel://h/x?sentinel_password=***"),
         ("mysql://h/db?ssl_key=hunter2&auth_token=hunter2", "mysql://h/db?ssl_key=***&auth_token=***"),
+        ("redis://:hunter2", "redis://:***"),
+        ("redis://:hunter2/0", "redis://:***/0"),
+        ("redis:/ada:hunter2", "redis:/ada:***"),
+        ("postgresql://ada:hunter2/db?x=1", "postgresql://ada:***/db?x=1"),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("redis+sentinel://h:26379,i:26380/x", "redis+sentinel://h:26379,i:26380/x"),
+        ("sqlite:////tmp/a:b/sessions.db", "sqlite:////tmp/a:b/sessions.db"),
         ("", ""),
     ],
 )
