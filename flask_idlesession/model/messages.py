@@ -139,7 +139,7 @@ _MOST = 1000
 #: The part of a URL before the login: the scheme, and its slashes, of which a mistyped one has fewer.
 _SCHEME = re.compile(r"[A-Za-z0-9+.-]*:/*")
 
-#: What stands in the place of a port and is no number: it is a password, where the host was forgotten.
+#: A text in the place of a port: it is a password, where the host was forgotten.
 _AT_A_PORT = re.compile(r"^([A-Za-z0-9+.-]*:/+[^/?#\[\]]*?:)(?!\d+(?:[,/?#]|$))[^/?#,]+")
 
 #: A parameter of a URL whose name speaks of a secret.
