@@ -284,7 +284,7 @@ def a_setting_as_an_argument() -> None:
     IdleSession(plain(), idle_timeout=1800)  # type: ignore[call-arg]
 
 
-@mistake("login_required", "route")
+@mistake("guarded by a decorator that stands above its route", r"write it below @app\.route\(\)")
 def a_guard_above_the_route() -> None:
     app = made()
 
@@ -382,7 +382,7 @@ def an_object_of_a_class() -> None:
     run(lambda: session.__setitem__("cart", Cart()))
 
 
-@mistake(r"session\['colour'\] is a Colour", r"plain data|\.value|\.name")
+@mistake(r"session\['colour'\] is a Colour", r"store its \.value")
 def an_enum() -> None:
     run(lambda: session.__setitem__("colour", Colour.RED))
 
