@@ -516,6 +516,11 @@ class Session(SessionValues, SessionMixin):
                 f"{what} was called after the response had begun, in a stream or a copied context. The browser can get "
                 "no new token any more; call it in the view, before the response begins. [ISE005]"
             )
+        if self._facts.is_of_event:
+            raise RuntimeError(
+                f"{what} was called in an event of Flask-SocketIO, and an event cannot set a cookie: the browser would "
+                "not get its new token. Call it in a view; the script sends a request there. [ISE005]"
+            )
 
     def _finish_late(self) -> None:
         """Store changes in place, and log the keys that could not be stored: the stream or the context is over."""

@@ -237,6 +237,10 @@ class IdleSessionInterface(SessionInterface):
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime, facts = self._running or self._runtime(), session._facts
+        if session._modified and session.new and facts.is_of_event:  # Nothing is stored for a cookie that is not set.
+            session._rest()
+            session._finish_late()
+            return
         if facts.only_looks:
             facts.carrier = None
             _vary_by_cookie(response)

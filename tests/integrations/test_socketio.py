@@ -369,3 +369,56 @@ def test_a_new_token_drops_the_sockets_of_the_old_one(site: Site, monkeypatch: p
     assert ask(socket, "get", "a") == "1", "The old token opens the session for ten seconds more."
     wait_until(lambda: dropped)
     assert ask(site.socket(browser), "get", "a") == "1"
+
+
+# Flask-SocketIO's own class.
+
+
+class PlainSite:
+    """An application with Flask-SocketIO's own class, which hands the session to its events as Flask does."""
+
+    def __init__(self) -> None:
+        self.app = Flask("plain sockets")
+        self.app.config.update(SECRET_KEY="2c1f0fd0a3c3ff60e8a8a9d7b0c1d5f1")
+        IdleSession(self.app)
+        self.socketio: Any = flask_socketio.SocketIO(self.app, async_mode="threading", manage_session=False)
+        self.raised: list[BaseException] = []
+        self.socketio.on_error_default(self.raised.append)
+        self.app.add_url_rule("/enter", "enter", view_func=lambda: log_in("ada") or "", methods=["POST"])
+        self.app.add_url_rule("/who", "who", view_func=lambda: {"user": current_user_id(), **session})
+        self.socketio.on("put")(lambda key, value: session.__setitem__(key, value))
+        self.socketio.on("log in")(lambda name: log_in(name))
+        self.socketio.on("rotate")(lambda: session.rotate())
+
+    def emit(self, client: Any, *event: Any) -> None:
+        socket = self.socketio.test_client(self.app, flask_test_client=client)
+        socket.emit(*event)
+        socket.disconnect()
+
+
+@pytest.mark.parametrize("event", [("log in", "bob"), ("log in", "ada"), ("rotate",)])
+def test_an_event_of_the_plain_class_gives_no_token_that_nobody_gets(event: tuple[str, ...]) -> None:
+    site = PlainSite()
+    client = site.app.test_client()
+    client.post("/enter")
+    site.emit(client, *event)
+    assert "an event cannot set a cookie" in str(site.raised[0])
+    assert client.get("/who").json == {"user": "ada"}, "the session is as it was"
+
+
+def test_an_event_of_the_plain_class_writes_into_a_session_that_there_is(caplog: pytest.LogCaptureFixture) -> None:
+    site = PlainSite()
+    client = site.app.test_client()
+    client.post("/enter")
+    site.emit(client, "put", "cart", ["tea"])
+    assert client.get("/who").json == {"user": "ada", "cart": ["tea"]}
+    assert not [line for line in caplog.messages if "ISW005" in line]
+
+
+def test_an_event_of_the_plain_class_begins_no_session_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    site = PlainSite()
+    client = site.app.test_client()
+    site.emit(client, "put", "cart", ["tea"])
+    assert list(site.app.extensions["idlesession"].manager.find()) == []
+    assert any("ISW005" in line and "cart" in line for line in caplog.messages)
+    assert not site.raised
