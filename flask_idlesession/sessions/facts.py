@@ -59,11 +59,6 @@ class RequestFacts:
     #: Whether a response of this request carried the token. That response may have been thrown away.
     was_sent: bool = False
 
-    @property
-    def is_of_event(self) -> bool:
-        """Whether this is an event of Flask-SocketIO, whose response is thrown away, and with it each cookie."""
-        return hasattr(self.carrier, "event") and hasattr(self.carrier, "namespace")
-
 
 class Saved(Enum):
     """The effect of saving on the session, as far as its holder must be told."""

@@ -516,7 +516,7 @@ class Session(SessionValues, SessionMixin):
                 f"{what} was called after the response had begun, in a stream or a copied context. The browser can get "
                 "no new token any more; call it in the view, before the response begins. [ISE005]"
             )
-        if self._facts.is_of_event:
+        if is_of_event(self._facts.carrier):
             raise RuntimeError(
                 f"{what} was called in an event of Flask-SocketIO, and an event cannot set a cookie: the browser would "
                 "not get its new token. Call it in a view; the script sends a request there. [ISE005]"
@@ -566,6 +566,14 @@ class Session(SessionValues, SessionMixin):
         values = merged(self._record.values, delta)
         self._record = self._record.holding(values)
         self._stored = {} if self._intents.end else visible(values)
+
+
+def is_of_event(carrier: object) -> bool:
+    """Return whether an event of Flask-SocketIO uses the session, which gives the request this attribute.
+
+    Such an event has a response that is thrown away, and so it can set no cookie.
+    """
+    return hasattr(carrier, "namespace")
 
 
 def _is_of_store(handled: BaseException | None) -> bool:

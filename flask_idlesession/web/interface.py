@@ -25,6 +25,7 @@ from ..model.codec import Codec
 from ..model.errors import StoreError
 from ..model.ids import Credential
 from ..sessions.facts import Saved
+from ..sessions.session import is_of_event
 from ..sessions.session import Session
 from ..settings.checks import Unshown
 from ..settings.cookie import check_cookie
@@ -237,11 +238,7 @@ class IdleSessionInterface(SessionInterface):
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime, facts = self._running or self._runtime(), session._facts
-        if session._modified and session.new and facts.is_of_event:  # Nothing is stored for a cookie that is not set.
-            session._rest()
-            session._finish_late()
-            return
-        if facts.only_looks:
+        if facts.only_looks or session._modified and is_of_event(facts.carrier) and _begins_nothing(session):
             facts.carrier = None
             _vary_by_cookie(response)
             return
@@ -407,6 +404,14 @@ class IdleSessionInterface(SessionInterface):
             if read is not None and (read.sid, read.holder) == (credential.sid, credential.holder):
                 return not tokens.is_current(token)
         return False
+
+
+def _begins_nothing(session: Session) -> bool:
+    """Return whether a session is new in an event, which can set no cookie for it. Then say which keys are lost."""
+    if session.new:
+        session._rest()
+        session._finish_late()
+    return session.new
 
 
 def _is_public(response: Response) -> bool:
