@@ -1,14 +1,21 @@
-"""Tells a request that came before a log-out, and is saved after it, from a new visitor's."""
+"""Tells a request that came before a log-out, and is saved after it, from a new visitor's, and drops its writes."""
 
+import logging
 from contextlib import suppress
 from itertools import islice
 
 from ..model.clock import TOLERANCE
 from ..model.ids import SessionId
+from ..model.record import Delta
 from ..model.record import EndReason
+from .changes import NOTHING
 from .facts import RequestFacts
+from .facts import Saved
 from .lifecycle import Lifecycle
 from .revocation import Revocation
+from .session import Session
+
+_logger = logging.getLogger("flask_idlesession")
 
 #: With each log-out a few of those before are looked at, and forgotten if they are old enough.
 _FORGET = 4
@@ -51,3 +58,18 @@ class LogOuts:
             return facts.came_at < ending.ended_at <= now + TOLERANCE
         began_at = info.created_at if info.authenticated_at is None else info.authenticated_at
         return now - self._remembered_for < began_at <= now + TOLERANCE
+
+
+def drop(session: Session, delta: Delta) -> Saved:
+    """Forget what a request did to a session that ended, or whose token was replaced, while it was under way."""
+    intents, credential = session._intents_made or NOTHING, session._facts.credential
+    if delta or intents.rotate or intents.user_id is not None:
+        _logger.warning(
+            "The writes of a request to session %s were dropped: the session ended, or was given a new token, "
+            "before the request was finished. Keys: %s. [ISW011]",
+            credential.sid if credential else None,
+            ", ".join(map(repr, delta)) or "none",
+        )
+    session._facts.credential = None
+    session._adopt(None)
+    return Saved.GONE

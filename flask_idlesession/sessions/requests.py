@@ -12,7 +12,6 @@ from ..model.errors import StoreError
 from ..model.errors import TooManySessions
 from ..model.ids import Credential
 from ..model.ids import SessionId
-from ..model.labels import AGAIN
 from ..model.policy import BRIEF
 from ..model.policy import Policy
 from ..model.record import Change
@@ -23,10 +22,8 @@ from ..model.record import Labels
 from ..model.record import NO_LABELS
 from ..model.record import Outcome
 from ..model.record import Record
-from ..model.record import with_labels
 from ..model.signals import log_in_refused
 from ..model.signals import session_loaded
-from ..model.signals import session_logged_in
 from ..model.signals import session_rotated
 from ..model.signals import tell
 from ..process.background import cleaner
@@ -34,22 +31,21 @@ from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
 from . import older as from_before
-from .changes import begin_of
 from .changes import change_of
 from .changes import NOTHING
 from .changes import plain_change
-from .changes import rotates
 from .facts import Older
 from .facts import RequestFacts
 from .facts import Saved
 from .habits import Habits
 from .hints import hinted
+from .issuing import Issuing
 from .late_writes import LateWrites
 from .lifecycle import Lifecycle
+from .log_outs import drop
 from .log_outs import LogOuts
 from .remarks import Remarks
 from .revocation import Revocation
-from .rotation import rotated_at
 from .rotation import with_rotation
 from .session import Intents
 from .session import Session
@@ -126,6 +122,7 @@ class Requests:
         self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
         self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
+        self._issuing = Issuing(self, lifecycle, revocation, self._log_outs, self._remarks)
 
     def set_permanent_lifetime(self, lifetime: float) -> None:
         """Let permanent sessions last for ``lifetime`` seconds from each later refresh."""
@@ -385,7 +382,7 @@ class Requests:
         has_ended = intents is not None and intents.end and self.log_out(session)
         record, credential = session._record, facts.credential
         if record is None or credential is None:
-            return self._begin(session) or (Saved.ENDED if has_ended else _KEPT)
+            return self._issuing.begin(session) or (Saved.ENDED if has_ended else _KEPT)
         now, rotated = self.now(), None
         delta = session._delta() if session._may_differ else _NO_DELTA
         done: dict[str, bool] = {
@@ -397,7 +394,7 @@ class Requests:
         if is_plain:
             change = plain_change(credential.holder, delta, now, **done)
         else:
-            rotated = self._rotated(session, record, credential, now=now, active=active)
+            rotated = self._issuing.rotated(session, record, credential, now=now, active=active)
             change = self._change(session, record, delta, rotated, now=now, **done)
         if session._facts.kind is not None:
             self._habits.note(session._facts.kind, wrote=change is not None and not change.is_touch)
@@ -416,7 +413,7 @@ class Requests:
         if outcome is Outcome.EMPTIED:
             return self._note_emptied(session, record)
         if outcome is not _DONE:
-            return self._drop(session, change.delta)
+            return drop(session, change.delta)
         if is_plain or (change.is_simple and session._intents_made is None):
             session._settle_values(change.delta)
             return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
@@ -424,7 +421,7 @@ class Requests:
 
     def _note_emptied(self, session: Session, record: Record) -> Saved:
         self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
-        self._settle(session, None, None)
+        session._settle_all(None, None)
         return Saved.ENDED
 
     def _finish(
@@ -434,8 +431,8 @@ class Requests:
         self._pruner.note(after.expires_at)
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
-            return self._finish_log_in(session, after, rotated)
-        self._settle(session, after, session._facts.credential)
+            return self._issuing.finish(session, after, rotated)
+        session._settle_all(after, session._facts.credential)
         return self._saved(after, active=active, refreshes=change.refresh_by is not None)
 
     def _change(
@@ -457,11 +454,11 @@ class Requests:
             wrote=session._modified or wrote,
             permanent=session._assigned_permanence() if wrote and "_permanent" in session._suspects else None,
             rotated=None if rotated is None else rotated.holder,
-            client=NO_LABELS if intents is None and not record.has_user else self._client_of(session, record),
+            client=NO_LABELS if intents is None and not record.has_user else self.client_of(session, record),
             **done,
         )
 
-    def _client_of(self, session: Session, record: Record | None) -> Labels:
+    def client_of(self, session: Session, record: Record | None) -> Labels:
         """Return where the request comes from, if that is to be noted of its session."""
         intents = session._intents_made
         if intents is not None and intents.user_id is not None:
@@ -491,63 +488,6 @@ class Requests:
             return Saved.REFRESHED
         return _KEPT
 
-    def _begin(self, session: Session) -> Saved | None:
-        """Store a session that was not stored before; None if there is nothing to store."""
-        intents, facts = session._intents, session._facts
-        delta = session._delta() if intents.own is None else {**session._delta(), **intents.own}
-        values = {key: data for key, data in delta.items() if data is not None}
-        if not values and intents.user_id is None:
-            return None
-        if (
-            intents.user_id is None
-            and facts.credential is not None
-            and self._log_outs.overtook(facts.credential.sid, facts)
-        ):
-            return self._drop(session, values)
-        self.check_size(None, values)
-        credential, now = intents.credential or Credential.new(), self.now()
-        intents.credential = credential
-        permanent = bool(session._peek("_permanent"))
-        if permanent:
-            self._remarks.note_permanence(session, policy=self.policy)
-        client = self._client_of(session, None)
-        info = begin_of(intents, policy=self.policy, now=now, permanent=permanent, client=client)
-        record = self._lifecycle.create(Record(info=info, secret_digest=credential.holder, values=values))
-        return self._finish_log_in(session, record, Credential(record.info.sid, credential.secret))
-
-    def _finish_log_in(self, session: Session, record: Record, credential: Credential) -> Saved:
-        """Note that there is a new token; if it was for a log-in, tell that, unless the user's sessions were
-        revoked while the request was under way: its credentials may have been checked before.
-        """
-        is_log_in = session._intents.user_id is not None
-        if is_log_in and self._revocation.overtook(record.info, came_at=session._facts.came_at):
-            return self._drop(session, {})
-        info, before = record.info, session._record
-        if is_log_in and before is not None and before.info.user_id == info.user_id:
-            info = with_labels(info, {AGAIN: 1})
-        self._settle(session, record, credential)
-        if is_log_in:
-            tell(session_logged_in, self._lifecycle.sender, info=info)
-        return Saved.ISSUED
-
-    def _settle(self, session: Session, record: Record | None, credential: Credential | None) -> None:
-        session._facts.credential = credential
-        session._settle_all(record)
-
-    def _rotated(
-        self, session: Session, record: Record, credential: Credential, *, now: float, active: bool
-    ) -> Credential | None:
-        """Return the session's new credential, if it gets one."""
-        intents = session._intents_made or NOTHING
-        if intents is NOTHING and self.policy.rotation_interval is None:
-            return None
-        holder, policy, last = credential.holder, self.policy, rotated_at(record, self.codec)
-        if rotates(record, intents, holder=holder, policy=policy, now=now, active=active, rotated_at=last):
-            return intents.credential or credential.rotated()
-        return None
-
-    # Log-outs, and requests that come too late.
-
     def log_out(self, session: Session) -> bool:
         """End the session that came with the request; return whether this did it.
 
@@ -567,17 +507,3 @@ class Requests:
         session._record, session._facts.credential = None, None
         session._intents.end = False
         return ended
-
-    def _drop(self, session: Session, delta: Delta) -> Saved:
-        """Forget what a request did to a session that ended, or whose token was replaced, while it was under way."""
-        intents, credential = session._intents_made or NOTHING, session._facts.credential
-        if delta or intents.rotate or intents.user_id is not None:
-            _logger.warning(
-                "The writes of a request to session %s were dropped: the session ended, or was given a new token, "
-                "before the request was finished. Keys: %s. [ISW011]",
-                credential.sid if credential else None,
-                ", ".join(map(repr, delta)) or "none",
-            )
-        session._facts.credential = None
-        session._adopt(None)
-        return Saved.GONE

@@ -455,8 +455,9 @@ class Session(SessionValues, SessionMixin):
         """Return whether the view made the session permanent; None if it said nothing of that."""
         return bool(self._peek("_permanent")) if self._wrote("_permanent") else None
 
-    def _settle_all(self, record: Record | None) -> None:
-        """Note that all was saved, also what was asked for: ``record`` is what the store holds now."""
+    def _settle_all(self, record: Record | None, credential: Credential | None) -> None:
+        """Note that all was saved, the intents too: the store has ``record`` now, and ``credential`` opens it."""
+        self._facts.credential = credential
         self._settle(record)
         self._intents_made = None
 

@@ -31,7 +31,7 @@ _ALWAYS_BEGINS = (
     "session = requests.open(credential, request)\n",
     'session = requests.open(credential, request)\n        session.setdefault("seen", 1)\n',
 )
-_DROPPED = "is not _DONE:\n            return self._drop(session, change.delta)\n"
+_DROPPED = "is not _DONE:\n            return drop(session, change.delta)\n"
 _REVIVED = (
     "is not _DONE:\n            self._lifecycle.create(record.apply(change, now=now))\n            return _KEPT\n"
 )

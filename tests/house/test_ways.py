@@ -12,6 +12,7 @@ from flask import session
 
 import flask_idlesession
 from flask_idlesession import IdleSession
+from flask_idlesession import session_loaded
 from flask_idlesession.testing import FakeClock
 
 ROOT = Path(flask_idlesession.__file__).parent
@@ -66,9 +67,10 @@ def traced(path: str) -> dict[str, set[str]]:
 
 
 @pytest.fixture(autouse=True)
-def without_flask_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The application uses no other package that is followed."""
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application uses no other package that is followed, and no test before left a receiver of signals."""
     monkeypatch.delitem(sys.modules, "flask_login", raising=False)
+    monkeypatch.setattr(session_loaded, "receivers", {})
 
 
 @pytest.mark.parametrize("path", MOST_FILES)
