@@ -1,6 +1,7 @@
 """A notebook: the example application of flask_idlesession. docs/tutorial.rst builds it step by step."""
 
 import os
+from collections.abc import Callable
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -14,8 +15,6 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from flask_idlesession import fresh_login_required
 from flask_idlesession import IdleSession
-from flask_idlesession.model.clock import Clock
-from flask_idlesession.model.clock import system_clock
 
 from . import accounts
 from . import notes
@@ -29,7 +28,7 @@ CONTENT_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; f
 )
 
 
-def create_app(config: Mapping[str, Any] | None = None, *, clock: Clock = system_clock) -> Flask:
+def create_app(config: Mapping[str, Any] | None = None, *, clock: Callable[[], float] | None = None) -> Flask:
     """Return the application; ``flask --app example_app`` calls this. Tests hand in config and clock."""
     app = Flask(__name__)
     app.config.update(

@@ -85,7 +85,8 @@ class IdleSession:
         app.secret_key = ...
         IdleSession(app)
 
-    ``store`` keeps the sessions (this process's memory by default); ``clock`` tells the time, for tests.
+    ``store`` keeps the sessions (this process's memory by default); ``clock`` tells the time, for tests (by default
+    the system's).
     ``codec`` is where types of your own are registered. ``claims`` is given a session's info and returns what its
     JWT (``IDLESESSION_CLAIMS``) is to say besides, such as ``{"roles": [...]}``. ``before_ending`` is called before a
     user ends other sessions of theirs on the page "where you are signed in" (``IDLESESSION_PAGES``); what it returns,
@@ -104,7 +105,7 @@ class IdleSession:
         *,
         store: Store | None = None,
         codec: Codec | None = None,
-        clock: Clock = system_clock,
+        clock: Clock | None = None,
         claims: "MoreClaims | None" = None,
         before_ending: "BeforeEnding | None" = None,
         adopt_user: "Callable[[Mapping[str, Any]], Any] | None" = None,
@@ -115,7 +116,7 @@ class IdleSession:
             raise TypeError(f"IdleSession() has no argument {name!r}; {_instead_of(name)}. [ISE044]")
         self.codec = Codec() if codec is None else codec
         self._store = store
-        self._clock = clock
+        self._clock = system_clock if clock is None else clock
         self._claims = claims
         self._before_ending = before_ending
         self._adopt_user = adopt_user

@@ -132,6 +132,17 @@ def test_a_dozen_properties_style_everything_and_each_has_its_dark_value_in_both
     assert {name for name in names if f"``{name}``" not in docs} == set()
 
 
+def test_every_distance_is_on_one_scale() -> None:
+    sheet = (STATIC / "idlesession.css").read_text()
+    unit = r"var\(--idlesession-space\)"
+    step = rf"{unit}|calc\({unit} (?:/ 2|/ 4|\* 1\.5|\* 2)\)|0|auto"
+    distances = re.findall(r"^ +(?:padding|margin|gap|row-gap|column-gap)(?:-[a-z]+)*: (.+?);", sheet, re.MULTILINE)
+    assert len(distances) > 30
+    # A negative margin sets an icon level with its text, and a clamp() puts a page where the eye begins.
+    off = [each for each in distances if not re.fullmatch(rf"(?:{step})(?: (?:{step}))*|-0\.125rem|clamp\(.+\)", each)]
+    assert off == []
+
+
 def test_an_application_s_own_colours_win_wherever_its_style_sheet_stands(tab: Tab) -> None:
     tab.page.route(
         "**/site.css",
