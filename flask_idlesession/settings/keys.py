@@ -99,7 +99,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         1_000_000,
         "How many sessions the memory store keeps before it evicts; None: no bound.",
     ),
-    "IDLESESSION_MAX_BYTES": (1 << 30, "How many bytes the memory store's sessions may take; None: no bound."),
+    "IDLESESSION_MAX_BYTES": (
+        1 << 30,
+        "How many bytes the memory store's sessions may take. A user or an anonymous session with more than 1/64 of it "
+        "loses first. None: no bound.",
+    ),
     "IDLESESSION_MAX_SESSION_BYTES": (
         4 << 20,
         "How many bytes the keys and the encoded values of one session may have. A request that would store more is "

@@ -185,23 +185,23 @@ def test_a_session_of_which_the_user_was_taken_away_counts_as_anonymous() -> Non
 
 def test_no_more_bytes_are_kept_than_the_bound() -> None:
     store = MemoryStore(max_bytes=1_000_000, max_sessions=None)
-    for number in range(100):
-        store.create(seen_at(number, values={"a": b"x" * 50_000}))
-    assert 10 <= len(store) <= 19
-    store.create(big := seen_at(200, values={"a": b"x" * 900_000}))
-    assert big.info.sid in kept(store) and len(store) <= 2
+    for number in range(1000):
+        store.create(seen_at(number, values={"a": b"x" * 5_000}))
+    assert 100 <= len(store) <= 199
+    store.create(new := seen_at(2000, values={"a": b"x" * 14_000}))
+    assert new.info.sid in kept(store) and 100 <= len(store) <= 199
 
 
 def test_values_that_grow_evict_others() -> None:
     store = MemoryStore(max_bytes=1_000_000, max_sessions=None)
-    records = [seen_at(number, values={"a": b"x" * 90_000}) for number in range(10)]
+    records = [seen_at(number, values={"a": b"x" * 9_000}) for number in range(108)]
     for record in records:
         store.create(record)
+    assert kept(store) == {record.info.sid for record in records}
     grown = records[-1].info.sid
-    change = Change(holder=HOLDER, delta={"a": b"x" * 500_000}, last_seen_at=NOW + 20)
-    assert store.commit(grown, change, now=NOW + 20) is Outcome.DONE
-    assert grown in kept(store) and len(store) < 7
-    assert records[0].info.sid not in kept(store)
+    change = Change(holder=HOLDER, delta={"a": b"x" * 15_000}, last_seen_at=NOW + 200)
+    assert store.commit(grown, change, now=NOW + 200) is Outcome.DONE
+    assert kept(store) == {record.info.sid for record in records[1:]}
 
 
 def test_what_was_deleted_makes_room() -> None:
@@ -565,3 +565,78 @@ def test_a_session_is_fading_as_the_policy_says(
     info, at = record.info, NOW + now
     if info.is_live(at):
         assert (at > store.fades_at(info.sid)) == Policy().touches_at_once(info, now=at)
+
+
+# A fair share.
+
+
+def of_size(size: int, user: str | None, *, at: float = NOW) -> Record:
+    return a_record(user_id=user, created_at=at, last_seen_at=at, values={"v": bytes(size)})
+
+
+def filled(store: MemoryStore, count: int = 60) -> list[Record]:
+    """Put sessions of other users there, each of which was seen before all that come."""
+    others = [of_size(1000, f"user {number}", at=NOW - 10) for number in range(count)]
+    for record in others:
+        store.create(record)
+    return others
+
+
+@pytest.mark.parametrize("user", ["mallory", None])
+def test_an_owner_of_one_session_that_takes_more_than_a_share_loses_it_before_anybody_else(user: str | None) -> None:
+    store = MemoryStore(max_bytes=200_000)
+    others, large = filled(store), of_size(90_000, user)
+    store.create(large)
+    more = [of_size(1000, f"new {number}", at=NOW + 1) for number in range(60)]
+    for record in more:
+        store.create(record)
+    assert sids(store.find(now=NOW)) == {record.info.sid for record in (*others, *more)}
+    assert [info.sid for info in store.prune(now=NOW, limit=9)] == [large.info.sid]
+
+
+def test_an_owner_of_many_sessions_loses_the_largest_first() -> None:
+    store = MemoryStore(max_bytes=200_000)
+    others = filled(store)
+    mine = [of_size(1000 + number, "mallory") for number in range(100)]
+    for record in mine:
+        store.create(record)
+    left = sids(store.find(now=NOW))
+    assert left.issuperset(record.info.sid for record in others)
+    kept = [record for record in mine if record.info.sid in left]
+    assert 0 < len(kept) < 100
+    gone = [info.sid for info in store.prune(now=NOW, limit=200)]
+    assert gone[0] in {record.info.sid for record in mine}
+    assert len(gone) + len(kept) == 100
+
+
+def test_a_session_that_grows_counts_as_it_is() -> None:
+    store = MemoryStore(max_bytes=200_000)
+    others, growing = filled(store), of_size(10, "mallory")
+    store.create(growing)
+    for number in range(20):
+        change = Change(holder=HOLDER, delta={f"draft {number}": bytes(10_000)})
+        store.commit(growing.info.sid, change, now=NOW)
+    assert sids(store.find(now=NOW)) == {record.info.sid for record in others}
+
+
+def test_owners_of_less_than_a_share_are_evicted_in_the_order_in_which_they_were_seen() -> None:
+    store = MemoryStore(max_bytes=200_000)
+    records = [of_size(1000, f"user {number}", at=NOW + number / 10) for number in range(200)]
+    for record in records:
+        store.create(record)
+    left = sids(store.find(now=NOW))
+    assert left == {record.info.sid for record in records[-len(left) :]}
+
+
+def test_two_heavy_owners_lose_in_turn_the_heavier_first() -> None:
+    store = MemoryStore(max_bytes=200_000)
+    others = filled(store)
+    heavier, heavy = of_size(60_000, "mallory"), of_size(50_000, "trudy")
+    for record in (heavy, heavier):
+        store.create(record)
+    for number in range(90):
+        store.create(of_size(1000, f"new {number}", at=NOW + 1))
+    left = sids(store.find(now=NOW))
+    assert left.issuperset(record.info.sid for record in others)
+    gone = [info.sid for info in store.prune(now=NOW, limit=9)]
+    assert gone == [heavier.info.sid, heavy.info.sid]

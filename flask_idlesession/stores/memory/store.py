@@ -22,6 +22,7 @@ from ..contract import Touch
 from ..contract import Traits
 from .endings import Endings
 from .endings import pack as pack_endings
+from .heavy_owners import HeavyOwners
 from .packed import expiry
 from .packed import fades_at
 from .packed import HAS_USER
@@ -82,7 +83,8 @@ class MemoryStore:
     """The store of one process: nothing is shared with another, and nothing outlives it.
 
     Past ``max_sessions`` or ``max_bytes`` it evicts the least recently seen session, anonymous ones before those of
-    users. The bytes are those of records, and an estimate of Python's own cost. None: no bound.
+    users. The bytes are those of records, and an estimate of Python's own cost. None: no bound. An owner of more than
+    1/64 of ``max_bytes``, a user or an anonymous session, loses before all others, and the largest session first.
 
     ``lock`` guards all that is written; it is held for microseconds and nothing is called under it.
     Reading takes no lock: a record is one immutable object in a dict.
@@ -115,6 +117,7 @@ class MemoryStore:
         self._raw: set[int] = set()
         self._restored_at = 0.0
         self._raw_size = 0  # The estimated bytes of each of these sessions until then.
+        self._heavy = HeavyOwners(max_bytes, size_of=self._size_of)
         self._endings = Endings()
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
@@ -150,6 +153,7 @@ class MemoryStore:
             self._bytes += len(packed) + _OVERHEAD
             self._by_expiry.file(key, record.info.expires_at)
             self._enter(key, record.info)
+            self._note_size(key, packed)
             self._make_room(record.info.last_seen_at)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
@@ -227,7 +231,9 @@ class MemoryStore:
                 return _GONE
             shard[key] = after
             self._bytes += len(after) - len(packed)
-            if change.delta and self._is_full():
+            if change.delta:
+                if len(after) >= self._heavy.large_from or self._is_full():
+                    self._note_size(key, after)
                 self._make_room(now)
             return _DONE
         finally:
@@ -335,6 +341,8 @@ class MemoryStore:
         if change.rotation is not None and after.info.user_id != record.info.user_id:
             self._leave(key, record.info)
             self._enter(key, after.info)
+        if change.delta or change.rotation is not None:
+            self._note_size(key, packed)
         if change.delta:
             self._make_room(now)
         return outcome, after
@@ -363,6 +371,8 @@ class MemoryStore:
         instant comes. To compute each one's place now would be most of the time that a start takes.
         """
         self._by_expiry.file_all(keys, _first_expiry(times))
+        for key in [key for key in keys if len(shard[key]) >= self._heavy.large_from]:
+            self._note_size(key, shard[key])
         logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
         for key in logged_in:
             user = hash(user_of(shard[key])) & _HASH
@@ -385,7 +395,7 @@ class MemoryStore:
         while self._is_full():
             for place in list(self._raw):  # Any of them may be the one that is to go.
                 self._take_up(place)
-            gone = self._forget_expired(now, limit=1)
+            gone = self._forget_expired(now, limit=1) or self._evict_heaviest()
             if not gone:
                 gone = self._evict(self._anonymous) or self._evict(self._logged_in)
             if not gone:
@@ -397,6 +407,24 @@ class MemoryStore:
             self.max_bytes is not None and self._bytes > self.max_bytes
         )
 
+    def _evict_heaviest(self) -> list[SessionInfo]:
+        """Evict from an owner of more than a fair share, the largest session first."""
+        key = self._heavy.largest_session(lambda user: _keys_in(self._users[user % _SHARDS].get(user, ())))
+        info = None if key is None else self._forget(key)
+        return [] if info is None else [info]
+
+    def _note_size(self, key: int, packed: bytes) -> None:
+        """Note a session that was written, if its owner may have more than a fair share."""
+        user = hash(user_of(packed)) & _HASH if packed[MARKS_AT] & HAS_USER else None
+        if len(packed) >= self._heavy.large_from:
+            self._heavy.note_large(key, user)
+        if user is not None and isinstance(keys := self._users[user % _SHARDS].get(user), dict):
+            self._heavy.note_many(user, keys, stored=self._bytes)
+
+    def _size_of(self, key: int) -> int:
+        packed = self._shards[key % _SHARDS].get(key)
+        return 0 if packed is None else len(packed) + _OVERHEAD
+
     def _evict(self, wheel: TimingWheel) -> list[SessionInfo]:
         first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
         info = None if first is None else self._forget(first[0])
@@ -407,6 +435,7 @@ class MemoryStore:
         if packed is None:
             return None
         info = unpack_info(SessionId(int=key), packed)
+        self._heavy.forget(key)
         self._count -= 1
         self._bytes -= len(packed) + _OVERHEAD
         self._leave(key, info)
