@@ -111,6 +111,7 @@ CODES: Mapping[str, str] = {
     "ISW026": "A session was not carried",
     "ISW027": "A thread could not be started",
     "ISW028": "The wall clock of the host was set",
+    "ISW029": "There are too many sessions without a user",
     "ISW101": "Sessions are in the memory of one process",
     "ISW102": "Former secret keys are still accepted",
     "ISW103": "The cookie goes over plain HTTP",

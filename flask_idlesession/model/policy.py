@@ -80,6 +80,10 @@ class Policy:
     rotation_grace: float = 10.0
     #: How many bytes the keys and the encoded values of one session may have; None: any number.
     max_session_bytes: int | None = 4 << 20
+    #: About how many sessions without a user there may be; None: any number.
+    max_anonymous_sessions: int | None = None
+    #: The idle timeout of a session without a user until its cookie comes back; None: the same as after that.
+    unconfirmed_idle_timeout: float | None = None
 
     def __post_init__(self) -> None:
         seconds(self.idle_timeout, name="idle_timeout")
@@ -110,6 +114,17 @@ class Policy:
     def idle_timeout_for(self, user_id: str | None) -> float:
         """Return the idle timeout that a session of this user begins with."""
         return self.idle_timeout if user_id is not None else self.anonymous_idle_timeout or self.idle_timeout
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether a touch is all that a request that only looks has to write."""
+        return self.touch_interval == 0 and self.rotation_interval is None and self.unconfirmed_idle_timeout is None
+
+    @property
+    def first_idle_timeout(self) -> float:
+        """The idle timeout of a session without a user until its cookie comes back."""
+        usual = self.idle_timeout_for(None)
+        return usual if self.unconfirmed_idle_timeout is None else min(usual, self.unconfirmed_idle_timeout)
 
     def stored(self, idle_timeout: float) -> float:
         """Return what a store is told of an idle timeout: as much more as activity may be written down late."""

@@ -100,11 +100,18 @@ def begin_of(
         now=now,
         user_id=intents.user_id,
         permanent=bool(permanent),
-        idle_timeout=intents.idle_timeout,
+        idle_timeout=first_idle_timeout(intents, policy=policy),
         lifetime=intents.lifetime,
     )
     labels = new_labels(None, intents, client=client, now=now)
     return replace(info, labels={name: value for name, value in labels.items() if value is not None})
+
+
+def first_idle_timeout(intents: Intents, *, policy: Policy) -> float | None:
+    """Return the idle timeout of a new session, if it is not the usual one of its user."""
+    if intents.idle_timeout is not None or intents.user_id is not None:
+        return intents.idle_timeout
+    return None if policy.unconfirmed_idle_timeout is None else policy.first_idle_timeout
 
 
 def rotates(

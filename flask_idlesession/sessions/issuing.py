@@ -12,6 +12,7 @@ from ..model.record import Record
 from ..model.record import with_labels
 from ..model.signals import session_logged_in
 from ..model.signals import tell
+from .anonymous import count_of
 from .changes import begin_of
 from .changes import NOTHING
 from .changes import rotates
@@ -52,6 +53,7 @@ class Issuing:
         self._lifecycle = lifecycle
         self._revocation = revocation
         self._log_outs = log_outs
+        self._anonymous = count_of(lifecycle)
 
     def begin(self, session: Session) -> Saved | None:
         """Store a session that was not stored before; None if there is nothing to store."""
@@ -64,6 +66,8 @@ class Issuing:
         if intents.user_id is None and shown is not None and self._log_outs.overtook(shown.sid, facts):
             return drop(session, values)
         self._saves.check_size(None, values)
+        if intents.user_id is None and self._anonymous is not None and not self._anonymous.admits():
+            return None
         credential, now = intents.credential or Credential.new(), self._saves.now()
         intents.credential = credential
         permanent = bool(session._peek("_permanent"))

@@ -30,6 +30,7 @@ from ..process.background import cleaner
 from ..stores.contract import in_process
 from ..stores.contract import Touch
 from ..stores.contract import UnreadableRecord
+from . import anonymous
 from . import older as from_before
 from .changes import change_of
 from .changes import NOTHING
@@ -119,7 +120,7 @@ class Requests:
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
-        self._is_simple = self.policy.touch_interval == 0 and self.policy.rotation_interval is None
+        self._is_simple = self.policy.is_simple
         self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
         self._issuing = Issuing(self, lifecycle, revocation, self._log_outs, self._remarks)
@@ -247,6 +248,8 @@ class Requests:
         record = self._load(credential) if touches_later else self._load_touched(credential, facts, now)
         if record is None:
             self._remarks.note_nothing(credential, now=now)
+        elif self.policy.unconfirmed_idle_timeout is not None:
+            return anonymous.confirmed(record, credential, self._lifecycle)
         return record
 
     def _load(self, credential: Credential) -> Record | None:

@@ -109,6 +109,16 @@ KEYS: dict[str, tuple[Any, str]] = {
         "How many bytes the keys and the encoded values of one session may have. A request that would store more is "
         "answered 503, and the store is not asked. None: no bound.",
     ),
+    "IDLESESSION_MAX_ANONYMOUS_SESSIONS": (
+        None,
+        "About how many sessions without a user there may be. A request that would begin one more is answered without "
+        "a session, and the log says so; users are not refused. None: no bound.",
+    ),
+    "IDLESESSION_UNCONFIRMED_IDLE_TIMEOUT": (
+        None,
+        "The idle timeout of a session without a user until its cookie comes back, against clients that keep no "
+        "cookie. None: the same as after that.",
+    ),
     "IDLESESSION_MAX_SESSIONS_PER_USER": (None, "How many sessions a user may have at once; None: any number."),
     "IDLESESSION_AT_MAX_SESSIONS_PER_USER": (
         "evict oldest",
@@ -327,6 +337,8 @@ def _read_policy(config: Mapping[str, Any], got: Mapping[str, Any]) -> Policy:
         touch_interval=_read_touch_interval(got, idle_timeout),
         save_on_error=read_flag(got, "IDLESESSION_SAVE_ON_ERROR"),
         max_session_bytes=read_bound(got, "IDLESESSION_MAX_SESSION_BYTES"),
+        max_anonymous_sessions=read_bound(got, "IDLESESSION_MAX_ANONYMOUS_SESSIONS"),
+        unconfirmed_idle_timeout=_optional(got, "IDLESESSION_UNCONFIRMED_IDLE_TIMEOUT"),
         max_sessions_per_user=read_bound(got, "IDLESESSION_MAX_SESSIONS_PER_USER"),
         refuses_log_ins=one_of(got, "IDLESESSION_AT_MAX_SESSIONS_PER_USER", "evict oldest", "refuse") == "refuse",
     )

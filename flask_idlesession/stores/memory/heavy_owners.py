@@ -4,7 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from math import inf
 
-#: Who has more than this part of the bound loses first.
+#: An owner of more than this part of the bound loses first.
 _SHARE = 64
 
 #: An owner of more than a share has a session of at least this part of it, or more sessions than this.
@@ -25,7 +25,7 @@ class HeavyOwners:
         self._share = inf if max_bytes is None else max_bytes / _SHARE
         self._nearly_full = inf if max_bytes is None else max_bytes * _NEARLY
         self._size_of = size_of
-        #: A session of so many bytes is to be noted.
+        #: A session of this number of bytes, or more, is to be noted.
         self.large_from = self._share / _FEW
         self._large: dict[int, int | None] = {}
         self._many: set[int] = set()
