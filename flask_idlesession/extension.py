@@ -321,7 +321,9 @@ class AppState:
             notices=self.notices,
             logins=self._flask_login,
             adoption=None if adopting is None else adopting.adoption(manager),
-            others=OtherProcesses(f"{app.root_path} {app.import_name}") if _is_alone(app, store) else None,
+            others=None
+            if app.testing
+            else OtherProcesses(f"{app.root_path} {app.import_name}", shares=not store.traits.in_process),
             **self._parts_of_config(app, settings, manager=manager),
         )
 

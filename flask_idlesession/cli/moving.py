@@ -115,10 +115,12 @@ def _open_target(url: str, folder: Path) -> "Store":
 
 
 def _shared(url: str, folder: Path) -> "Store":
-    from ..stores import open_store
-    from ..web.current import current_settings
+    from flask import current_app
 
-    store = open_store(url, folder=folder, namespace=current_settings().namespace)
+    from ..settings.keys import read_settings
+    from ..stores import open_store
+
+    store = open_store(url, folder=folder, namespace=read_settings(current_app.config).namespace)
     if store.traits.in_process:
         store.close()
         raise click.UsageError(

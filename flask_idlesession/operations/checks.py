@@ -1,111 +1,32 @@
-"""Looks for faults of a deployment: the one list of what ``flask idlesession check`` finds, and why it matters."""
+"""Looks for faults of a deployment: in its processes, keys, cookie and settings, and with others in its store."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
-from typing import NamedTuple
 
-from ..model.errors import StoreError
+from ..model.policy import seconds
+from ..settings.contradictions import contradictions_in
 from ..settings.keys import LEAST_WARNING
 from ..settings.keys import Settings
 from ..settings.secret_keys import weaknesses_of
-from ..stores.contract import has_clock
-from ..stores.contract import has_facts
 from ..stores.contract import Store
-from .probes import innermost
-from .probes import probe
+from .other_processes import fingerprint
+from .other_processes import NO_THREADS
+from .other_processes import Peer
+from .other_processes import UNREAD_PROXY
+from .rules import RULES
+from .store_checks import in_files
+from .store_checks import in_store
 
 #: How many idle timeouts a lifetime has at least, so that users can extend a session ten times (WCAG 2.2, 2.2.1).
 _LEAST_TURNS = 11
 
-#: Seconds that two clocks may differ by, and that a round trip may take, before something is said.
-_SKEW, _SLOW = 1.0, 0.05
-
-_MEMORY = 'Set IDLESESSION_STORE = "sqlite:///sessions.db" on one host, or a redis:// URL on several.'
-
-
-class Rule(NamedTuple):
-    """The facts that all findings of one code share."""
-
-    why: str
-    mend: str
-    #: Whether it is an error for ``--deploy``.
-    matters: bool = True
-
-
-#: The rule of each code. :data:`~flask_idlesession.model.messages.CODES` has the titles.
-RULES: Mapping[str, Rule] = {
-    "ISE101": Rule(
-        "An application with a wrong setting does not serve its first request.", "Correct the setting as it is said."
-    ),
-    "ISE102": Rule("Each process knows its own sessions only, so users are logged out at random.", _MEMORY),
-    "ISE103": Rule(
-        "Each process refuses the cookies of the others.",
-        "Set one SECRET_KEY for all, from a file or the environment, and not a random one at each start.",
-    ),
-    "ISE104": Rule("Without a key no token can be signed.", "Make one with: flask idlesession gen-key"),
-    "ISE105": Rule("Requests that need their session are answered 503.", "Start the store, and correct its access."),
-    "ISE106": Rule(
-        "A server that evicts logs users out at random, and may undo a log-out.",
-        "Set maxmemory-policy noeviction, and give the server enough memory.",
-    ),
-    "ISE107": Rule(
-        "Other users of this host can read or change the sessions.", "Say chmod 600 for the file, and restart."
-    ),
-    "ISW001": Rule(
-        "Others can forge what the key alone protects, such as links that reset a password.",
-        "Make one with: flask idlesession gen-key",
-    ),
-    "ISW101": Rule("A restart logs everybody out, and no second worker can be added.", _MEMORY),
-    "ISW102": Rule(
-        "A former key opens what it signed for as long as it stays.",
-        "Remove it once the lifetime of sessions has passed since the change.",
-        matters=False,
-    ),
-    "ISW103": Rule(
-        "Browsers also send the cookie over plain HTTP, where others can read it.",
-        "Set SESSION_COOKIE_SECURE = True, and serve HTTPS only.",
-    ),
-    "ISW104": Rule(
-        "Other sites can send requests with the cookie, and browsers differ in their default.",
-        'Set SESSION_COOKIE_SAMESITE = "Lax".',
-    ),
-    "ISW105": Rule("A script that was injected can read the token.", "Set SESSION_COOKIE_HTTPONLY = True."),
-    "ISW106": Rule(
-        "Without the prefix another sub-domain can plant a cookie of this name.",
-        'Set SESSION_COOKIE_NAME = "__Host-session".',
-        matters=False,
-    ),
-    "ISW107": Rule(
-        "Each host of the domain gets the token, and each can plant one.", "Leave SESSION_COOKIE_DOMAIN unset."
-    ),
-    "ISW108": Rule(
-        "Users must be able to extend a session at least ten times (WCAG 2.2, success criterion 2.2.1).",
-        "Raise IDLESESSION_LIFETIME, or shorten IDLESESSION_IDLE_TIMEOUT.",
-        matters=False,
-    ),
-    "ISW109": Rule(
-        "A restart of the server logs everybody out.", 'Set appendonly yes, or a "save" rule.', matters=False
-    ),
-    "ISW110": Rule(
-        "Under rare conditions these versions of SQLite damage a database in WAL mode.",
-        "Install a newer SQLite: 3.51.3 or later.",
-        matters=False,
-    ),
-    "ISW111": Rule(
-        "Hosts whose clocks differ do not agree when a session ends.", "Set the clocks by NTP, then restart."
-    ),
-    "ISW112": Rule(
-        "Each request with a session waits for the store.", "Bring the store nearer, or find out what it waits for."
-    ),
-    "ISW113": Rule(
-        f"Users need {LEAST_WARNING:g} seconds to read the warning and answer it (WCAG 2.2, success criterion 2.2.1).",
-        f"Raise IDLESESSION_IDLE_TIMEOUT, and IDLESESSION_ANONYMOUS_IDLE_TIMEOUT, to {2 * LEAST_WARNING:g} at least.",
-        matters=False,
-    ),
-}
+#: How long Flask-Login's remember cookie lasts where nothing else is set.
+_REMEMBERED = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +52,12 @@ class Deployment:
     settings: Settings = field(repr=False)
     store: Store | None
     now: float
-    #: Fingerprints of the secret keys of the application's live processes on this host, by process id.
-    processes: Mapping[int, str]
+    #: The application's live processes on this host, by process id.
+    processes: Mapping[int, Peer]
+    #: The instance folder, where relative paths start.
+    folder: Path
+    #: Whether the application uses Flask-Login.
+    has_flask_login: bool = False
 
 
 def found(code: str, what: str, *, deploy: bool) -> Finding:
@@ -144,11 +69,13 @@ def found(code: str, what: str, *, deploy: bool) -> Finding:
 
 def check(deployment: Deployment, *, deploy: bool) -> list[Finding]:
     """Return what is wrong, errors first, without the codes that ``IDLESESSION_SILENCED_CHECKS`` names."""
-    pairs = [*_processes(deployment), *_keys(deployment), *_cookie(deployment.config), *_timeouts(deployment.settings)]
+    pairs = [*_processes(deployment), *_keys(deployment), *_cookie(deployment.config), *_settings(deployment)]
+    pairs += in_files(deployment.settings, deployment.config, folder=deployment.folder)
     if deployment.store is not None:
-        pairs += _store(deployment.store, now=deployment.now)
+        pairs += in_store(deployment.store, now=deployment.now)
     silenced = deployment.settings.silenced_checks
-    findings = [found(code, what, deploy=deploy) for code, what in pairs if code not in silenced]
+    known = dict.fromkeys(pair for pair in pairs if pair[0] not in silenced)
+    findings = [found(code, what, deploy=deploy) for code, what in known]
     return sorted(findings, key=lambda finding: (finding.level, finding.code))
 
 
@@ -156,15 +83,29 @@ _Pairs = Iterator[tuple[str, str]]
 
 
 def _processes(deployment: Deployment) -> _Pairs:
-    count, store = len(deployment.processes), deployment.store
-    pids = ", ".join(map(str, sorted(deployment.processes)))
+    processes, store = deployment.processes, deployment.store
+    pids = ", ".join(map(str, sorted(processes)))
     if store is not None and store.traits.in_process:
-        if count > 1:
-            yield "ISE102", f"The sessions are in memory, and {count} processes serve the application: {pids}."
+        if len(processes) > 1:
+            yield "ISE102", f"The sessions are in memory, and {len(processes)} processes serve the application: {pids}."
         elif store.traits.forgetful:
             yield "ISW101", "The sessions are in the memory of one process."
-    if len({mark for mark in deployment.processes.values() if mark}) > 1:
+    marks = {peer.mark for peer in processes.values() if peer.mark}
+    if len(marks) > 1:
         yield "ISE103", f"The processes {pids} have different secret keys."
+    elif marks and deployment.secret_key and fingerprint(deployment.secret_key) not in marks:
+        yield "ISE103", f"This command has another secret key than the processes {pids}."
+    for note, code, what in _NOTES:
+        noted = [str(pid) for pid, peer in sorted(processes.items()) if note in peer.notes]
+        if noted:
+            yield code, f"{what} (in the processes {', '.join(noted)})."
+
+
+#: The notes of processes about themselves, each with the code and the words that it means.
+_NOTES = (
+    (NO_THREADS, "ISW116", "uWSGI runs no threads, and so no cleaner"),
+    (UNREAD_PROXY, "ISW117", "Requests come by a proxy, and nothing reads X-Forwarded-For"),
+)
 
 
 def _keys(deployment: Deployment) -> _Pairs:
@@ -184,7 +125,7 @@ def _cookie(config: Mapping[str, Any]) -> _Pairs:
     name, path = config.get("SESSION_COOKIE_NAME", "session"), config.get("SESSION_COOKIE_PATH")
     if not is_secure:
         yield "ISW103", "SESSION_COOKIE_SECURE is off."
-    if config.get("SESSION_COOKIE_SAMESITE") not in ("Lax", "Strict"):
+    if str(config.get("SESSION_COOKIE_SAMESITE")).lower() not in ("lax", "strict"):
         yield "ISW104", f"SESSION_COOKIE_SAMESITE is {config.get('SESSION_COOKIE_SAMESITE')!r}."
     if not config.get("SESSION_COOKIE_HTTPONLY", True):
         yield "ISW105", "SESSION_COOKIE_HTTPONLY is off."
@@ -195,44 +136,18 @@ def _cookie(config: Mapping[str, Any]) -> _Pairs:
         yield "ISW107", f"SESSION_COOKIE_DOMAIN is {domain!r}."
 
 
-def _timeouts(settings: Settings) -> _Pairs:
-    idle, lifetime = settings.policy.idle_timeout, settings.policy.lifetime
+def _settings(deployment: Deployment) -> _Pairs:
+    policy, config = deployment.settings.policy, deployment.config
+    idle, lifetime = policy.idle_timeout, policy.lifetime
     if lifetime < _LEAST_TURNS * idle:
         yield "ISW108", f"The lifetime ({lifetime:g} s) is under {_LEAST_TURNS} idle timeouts of {idle:g} s."
-    shortest = min(idle, settings.policy.anonymous_idle_timeout or idle)
-    if settings.pages is not None and shortest < 2 * LEAST_WARNING:
-        warned = min(settings.warn_before, shortest / 2)
+    shortest = min(idle, deployment.settings.policy.anonymous_idle_timeout or idle)
+    if deployment.settings.pages is not None and shortest < 2 * LEAST_WARNING:
+        warned = min(deployment.settings.warn_before, shortest / 2)
         yield "ISW113", f"With an idle timeout of {shortest:g} s users are warned {warned:g} s before the end."
-
-
-def _store(store: Store, *, now: float) -> _Pairs:
-    try:
-        result = probe(store, now=now)
-    except StoreError as error:
-        yield "ISE105", f"The store failed: {error}"
-        return
-    if result.fault is not None:
-        yield "ISE105", f"The store answered a trial session wrongly: {result.fault}."
-    if result.latency > _SLOW:
-        yield "ISW112", f"A round trip to the store takes {1000 * result.latency:.0f} ms."
-    inner = innermost(store)
-    yield from _facts(inner)
-    timed = has_clock(inner)
-    if timed is not None:
-        skew = timed.clock_skew(now + result.took)
-        if abs(skew) > _SKEW + result.took:
-            yield "ISW111", f"The clock of this host and that of the store's server differ by {abs(skew):.1f} s."
-
-
-def _facts(store: Store) -> _Pairs:
-    telling = has_facts(store)
-    facts = {} if telling is None else telling.facts()
-    policy, mode = facts.get("maxmemory_policy"), facts.get("mode")
-    if policy is not None and policy != "noeviction":
-        yield "ISE106", f"The server's maxmemory-policy is {policy}."
-    if facts.get("is_persistent") is False:
-        yield "ISW109", "The server writes nothing to disk."
-    if isinstance(mode, int) and mode & 0o077:
-        yield "ISE107", f"The file {facts['path']} has the mode {mode:o}."
-    if facts.get("has_wal_fault"):
-        yield "ISW110", f"SQLite is {facts['version']}."
+    if deployment.has_flask_login:
+        remembered = seconds(config.get("REMEMBER_COOKIE_DURATION", _REMEMBERED), name="REMEMBER_COOKIE_DURATION")
+        if remembered > lifetime:
+            yield "ISW118", f"Flask-Login's remember cookie lasts {remembered:g} s, and the lifetime is {lifetime:g} s."
+    for what in contradictions_in(config, deployment.settings):
+        yield "ISW119", what

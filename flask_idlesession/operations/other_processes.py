@@ -8,8 +8,13 @@ import hashlib
 import hmac
 import logging
 import os
+import sys
 import tempfile
+from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
+from typing import NamedTuple
 from weakref import finalize
 
 from ..model.ids import digest
@@ -22,41 +27,73 @@ except ImportError:  # pragma: no cover  (Windows: no detection.)
 _logger = logging.getLogger("flask_idlesession")
 
 
+#: Notes of a process about itself: no thread of it ever runs, and a proxy is in front of it whose header nothing reads.
+NO_THREADS, UNREAD_PROXY = "no-threads", "unread-proxy"
+
+#: Bytes of a process's file, at most.
+_LONGEST = 256
+
+
+class Peer(NamedTuple):
+    """A process, as it tells of itself."""
+
+    #: The fingerprint of its secret key.
+    mark: str
+    #: Its notes about itself.
+    notes: frozenset[str] = frozenset()
+
+
 class OtherProcesses:
     """This process among those that serve one application.
 
-    ``name`` tells applications apart. ``folder`` holds the files, by default one of this user's own in the
+    ``name`` tells applications apart. ``shares``: the processes have one store, so that nothing is wrong with several.
+     ``folder`` holds the files, by default one of this user's own in the
     system's temporary folder; whatever goes wrong there is no concern of a request, and only logged.
     """
 
-    def __init__(self, name: str, *, folder: Path | None = None) -> None:
+    def __init__(self, name: str, *, folder: Path | None = None, shares: bool = False) -> None:
         self._name = hashlib.sha256(name.encode()).hexdigest()[:24]
         uid = os.getuid() if hasattr(os, "getuid") else 0
         self._folder = folder or Path(tempfile.gettempdir()) / f"flask_idlesession-{uid}"
+        self._shares = shares
+        self._notes: set[str] = set()
         self._pid = 0
         # This process's open file, while it has one, with the pid that opened it.
         self._files: list[tuple[int, Path, int]] = []
         finalize(self, _let_go, self._files)
 
     def join(self, secret_key: str | bytes) -> None:
-        """Be one of them, and warn of what cannot work: of other processes, which do not see a memory
-        store's sessions, and of one that has another secret key. Once for each process; a fork is another.
+        """Be one of them. Once for each process; a fork is another.
+
+        Warn of what cannot work where each has a memory of its own: of other processes, and of another secret key.
         """
         if fcntl is None or self._pid == os.getpid():
             return
         self._pid = os.getpid()
         try:
-            mark = _fingerprint(secret_key)
+            mark = fingerprint(secret_key)
+            self._notes = set() if _threads_run() else {NO_THREADS}
             self._enter(mark)
-            others = self._others()
+            others = {} if self._shares else self._others()
         except OSError as error:
             _logger.debug("Other processes of this application cannot be looked for: %s", error)
             return
         if others:
             self._warn(others, mark)
 
-    def living(self) -> dict[int, str]:
-        """Return the live processes of this application by pid, with their keys' fingerprints; be none of them."""
+    def note_forwarded(self, environ: Mapping[str, Any]) -> None:
+        """Note it for :meth:`living` if a proxy forwarded this request, and nothing reads for whom it did so."""
+        if UNREAD_PROXY in self._notes or not self._files or "werkzeug.proxy_fix.orig" in environ:
+            return
+        try:
+            if ip_address(environ.get("REMOTE_ADDR", "")).is_private:
+                self._notes.add(UNREAD_PROXY)
+                os.write(self._files[0][2], f" {UNREAD_PROXY}".encode())
+        except (ValueError, OSError) as error:  # A socket of the file system has no address.
+            _logger.debug("It was not noted that a proxy forwards requests: %s", error)
+
+    def living(self) -> dict[int, Peer]:
+        """Return what the live processes of this application tell, by pid; be none of them."""
         if fcntl is None or not self._folder.is_dir():
             return {}
         try:
@@ -79,23 +116,22 @@ class OtherProcesses:
             raise
         self._files.append((self._pid, self._path(self._pid), file))
         os.ftruncate(file, 0)
-        os.write(file, mark.encode())
+        os.write(file, " ".join([mark, *self._notes]).encode())
 
-    def _others(self) -> dict[int, str]:
-        """Return the live processes of this application by pid, with their keys' fingerprints."""
+    def _others(self) -> dict[int, Peer]:
         others = {}
         for file_name in os.listdir(self._folder):  # Of a glob or a path Python would keep parts, for each of many.
             name, _, pid = file_name.partition(".")
             if name == self._name and int(pid) != self._pid:
-                mark = _read_if_live(self._path(int(pid)))
-                if mark is not None:
-                    others[int(pid)] = mark
+                peer = _read_if_live(self._path(int(pid)))
+                if peer is not None:
+                    others[int(pid)] = peer
         return others
 
     def _path(self, pid: int) -> Path:
         return self._folder / f"{self._name}.{pid}"
 
-    def _warn(self, others: dict[int, str], mark: str) -> None:
+    def _warn(self, others: dict[int, Peer], mark: str) -> None:
         pids = ", ".join(map(str, sorted(others)))
         _logger.warning(
             "This application also runs in the processes %s, and its sessions live in the memory of each one alone: "
@@ -104,7 +140,7 @@ class OtherProcesses:
             " [ISE102]",
             pids,
         )
-        if any(other not in ("", mark) for other in others.values()):  # Empty: it is just coming in.
+        if any(other.mark not in ("", mark) for other in others.values()):  # Empty: it is just coming in.
             _logger.error(
                 "Processes %s and %s of this application have different secret keys, so each refuses the other's "
                 "cookies. Set one key for all, from a file or the environment, not a random one at start."
@@ -125,13 +161,22 @@ def _let_go(files: list[tuple[int, Path, int]]) -> None:
         os.close(file)
 
 
-def _fingerprint(secret_key: str | bytes) -> str:
+def _threads_run() -> bool:
+    """Return whether threads of this process run: under uWSGI they never do, unless it is told so."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)
+    if not isinstance(options, dict):
+        return True
+    names = {name.decode() if isinstance(name, bytes) else name for name in options}
+    return bool(names & {"enable-threads", "threads"})
+
+
+def fingerprint(secret_key: str | bytes) -> str:
     """Return what tells keys apart, and tells nothing of the key."""
     key = secret_key.encode() if isinstance(secret_key, str) else secret_key
     return hmac.new(digest(key), b"flask_idlesession peers", hashlib.sha256).hexdigest()[:16]
 
 
-def _read_if_live(path: Path) -> str | None:
+def _read_if_live(path: Path) -> Peer | None:
     """Return what a process wrote in its file; None, and no file any more, if the process is gone."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -140,7 +185,8 @@ def _read_if_live(path: Path) -> str | None:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.read(file, 64).decode()
+        mark, *notes = os.read(file, _LONGEST).decode().split(" ")
+        return Peer(mark, frozenset(notes))
     else:
         path.unlink(missing_ok=True)
         return None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from ..model.ids import Credential
 from ..model.record import Change
+from ..model.record import Ending
+from ..model.record import EndReason
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
@@ -12,6 +14,12 @@ from ..stores.contract import Store
 
 #: Seconds that the trial session lives, in case nothing comes back to delete it.
 _LIFE = 60.0
+
+#: The trial session's user.
+_USER = "flask idlesession check"
+
+#: An instant at which nothing has expired yet.
+_LONG_AGO = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,7 @@ class Trial:
 
 
 def probe(store: Store, *, now: float) -> Trial:
-    """Carry one session, which belongs to no user, through its life in the store. It is deleted in each case.
+    """Carry one session, of a user whom nobody has, through its life in the store. It is deleted in each case.
 
     Raise :exc:`~flask_idlesession.StoreError` where the store fails.
     """
@@ -41,6 +49,7 @@ def probe(store: Store, *, now: float) -> Trial:
         was_there = store.delete(credential.sid)
     if fault is None and (not was_there or store.load(credential.sid, now=now) is not None):
         fault = "it could not be deleted"
+    fault = fault or _remembers(store, credential, now=now)
     return Trial(fault=fault, latency=latency, took=time.perf_counter() - began_at)
 
 
@@ -58,13 +67,29 @@ def _live_on(store: Store, credential: Credential, *, now: float) -> str | None:
     record = store.load(credential.sid, now=now)
     if record is None or record.values.get("probe") != b"\x02":
         return "a change was not there after it was made"
+    if all(info.sid != credential.sid for info in store.find(now=now, user_id=_USER)):
+        return "it was not among its user's sessions"
     if store.load(credential.sid, now=now + _LIFE + 1) is not None:
         return "it was there after its end"
     return None
 
 
+def _remembers(store: Store, credential: Credential, *, now: float) -> str | None:
+    store.bury([Ending(credential.sid, EndReason.REVOKED, now)], until=now + _LIFE)
+    if store.ending(credential.sid, now=now) is None:
+        return "how it ended was not remembered"
+    store.prune(now=_LONG_AGO, limit=1)
+    store.next_expiry()
+    return None
+
+
 def _record(credential: Credential, *, now: float) -> Record:
     info = SessionInfo(
-        sid=credential.sid, created_at=now, last_seen_at=now, idle_timeout=_LIFE, lifetime_ends_at=now + _LIFE
+        sid=credential.sid,
+        user_id=_USER,
+        created_at=now,
+        last_seen_at=now,
+        idle_timeout=_LIFE,
+        lifetime_ends_at=now + _LIFE,
     )
     return Record(info=info, secret_digest=credential.holder, values={"probe": b"\x01"})

@@ -113,6 +113,8 @@ class IdleSessionInterface(SessionInterface):
         credential = self._signers.tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
         if credential is None:
             credential = self._find_credential(app, request, runtime)
+        if "HTTP_X_FORWARDED_FOR" in request.environ and runtime.others is not None:
+            runtime.others.note_forwarded(request.environ)
         requests = runtime.requests
         adoption = runtime.adoption
         if adoption is None or runtime.header is not None and runtime.header.is_used(request):

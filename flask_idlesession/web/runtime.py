@@ -64,7 +64,7 @@ class Runtime:
     activity: ActivityRule
     #: Says a line of the log once for the application.
     notices: Notices
-    #: The other processes with the same application, where they matter: each has a memory of its own.
+    #: The other processes with the same application. A test's application has none.
     others: "OtherProcesses | None" = None
     #: The request header that may carry the token, if there is one.
     header: "TokenHeader | None" = None

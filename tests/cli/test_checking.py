@@ -2,17 +2,30 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import timedelta
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
+import redis
 from flask import Flask
 from support import redis_servers
+from support import servers
+from support.servers import running
 
 from flask_idlesession import IdleSession
 from flask_idlesession.cli import cli
+from flask_idlesession.model.clock import system_clock
 from flask_idlesession.model.messages import CODES
-from flask_idlesession.operations.checks import RULES
 from flask_idlesession.operations.other_processes import OtherProcesses
+from flask_idlesession.operations.other_processes import Peer
 from flask_idlesession.operations.probes import probe
+from flask_idlesession.operations.rules import RULES
+from flask_idlesession.stores.contract import Traits
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.sqlite import file as sqlite_file
 
@@ -65,6 +78,15 @@ def test_all_is_well_on_a_server_that_persists():
         ("ISW107", {"SESSION_COOKIE_NAME": "session", "SESSION_COOKIE_DOMAIN": "example.org"}),
         ("ISW108", {"IDLESESSION_IDLE_TIMEOUT": 3600, "IDLESESSION_LIFETIME": 11 * 3600 - 1}),
         ("ISE101", {"IDLESESSION_IDLE_TIMEOUT": -5}),
+        ("ISE101", {"SESSION_COOKIE_SAMESITE": "None", "SESSION_COOKIE_SECURE": False}),
+        ("ISW119", {"IDLESESSION_MAX_SESSIONS": 5}),
+        ("ISW119", {"IDLESESSION_WARN_BEFORE": 60}),
+        ("ISW119", {"IDLESESSION_CLAIMS_LIFETIME": 60}),
+        ("ISW119", {"IDLESESSION_AT_MAX_SESSIONS_PER_USER": "refuse"}),
+        ("ISW119", {"IDLESESSION_REMEMBER_LIFETIME": 600}),
+        ("ISW119", {"IDLESESSION_ROTATION_INTERVAL": 86400}),
+        ("ISW119", {"PERMANENT_SESSION_LIFETIME": 60}),
+        ("ISW119", {"IDLESESSION_ANONYMOUS_IDLE_TIMEOUT": 90000}),
         ("ISE105", {"IDLESESSION_STORE": "redis://127.0.0.1:1/0"}),
     ],
 )
@@ -112,7 +134,7 @@ def test_sessions_in_memory_are_a_warning_and_in_production_an_error():
 
 
 def test_several_processes_with_memory_and_different_keys_are_found(monkeypatch):
-    monkeypatch.setattr(OtherProcesses, "living", lambda self: {11: "a", 12: "b"})
+    monkeypatch.setattr(OtherProcesses, "living", lambda self: {11: Peer("a"), 12: Peer("b")})
     found, exit_code = look()
     assert set(found) == {"ISE102", "ISE103"} and exit_code == 1
     assert "11, 12" in found["ISE102"]["what"]
@@ -190,3 +212,293 @@ def test_people_read_what_was_found_and_what_to_do(sqlite, tmp_path):
     output = app.test_cli_runner().invoke(cli, ["check"]).output
     assert "warning ISW001" in output and "gen-key" in output and "not seen: The journal" in output
     assert output.endswith("Errors: 0. Warnings: 1.\n")
+
+
+APP = """
+import os
+from flask import Flask, session
+from flask_idlesession import IdleSession
+
+app = Flask(__name__)
+app.config["SECRET_KEY"] = os.environ.get("TEST_KEY") or os.urandom(24).hex()
+app.config.update(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_NAME="__Host-session")
+app.config.update(IDLESESSION_SILENCED_CHECKS=["ISW110"], IDLESESSION_STORE=os.environ["TEST_STORE"])
+if "TEST_WRONG" in os.environ:
+    app.config["IDLESESSION_IDLE_TIMEOUT"] = -5
+IdleSession(app)
+
+@app.get("/")
+def index():
+    session["n"] = session.get("n", 0) + 1
+    return str(os.getpid())
+"""
+
+
+class Deployed:
+    """An application under gunicorn, and the command beside it."""
+
+    def __init__(self, folder, store, *, key="3fc8f0e3b1a94d7288b1c7e95d02a6f41b7e"):
+        self.folder, self.port = folder, redis_servers.free_port()
+        (folder / "tmp").mkdir()
+        (folder / "shop.py").write_text(APP)
+        self.environ = {**os.environ, "TEST_STORE": store, "TEST_KEY": key, "TMPDIR": str(folder / "tmp")}
+
+    def serve(self, *options):
+        where = ["-b", f"127.0.0.1:{self.port}", "--no-control-socket"]
+        command = [sys.executable, "-m", "gunicorn", "shop:app", *where, *options]
+        return running(Server(command, "", port=self.port, folder=self.folder, environ=self.environ))
+
+    def visit(self, times=40, **headers):
+        pids = set()
+        for _ in range(times):
+            with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+                connection.request("GET", "/", headers=headers)
+                pids.add(int(connection.getresponse().read()))
+        return pids
+
+    def check(self, *args):
+        command = [sys.executable, "-m", "flask", "--app", "shop", "idlesession", "check", *args]
+        return subprocess.run(command, cwd=self.folder, env=self.environ, capture_output=True, text=True, check=False)
+
+    def codes(self, *args):
+        done = self.check("--json", *args)
+        assert "Traceback" not in done.stderr, done.stderr
+        return {finding["code"]: finding["what"] for finding in json.loads(done.stdout)}
+
+
+class Server(servers.Server):
+    def __init__(self, *args, environ, **options):
+        super().__init__(*args, **options)
+        self.environ = environ
+
+    def start(self):
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, cwd=self.folder, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        redis_servers.wait_until(self._listens, "gunicorn listens")
+
+
+@pytest.fixture(params=["sqlite", "redis", "postgresql"])
+def sound_store(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/db/sessions.db"
+    elif request.param == "redis":
+        with redis_servers.one_server(redis_servers.redis_program(), "--appendonly", "yes") as server:
+            yield server.url
+    else:
+        yield request.getfixturevalue("postgresql").url
+
+
+def test_nothing_is_said_of_four_sound_workers(sound_store, tmp_path):
+    site = Deployed(tmp_path, sound_store)
+    with site.serve("-w", "4"):
+        site.visit()
+        done = site.check("--deploy")
+    assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
+
+
+def test_nothing_is_said_of_the_example_well_configured(sqlite, tmp_path):
+    site = Deployed(tmp_path, sqlite)
+    (tmp_path / "shop.py").write_text(EXAMPLE)
+    site.environ["PYTHONPATH"] = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])))
+    with site.serve("-w", "4"):
+        with closing(HTTPConnection("127.0.0.1", site.port, timeout=30)) as connection:
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 302
+        done = site.check("--deploy")
+    assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
+
+
+EXAMPLE = """
+import os
+from example_app import create_app
+
+app = create_app(
+    {
+        "SECRET_KEY": os.environ["TEST_KEY"],
+        "IDLESESSION_STORE": os.environ["TEST_STORE"],
+        "SESSION_COOKIE_SECURE": True,
+        "SESSION_COOKIE_NAME": "__Host-session",
+        "IDLESESSION_SILENCED_CHECKS": ["ISW110"],
+    }
+)
+"""
+
+
+def test_four_workers_with_memory_are_found(tmp_path):
+    site = Deployed(tmp_path, "memory://")
+    with site.serve("-w", "4"):
+        pids = site.visit()
+        found = site.codes()
+    assert len(pids) > 1 and set(found) == {"ISE102"}
+    assert all(str(pid) in found["ISE102"] for pid in pids)
+
+
+def test_a_key_that_each_start_makes_anew_is_found(tmp_path, sqlite):
+    site = Deployed(tmp_path, sqlite, key="")
+    with site.serve("-w", "1"):
+        site.visit(times=1)
+        assert "another secret key" in site.codes()["ISE103"]
+    site.port = redis_servers.free_port()
+    with site.serve("-w", "2"):
+        site.visit()
+        assert "different secret keys" in site.codes()["ISE103"]
+
+
+def test_a_proxy_whose_header_nothing_reads_is_found(tmp_path, sqlite):
+    site = Deployed(tmp_path, sqlite)
+    with site.serve():
+        pid = site.visit(times=1).pop()
+        assert site.codes() == {}
+        site.visit(times=2, **{"X-Forwarded-For": "203.0.113.7"})
+        found = site.codes()
+    assert set(found) == {"ISW117"} and str(pid) in found["ISW117"]
+    (tmp_path / "shop.py").write_text(APP + PROXY_FIX)
+    site.port = redis_servers.free_port()
+    with site.serve():
+        site.visit(times=2, **{"X-Forwarded-For": "203.0.113.7"})
+        assert site.codes() == {}
+
+
+PROXY_FIX = """
+from werkzeug.middleware.proxy_fix import ProxyFix
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)
+"""
+
+
+@pytest.mark.parametrize(("options", "codes"), [("{'processes': b'2'}", {"ISW116"}), ("{'threads': b'2'}", set())])
+def test_uwsgi_without_threads_is_found(tmp_path, sqlite, options, codes):
+    site = Deployed(tmp_path, sqlite)
+    (tmp_path / "uwsgi.py").write_text(f"opt = {options}\n")  # uWSGI gives its applications this module.
+    (tmp_path / "shop.py").write_text("import uwsgi\n" + APP)
+    with site.serve():
+        site.visit(times=1)
+        assert set(site.codes()) == codes
+
+
+def test_a_wrong_setting_is_a_finding_and_no_traceback(tmp_path, sqlite):
+    site = Deployed(tmp_path, sqlite)
+    site.environ["TEST_WRONG"] = "1"
+    done = site.check()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert (
+        done.stdout.startswith("error ISE101: IDLESESSION_IDLE_TIMEOUT is -5") and "errors.html#ise101" in done.stdout
+    )
+    assert set(json.loads(site.check("--json").stdout)[0]) == {"code", "level", "what", "why", "mend", "docs"}
+
+
+def test_the_command_says_what_it_could_not_see(tmp_path, sqlite):
+    done = Deployed(tmp_path, sqlite).check()
+    assert done.returncode == 0 and "not seen: No process that serves the application was found" in done.stdout
+    with redis_servers.a_server_with_users(redis_servers.redis_program(), "~*", "+@all", "-config", "-info") as guarded:
+        done = Deployed(folder_in(tmp_path), guarded.url).check()
+    assert "not seen: The server does not tell how it is set up" in done.stdout
+
+
+def folder_in(folder):
+    (folder / "other").mkdir()
+    return folder / "other"
+
+
+def test_a_user_of_redis_who_lacks_a_command_is_found():
+    rules = ("~*", "+@all", "-evalsha")
+    with redis_servers.a_server_with_users(redis_servers.redis_program(), *rules) as guarded:
+        assert "ISE108" in look(IDLESESSION_STORE=guarded.url)[0]
+
+
+def test_a_role_of_postgresql_that_may_not_write_is_found(postgresql):
+    import psycopg
+
+    look(IDLESESSION_STORE=postgresql.url)  # It makes the tables.
+    with psycopg.connect(postgresql.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS reader")
+        connection.execute("CREATE ROLE reader LOGIN")
+    found, exit_code = look(IDLESESSION_STORE=postgresql.url.replace("idle@", "reader@"))
+    assert set(found) == {"ISE108"} and exit_code == 1
+
+
+def test_a_server_that_lets_in_everybody_from_outside_is_found(monkeypatch):
+    with redis_servers.one_server(redis_servers.redis_program(), "--appendonly", "yes") as server:
+        assert look(IDLESESSION_STORE=server.url)[0] == {}
+        assert look(IDLESESSION_STORE=server.url.replace("127.0.0.1", "localhost"))[0] == {}
+        monkeypatch.setattr("flask_idlesession.stores.redis.store._is_here", lambda host: False)
+        assert set(look(IDLESESSION_STORE=server.url)[0]) == {"ISW114"}
+        with closing(server.client()) as client:
+            client.execute_command("ACL", "SETUSER", "idle", "on", ">word", "~*", "&*", "+@all")
+        assert look(IDLESESSION_STORE=server.url.replace("//", "//idle:word@"))[0] == {}
+
+
+def test_an_old_redis_is_found(redis_server, monkeypatch):
+    real = redis.Redis.info
+    monkeypatch.setattr(redis.Redis, "info", lambda *args: {**real(*args), "redis_version": "6.0.16"})
+    assert "Redis 6.0.16" in look(IDLESESSION_STORE=redis_server.url)[0]["ISW120"]["what"]
+
+
+def test_pgbouncer_without_a_limit_for_statements_is_found(postgresql):
+    import psycopg
+
+    with servers.pgbouncer(postgresql) as pooler:
+        assert look(IDLESESSION_STORE=postgresql.url)[0] == {}
+        assert set(look(IDLESESSION_STORE=pooler.url)[0]) == {"ISW115"}
+    with psycopg.connect(postgresql.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("ALTER ROLE idle SET statement_timeout = '2s'")
+        try:
+            with servers.pgbouncer(postgresql) as pooler:
+                assert look(IDLESESSION_STORE=pooler.url)[0] == {}
+        finally:
+            connection.execute("ALTER ROLE idle RESET statement_timeout")
+
+
+@pytest.mark.parametrize("kind", ["redis_server", "postgresql", "mariadb"])
+def test_a_clock_that_differs_from_the_servers_is_found(kind, request):
+    url, app = request.getfixturevalue(kind).url, Flask(__name__)
+    IdleSession(app, clock=lambda: system_clock() + 90)
+    app.config.update({**GOOD, "IDLESESSION_STORE": url, "IDLESESSION_SILENCED_CHECKS": ["ISW109"]})
+    told = json.loads(app.test_cli_runner().invoke(cli, ["check", "--json"]).stdout)
+    assert [finding["code"] for finding in told] == ["ISW111"] and "90." in told[0]["what"]
+
+
+def test_a_remember_cookie_that_outlives_the_lifetime_is_found(sqlite):
+    login = pytest.importorskip("flask_login")
+
+    def codes(**config):
+        app = Flask(__name__)
+        IdleSession(app)
+        app.config.update({**GOOD, "IDLESESSION_STORE": sqlite, **config})
+        login.LoginManager(app)
+        result = app.test_cli_runner().invoke(cli, ["check", "--json"])
+        return [finding["code"] for finding in json.loads(result.stdout)]
+
+    assert codes() == ["ISW118"]
+    assert codes(REMEMBER_COOKIE_DURATION=timedelta(days=2)) == ["ISW118"]
+    assert codes(REMEMBER_COOKIE_DURATION=timedelta(hours=24)) == []
+
+
+def test_a_file_that_others_may_read_is_found_before_it_is_opened(sqlite, tmp_path):
+    look(IDLESESSION_STORE=sqlite)
+    (tmp_path / "sessions.db").chmod(0o640)
+    found, exit_code = look(IDLESESSION_STORE=sqlite)
+    assert set(found) == {"ISE107"} and exit_code == 1
+    (tmp_path / "sessions.journal").touch()
+    (tmp_path / "sessions.journal").chmod(0o604)
+    assert "604" in look(IDLESESSION_JOURNAL=tmp_path / "sessions.journal")[0]["ISE107"]["what"]
+
+
+def test_a_network_file_system_is_found(sqlite, monkeypatch):
+    for module in ("operations.store_checks", "stores.sqlite.file"):
+        monkeypatch.setattr(f"flask_idlesession.{module}.file_system_of", lambda folder: "nfs4")
+    found, _ = look(IDLESESSION_STORE=sqlite)
+    assert set(found) == {"ISE109"} and "nfs4" in found["ISE109"]["what"]
+
+
+class Slow(MemoryStore):
+    traits = Traits(chunked=True)
+
+    def load(self, sid, *, now, touch=None):
+        time.sleep(0.06)
+        return super().load(sid, now=now, touch=touch)
+
+
+def test_a_slow_store_is_found():
+    assert "ISW112" in look(IDLESESSION_STORE=Slow())[0]

@@ -35,6 +35,7 @@ def shown() -> Iterator[tuple[str, str]]:
 def test_each_command_prints_what_the_page_shows(site, monkeypatch, tmp_path, redis_server):
     monkeypatch.setenv("COLUMNS", "110")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flask_idlesession.model.clock.system_clock", site.clock)
     with closing(redis_server.client()) as client:
         client.flushall()
     fill(site)

@@ -378,7 +378,7 @@ MAY_HOLD = {
     "Tokens.issue",
     "Tokens.read",
     "Tokens.read.<locals>.<genexpr>",
-    "_fingerprint",
+    "fingerprint",
     "hidden",
     "open_claims",
     "read_settings",

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from inspect import iscoroutinefunction
+from ipaddress import ip_address
 from itertools import count
 from math import inf
+from socket import getaddrinfo
 from typing import Any
 
 from ...model.errors import ConfigError
@@ -243,12 +245,18 @@ class RedisStore:
         return now - int(seconds) - int(microseconds) / 1e6
 
     def facts(self) -> dict[str, object]:
-        """Return the server's ``maxmemory_policy``, and whether it ``is_persistent``; without what it does not tell.
+        """Return the server's ``maxmemory_policy`` and ``redis_version``, whether it ``is_persistent``, and the host
+        ``open_at`` which it lets everybody in; without what it does not tell.
 
         A cluster tells nothing: its nodes may differ.
         """
+        if self._is_cluster:
+            return {}
+        return {**self._options_told(), **self._version_told(), **_open_host_of(self._client)}
+
+    def _options_told(self) -> dict[str, object]:
         told: dict[str, str] = {}
-        for option in () if self._is_cluster else ("maxmemory-policy", "save", "appendonly"):
+        for option in ("maxmemory-policy", "save", "appendonly"):
             try:
                 answer = self._client.execute_command("CONFIG GET", option)
             except self._errors:  # Its user may not ask, or the service has no such command.
@@ -259,6 +267,14 @@ class RedisStore:
             return {}
         is_persistent = bool(told.get("save")) or told.get("appendonly") == "yes"
         return {"maxmemory_policy": told.get("maxmemory-policy"), "is_persistent": is_persistent}
+
+    def _version_told(self) -> dict[str, object]:
+        try:
+            said = self._client.info("server")
+        except self._errors:
+            return {}
+        is_valkey = said.get("server_name") == "valkey"
+        return {} if is_valkey or "redis_version" not in said else {"redis_version": str(said["redis_version"])}
 
     def close(self) -> None:
         """Let go of the connections that are idle. The client may be used on."""
@@ -451,3 +467,20 @@ def _errors_of(client: Any) -> tuple[type[Exception], tuple[type[Exception], ...
             others = [getattr(errors, name) for name in vars(errors) if name.endswith("ClusterException")]
             return errors.NoScriptError, (*root, *others, OSError)
     raise ConfigError(f"{type(client).__qualname__} raises no errors that are known; pass a redis.Redis. [ISE029]")
+
+
+def _open_host_of(client: Any) -> dict[str, object]:
+    """Return the host under ``open_at`` if it is another one, and the client was let in without a password."""
+    options = getattr(getattr(client, "connection_pool", None), "connection_kwargs", {})
+    shown = ("password", "credential_provider", "path", "ssl_certfile")
+    host = options.get("host")
+    return {} if host is None or any(options.get(name) for name in shown) or _is_here(host) else {"open_at": host}
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a name or an address is one of this host's own, which no other host can reach."""
+    try:
+        found = getaddrinfo(host, None)
+    except OSError:
+        return False
+    return all(ip_address(address[0]).is_loopback for *_, address in found)

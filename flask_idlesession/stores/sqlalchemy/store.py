@@ -23,6 +23,7 @@ from ..contract import Traits
 from .connections import Connections
 from .creating import create_tables
 from .engines import make_engine
+from .facts import facts_of
 from .hearing import Hearing
 from .kinds import BEGIN
 from .parts import Parts
@@ -73,7 +74,9 @@ class SQLAlchemyStore(ForkAware):
     def traits(self) -> Traits:
         """Return what the store can do: PostgreSQL tells other processes how sessions ended."""
         has_clock = has_server(self._connections.engine.dialect)
-        return Traits(chunked=True, recalls=True, has_clock=has_clock, tells_ends=self._connections.can_hear)
+        return Traits(
+            chunked=True, recalls=True, has_clock=has_clock, has_facts=True, tells_ends=self._connections.can_hear
+        )
 
     def __repr__(self) -> str:
         return f"<SQLAlchemyStore {self._connections.engine.url.render_as_string()}>"
@@ -145,6 +148,10 @@ class SQLAlchemyStore(ForkAware):
     def clock_skew(self, now: float) -> float:
         """Return by how many seconds ``now`` is ahead of the server's clock."""
         return ServerClock(self._connections).skew(now)
+
+    def facts(self) -> dict[str, object]:
+        """Return what :func:`facts_of` says of the server."""
+        return self._connections.open(facts_of)
 
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""
