@@ -50,6 +50,10 @@ _FLASK_SESSION_LINES = (
     "+ from flask_idlesession.integrations.flask_session import Session",
 )
 
+_KEY_LINE = (
+    '+ app.config["SECRET_KEY"] = os.environ["SECRET_KEY"]  # one for all workers, made by: flask idlesession gen-key'
+)
+
 _CARRYING = (
     "{carried} sessions were carried over. {left} were left: they had been taken over already, have ended, or cannot "
     "be read."
@@ -86,7 +90,7 @@ def _explain(source: str, config: Mapping[str, Any], *, secret_key: Any) -> None
     for sentence in (*_ANY_WAY, *(_FROM_COOKIES if source == "flask-cookie" else _FROM_FLASK_SESSION)):
         click.echo(f"  * {sentence}")
     click.echo("\nLines to change (- is the old line, + is the new one):")
-    for line in _lines(source, config):
+    for line in _lines(source, config, secret_key=secret_key):
         click.echo(f"  {line}")
     for warning in _warnings(source, config, secret_key=secret_key):
         click.echo(f"\nAttention: {warning}")
@@ -108,7 +112,9 @@ def _mapped(source: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]
             yield key, f"is understood; later {THEIRS[key]}"
 
 
-def _lines(source: str, config: Mapping[str, Any]) -> Iterator[str]:
+def _lines(source: str, config: Mapping[str, Any], *, secret_key: Any) -> Iterator[str]:
+    if not secret_key:  # Flask-Session can do without one.
+        yield _KEY_LINE
     if source == "flask-cookie":
         yield from _COOKIE_LINES
         return
@@ -134,7 +140,7 @@ def _warnings(source: str, config: Mapping[str, Any], *, secret_key: Any) -> Ite
     from ..settings.secret_keys import weaknesses_of
 
     if not secret_key:
-        yield "there is no SECRET_KEY. " + ADVICE
+        yield "there is no SECRET_KEY, and without one there are no sessions: it signs each token. " + ADVICE
     elif source == "flask-cookie" and any(weaknesses_of([secret_key])):
         yield "the SECRET_KEY can be guessed, so old cookies can be forged, and none is taken over. " + ADVICE
     kind = str(config.get("SESSION_TYPE", "")).lower()

@@ -13,6 +13,7 @@ from ..sessions.session import Session as OurSession
 from ..settings.checks import LONGEST_COOKIE
 from ..settings.cookie import longest
 from ..web.interface import IdleSessionInterface
+from .old_stores import folder_of
 from .old_stores import memcached_client
 from .old_stores import redis_client
 from .old_stores import sql_engine
@@ -121,7 +122,9 @@ def kind_of(config: Mapping[str, Any]) -> str:
 
 
 def store_of(app: Flask) -> Any:
-    """Return what IDLESESSION_STORE is to be: the same server or database, and a file for sessions in files."""
+    """Return what IDLESESSION_STORE is to be: the same server or database. Sessions in files get a file beside them, in
+    a folder of its own: cachelib removes the files of its folder that it takes for old sessions.
+    """
     config = app.config
     kind = kind_of(config)
     if kind == "redis":
@@ -134,7 +137,7 @@ def store_of(app: Flask) -> Any:
         return MemcachedCache(memcached_client(config))
     cache = config.get("SESSION_CACHELIB") if kind == "cachelib" else None
     if cache is None or type(cache).__name__ == "FileSystemCache":
-        return "sqlite:///sessions.db"
+        return f"sqlite:///{folder_of(config) / 'idlesession' / 'sessions.db'}"
     return "memory://" if type(cache).__name__ == "SimpleCache" else cache
 
 

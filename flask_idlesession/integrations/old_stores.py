@@ -290,10 +290,11 @@ def open_old_store(app: Flask, config: Mapping[str, Any]) -> OldStore:
         return OldRedis(redis_client(config))
     if kind == "memcached":
         return OldMemcached(memcached_client(config))
-    if kind == "filesystem":
-        return OldFiles(Path(config.get("SESSION_FILE_DIR") or Path.cwd() / _FOLDER))
+    cache = config.get("SESSION_CACHELIB")
+    if kind == "filesystem" or kind == "cachelib" and (cache is None or type(cache).__name__ == "FileSystemCache"):
+        return OldFiles(folder_of(config))
     if kind == "cachelib":
-        return _open_cache(config.get("SESSION_CACHELIB"))
+        return OldCache(cache)
     if kind == "sqlalchemy":
         table, schema = config.get("SESSION_SQLALCHEMY_TABLE") or "sessions", config.get("SESSION_SQLALCHEMY_SCHEMA")
         return OldTable(lambda: sql_engine(app, config), table=table, schema=schema)
@@ -312,6 +313,14 @@ def redis_client(config: Mapping[str, Any]) -> Any:
     from redis import Redis
 
     return Redis()
+
+
+def folder_of(config: Mapping[str, Any]) -> Path:
+    """Return the absolute folder of the files that the settings name, or the one that Flask-Session takes else."""
+    cache, kind = config.get("SESSION_CACHELIB"), str(config.get("SESSION_TYPE") or "").lower()
+    if kind == "cachelib":
+        return Path(_FOLDER if cache is None else cache._path).absolute()
+    return Path(config.get("SESSION_FILE_DIR") or _FOLDER).absolute()
 
 
 def memcached_client(config: Mapping[str, Any]) -> Any:
@@ -334,11 +343,3 @@ def sql_engine(app: Flask, config: Mapping[str, Any]) -> Any:
     with app.app_context():
         key = config.get("SESSION_SQLALCHEMY_BIND_KEY")
         return db.engine if key is None else db.engines[key]
-
-
-def _open_cache(cache: Any) -> OldStore:
-    if cache is None:
-        return OldFiles(Path.cwd() / _FOLDER)
-    if type(cache).__name__ == "FileSystemCache":
-        return OldFiles(Path(cache._path))
-    return OldCache(cache)

@@ -141,6 +141,13 @@ def test_what_is_printed_for_flask_cookies_is_what_switches_them(tmp_path: Path)
     assert browser(app, signed_in(old, "ada")).get("/").json == {"_user_id": "ada", "cart": [1, 2]}
 
 
+def test_a_missing_key_is_a_line_of_its_own() -> None:
+    app = Flask(__name__)
+    app.config.update(SESSION_TYPE="redis")
+    line, _ = lines_of(run(app, "--from", "flask-session", "--dry-run").output, "+ ")
+    assert line.startswith('app.config["SECRET_KEY"] =')
+
+
 def test_a_weak_key_and_a_missing_store_are_told() -> None:
     app = Flask(__name__)
     app.config.update(SECRET_KEY="dev", SESSION_TYPE="mongodb")

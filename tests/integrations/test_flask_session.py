@@ -127,6 +127,7 @@ def make_app(extension: Callable[[Flask], object], folder: Path, **config: Any) 
     app = Flask(__name__, instance_path=str(folder / "instance"))
     apps.append(app)
     app.config.update(TESTING=True, SECRET_KEY=KEY, IDLESESSION_ADOPT_PICKLE_UNTIL="2999-12-31")
+    app.config.setdefault("SESSION_FILE_DIR", str(folder / "files"))
     app.config.update(config)
     if config.get("SESSION_TYPE") == "sqlalchemy":
         from flask_sqlalchemy import SQLAlchemy

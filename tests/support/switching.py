@@ -178,8 +178,11 @@ class Site:
 
     def _each(self, act: object) -> None:
         def work(users: list[User]) -> None:
-            for user in users:
-                act(user)  # type: ignore[operator]
+            try:
+                for user in users:
+                    act(user)  # type: ignore[operator]
+            finally:
+                self._hang_up()
 
         threads = [threading.Thread(target=work, args=(self.users[at::_THREADS],)) for at in range(_THREADS)]
         for thread in threads:
@@ -188,6 +191,12 @@ class Site:
             thread.join()
 
     def _go_on(self, users: list[User], stop: threading.Event) -> None:
+        try:
+            self._act_at_random(users, stop)
+        finally:
+            self._hang_up()
+
+    def _act_at_random(self, users: list[User], stop: threading.Event) -> None:
         chance = random.Random(users[0].name)
         while not stop.wait(0.002):
             user = chance.choice(users)
@@ -243,6 +252,12 @@ class Site:
 
     # Requests.
 
+    def _hang_up(self) -> None:
+        """Close the connections of the present thread."""
+        for connection in self._connections.__dict__.values():
+            connection.close()
+        self._connections.__dict__.clear()
+
     def _ask(self, user: User, path: str) -> str:
         """Ask a worker: with one name for both cookies always the same one, else any that is up."""
         number = int(user.name.removeprefix("user")) % len(self.workers)
@@ -255,7 +270,7 @@ class Site:
                 try:
                     status, text, cookies = self._send(worker, path, user.jar)
                 except (OSError, http.client.HTTPException):
-                    self._connections.__dict__.pop(str(worker.port), None)
+                    self._connections.__dict__.pop(str(worker.port)).close()
                     continue
                 if status == 503:
                     time.sleep(0.1)
