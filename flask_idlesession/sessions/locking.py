@@ -95,22 +95,31 @@ class Lease:
         :exc:`~flask_idlesession.SessionNotFound` if the session ended.
         """
         came_at = time.monotonic()
+        while (record := self.attempt(delta)) is None:
+            time.sleep(self.pause(came_at, timeout=timeout))
+        return record
+
+    def attempt(self, delta: Delta) -> Record | None:
+        """As :meth:`take`, without waiting; None while somebody else has the lease."""
         while True:
             record = _load(self._persistence, self._credential)
             held = record.values.get(_LEASE)
-            if self._is_free(held):
-                self._mine = self._persistence.codec.encode((self._name, self._persistence.now() + self._seconds))
-                if self._commit({**delta, _LEASE: self._mine}, expect=held) is Outcome.DONE:
-                    return _load(self._persistence, self._credential)
-                continue
-            waited = time.monotonic() - came_at
-            if waited >= timeout:
-                raise LeaseTimeout(
-                    f"Another request was alone with session {self._credential.sid} for all of {timeout:g} seconds; "
-                    "shorten what is done in session.exclusive(), or give it a longer timeout."
-                )
-            pause = max(_OFTEN, _SELDOM * (1 - waited / timeout))
-            time.sleep(min(random.uniform(pause / 2, pause), timeout - waited))
+            if not self._is_free(held):
+                return None
+            self._mine = self._persistence.codec.encode((self._name, self._persistence.now() + self._seconds))
+            if self._commit({**delta, _LEASE: self._mine}, expect=held) is Outcome.DONE:
+                return _load(self._persistence, self._credential)
+
+    def pause(self, came_at: float, *, timeout: float) -> float:
+        """Return after how many seconds to try again, by one who came at an instant of the monotonic clock."""
+        waited = time.monotonic() - came_at
+        if waited >= timeout:
+            raise LeaseTimeout(
+                f"Another request was alone with session {self._credential.sid} for all of {timeout:g} seconds; "
+                "shorten what is done in session.exclusive(), or give it a longer timeout."
+            )
+        pause = max(_OFTEN, _SELDOM * (1 - waited / timeout))
+        return min(random.uniform(pause / 2, pause), timeout - waited)
 
     def give_back(self, delta: Delta) -> None:
         """Commit ``delta``, and with it the end of the lease.

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
@@ -29,6 +27,7 @@ from ..model.record import merged
 from ..model.record import NO_LABELS
 from ..model.record import Record
 from ..model.record import SessionInfo
+from .exclusive_block import ExclusiveBlock
 from .facts import RequestFacts
 from .locking import Commits
 from .locking import Lease
@@ -123,14 +122,14 @@ class Session(SessionValues, SessionMixin):
     :attr:`idle_timeout`, :attr:`seconds_left`, :meth:`modify`, :meth:`exclusive` and :meth:`rotate`.
     """
 
-    __slots__ = ("_persistence", "_facts", "_intents_made", "_is_exclusive")
+    __slots__ = ("_persistence", "_facts", "_intents_made", "_alone")
 
     def __init__(self, persistence: Persistence, facts: RequestFacts) -> None:
         super().__init__(persistence.codec, is_loaded=facts.credential is None and facts.older is None)
         self._persistence = persistence
         self._facts = facts
         self._intents_made: Intents | None = None
-        self._is_exclusive = False
+        self._alone: object | None = None
 
     def clear(self) -> None:
         """Empty the session **and end it**: the token that the browser holds is dead once this request is saved.
@@ -198,8 +197,7 @@ class Session(SessionValues, SessionMixin):
             )
         return result
 
-    @contextmanager
-    def exclusive(self, *, timeout: float = 10.0, lease: float = 30.0) -> Iterator["Session"]:
+    def exclusive(self, *, timeout: float = 10.0, lease: float = 30.0) -> "ExclusiveBlock[Session]":
         """Be alone with this session in the block: other blocks and views that ask for the same wait. ::
 
             with session.exclusive():
@@ -212,24 +210,10 @@ class Session(SessionValues, SessionMixin):
         Wait for ``timeout`` seconds at most, then raise :exc:`~flask_idlesession.LeaseTimeout`. A block that takes
         more than ``lease`` seconds loses the right: then :exc:`~flask_idlesession.ConflictError` is raised on exit,
         and nothing of the block is saved.
+
+        In an ``async`` view use ``async with``: other tasks run while it waits.
         """
-        credential = self._facts.credential
-        if self.new or credential is None or self._is_exclusive:
-            yield self  # Nobody else knows of it; or a block around this one has the right already.
-            return
-        right, delta = Lease(self._persistence, credential, seconds=lease), self._delta()
-        self._persistence.check_size(self._record, delta)
-        self._adopt(right.take(delta, timeout=timeout))
-        self._is_exclusive = True
-        try:
-            yield self
-        except BaseException:
-            if not self._persistence.policy.save_on_error:
-                self._forget_changes()
-            raise
-        finally:
-            self._is_exclusive = False
-            self._leave(right)
+        return ExclusiveBlock(self, timeout=timeout, lease=lease)
 
     def rotate(self, *, grace: bool = True) -> None:
         """Give the session a new token with this response. Its id and its values stay.
@@ -504,7 +488,7 @@ class Session(SessionValues, SessionMixin):
     # After the response has begun.
 
     def _write_through(self, key: str, data: bytes | None) -> None:
-        if not self._is_exclusive and data != self._stored.get(key):  # A block is saved as a whole.
+        if self._alone is None and data != self._stored.get(key):  # A block is saved as a whole.
             self._persistence.late.write(self, {key: data})
 
     def _note_late_look(self) -> None:
@@ -540,6 +524,30 @@ class Session(SessionValues, SessionMixin):
         """Note that this is what the store holds now. The view's objects stay."""
         self._record = record
         self._stored = visible(record.values)
+
+    def _ask_alone(self, *, seconds: float) -> tuple[Lease, Delta] | None:
+        """Return the right to be alone, and what is to be saved with it.
+
+        None: nobody else knows of the session, or a block around this one has the right already.
+        """
+        credential = self._facts.credential
+        if self.new or credential is None or self._alone is not None:
+            return None
+        delta = self._delta()
+        self._persistence.check_size(self._record, delta)
+        return Lease(self._persistence, credential, seconds=seconds), delta
+
+    def _begin_alone(self, record: Record, *, owner: object) -> None:
+        """Begin an exclusive block with what the session holds now."""
+        self._adopt(record)
+        self._alone = owner
+
+    def _end_alone(self, right: Lease, *, is_failed: bool) -> None:
+        """End an exclusive block."""
+        if is_failed and not self._persistence.policy.save_on_error:
+            self._forget_changes()
+        self._alone = None
+        self._leave(right)
 
     def _leave(self, right: Lease) -> None:
         """Save what was done in an exclusive block, and give the right back."""
