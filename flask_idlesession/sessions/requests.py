@@ -125,9 +125,9 @@ class Requests:
         self._log_outs = LogOuts(lifecycle, revocation)
         self._issuing = Issuing(self, lifecycle, revocation, self._log_outs, self._remarks)
 
-    def set_permanent_lifetime(self, lifetime: float) -> None:
-        """Let permanent sessions last for ``lifetime`` seconds from each later refresh."""
-        self.policy = replace(self.policy, permanent_lifetime=lifetime)
+    def set_permanent_lifetime(self, lifetime: float, *, is_refreshed: bool) -> None:
+        """Let permanent sessions last for ``lifetime`` seconds from each later refresh: by each request if so."""
+        self.policy = replace(self.policy, permanent_lifetime=lifetime, refresh_each_request=is_refreshed)
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
 
     # A request comes.

@@ -82,6 +82,7 @@ class IdleSessionInterface(SessionInterface):
         self._process = 0
         # The application's PERMANENT_SESSION_LIFETIME and its cookie's settings when a session was last saved.
         self._lifetime: object = None
+        self._refreshes: object = None
         self._cookie_settings: tuple[object, ...] = ()
         # Whether the application's class finds its secret key in a way of its own. Flask's is the config, by a detour.
         self._asks_for_key = True
@@ -247,9 +248,9 @@ class IdleSessionInterface(SessionInterface):
         active = facts.is_active
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False
-        lifetime = app.config["PERMANENT_SESSION_LIFETIME"]
-        if lifetime is not self._lifetime:
-            self._follow_lifetime(lifetime, runtime)
+        lifetime, refreshes = app.config["PERMANENT_SESSION_LIFETIME"], app.config["SESSION_REFRESH_EACH_REQUEST"]
+        if lifetime is not self._lifetime or refreshes is not self._refreshes:
+            self._follow_lifetime(lifetime, refreshes, runtime)
         if session._modified and (session._facts.credential is None or session._intents_made is not None):
             self._require_cookie(app)  # A new one will be set.
         try:
@@ -286,12 +287,12 @@ class IdleSessionInterface(SessionInterface):
             check_cookie(Unshown(app.config))
             self._cookie_settings = settings
 
-    def _follow_lifetime(self, lifetime: object, runtime: Runtime) -> None:
+    def _follow_lifetime(self, lifetime: object, refreshes: object, runtime: Runtime) -> None:
         """Note that applications set how long permanent sessions last at any time, often with each request."""
-        if lifetime != self._lifetime:
+        if lifetime != self._lifetime or refreshes != self._refreshes:
             duration, _ = longest({"PERMANENT_SESSION_LIFETIME": lifetime})
-            runtime.requests.set_permanent_lifetime(duration)
-        self._lifetime = lifetime
+            runtime.requests.set_permanent_lifetime(duration, is_refreshed=bool(refreshes))
+        self._lifetime, self._refreshes = lifetime, refreshes
 
     def get_expiration_time(self, app: Flask, session: SessionMixin) -> datetime | None:
         """Return when the browser forgets the cookie; None if it does when it is closed. No date is past 400 days."""
