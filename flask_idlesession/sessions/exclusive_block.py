@@ -38,7 +38,7 @@ _S = TypeVar("_S", bound=CanBeAlone)
 
 
 class ExclusiveBlock(Generic[_S]):
-    """What :meth:`Session.exclusive` returns. ``async with`` lets other tasks run while it waits for others."""
+    """The block of :meth:`Session.exclusive`. ``async with`` lets other tasks run while it waits for others."""
 
     def __init__(self, session: _S, *, timeout: float, lease: float) -> None:
         self._session = session
@@ -78,7 +78,7 @@ class ExclusiveBlock(Generic[_S]):
         right, _ = asked
         self._session._alone = task  # No other task of this request asks meanwhile.
         try:
-            # What other tasks of this request assign meanwhile is saved, too.
+            # Assignments that other tasks of this request make meanwhile are saved, too.
             while (record := right.attempt(self._session._delta())) is None:
                 await asyncio.sleep(right.pause(came_at, timeout=self._timeout))
         except BaseException:

@@ -372,3 +372,20 @@ def test_a_child_process_watches_for_itself(workers: Workers) -> None:
     os.close(reading)
     os.waitpid(child, 0)
     assert len(heard.wait(count=2)) == 2
+
+
+@on_redis
+def test_a_thousand_watched_sessions_take_one_connection(workers: Workers, redis_server: Any) -> None:
+    here, heard = workers(), Heard()
+    sids = [here.create(user_id="ada") for _ in range(1000)]
+    with closing(redis_server.client()) as client:
+        before = client.info("clients")["connected_clients"]
+        for sid in sids:
+            here.on_session_end(heard, sid=sid)
+        settle(here)
+        assert client.info("clients")["connected_clients"] <= before + 2, "One hears, one asks."
+        assert len(client.execute_command("CLIENT", "LIST", "TYPE", "pubsub")) >= 1
+    began_at = time.monotonic()
+    here.revoke_user("ada")
+    heard.wait(count=1000)
+    assert time.monotonic() - began_at < 2.0

@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
-from types import MappingProxyType
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ class Package:
     #: Options for pytest.
     options: Sequence[str] = ()
     #: Tests that these sessions do not pass, each with the reason.
-    apart: Mapping[str, str] = MappingProxyType({})
+    apart: Mapping[str, str] = field(default_factory=dict)
 
 
 _NO_COOKIE = "expects a Set-Cookie with each write; the cookie here has no values, and stays as it is"
@@ -141,7 +141,7 @@ def download(name: str, folder: Path) -> Path:
     """Return the folder of the package's source."""
     folder.mkdir(parents=True)
     ask = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(folder), name]
-    subprocess.run(ask, check=True)
+    subprocess.run(ask, cwd=folder, check=True)
     archive = next(folder.glob("*.tar.gz"))
     with tarfile.open(archive) as packed:
         packed.extractall(folder, filter="data")
@@ -153,7 +153,7 @@ def make_environment(name: str, package: Package, folder: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     wanted = ["pytest<9", name, *package.needs, str(CHECKOUT)]
-    subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], cwd=folder, check=True)
     return python
 
 
