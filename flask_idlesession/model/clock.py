@@ -72,7 +72,9 @@ def host_of_boot() -> str | None:
 
 def is_told_by_test() -> bool:
     """Return whether a test tells the time: :class:`StoppedClock`, freezegun or time-machine."""
-    return _stopped is not None or _frozen_at() is not None
+    if _stopped is not None:
+        return True
+    return ("freezegun" in _modules or "time_machine" in _modules) and _frozen_at() is not None
 
 
 class StoppedClock:

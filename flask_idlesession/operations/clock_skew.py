@@ -3,6 +3,7 @@
 import logging
 
 from ..model.clock import Clock
+from ..model.clock import is_told_by_test
 from ..model.errors import StoreError
 from ..process.background import cleaner
 from ..stores.contract import HasClock
@@ -33,11 +34,15 @@ class ClockSkew:
         return self._pace.run(self._compare)
 
     def _compare(self) -> bool:
-        """Return whether the server told its time."""
+        """Return whether the server told its time. While a test tells it, there is nothing to compare."""
+        if is_told_by_test():
+            return False
         asked_at = self._clock()
         try:
             skew = self._store.clock_skew(asked_at)
         except StoreError:
+            return False
+        if is_told_by_test():
             return False
         # The server looked at its clock at some moment between the question and now.
         least, most = skew, skew + self._clock() - asked_at

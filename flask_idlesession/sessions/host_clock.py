@@ -68,10 +68,12 @@ class HostClock:
         """Return the present instant, in POSIX seconds. The first call asks the store."""
         if self._is_pending and time.monotonic() - self._asked_at >= _RETRY:
             self._agree()
-        return self._clock() + self._shift - self._ahead
+        return self.peek()
 
     def peek(self) -> float:
         """Return the present instant, and ask nobody: for requests that may have no need of the store."""
+        if is_told_by_test():
+            return self._clock()
         return self._clock() + self._shift - self._ahead
 
     def of_host(self) -> float:
@@ -93,6 +95,7 @@ class HostClock:
         """Take over the host's time; return whether the store answered. Threads may do so at the same time."""
         if is_told_by_test():
             return True
+        before = self._shift, self._ahead
         try:
             if self._mark is not None:
                 self._take_over(self._mark)
@@ -100,6 +103,9 @@ class HostClock:
         except StoreError:
             self._asked_at = time.monotonic()
             return False
+        if is_told_by_test():  # It began meanwhile, and what was compared is of no use.
+            self._shift, self._ahead = before
+            return True
         self._is_pending = False
         return True
 

@@ -17,6 +17,7 @@ from flask_idlesession.operations.pace import Pace
 from flask_idlesession.process.background import cleaner
 from flask_idlesession.stores.contract import has_clock
 from flask_idlesession.testing import FakeClock
+from flask_idlesession.testing import IdleClock
 
 
 class ServedStore(MemoryStore):
@@ -133,3 +134,11 @@ def test_a_store_without_a_server_has_no_clock_to_compare():
     assert app.test_client().get("/").text == "1"
     assert app.extensions["idlesession"]._clock_skew is None
     assert has_clock(MemoryStore()) is None
+
+
+def test_a_test_that_moves_the_time_is_not_warned_of(check, store, caplog):
+    with IdleClock() as clock:
+        clock.advance(3600)
+        assert again(check) == pytest.approx(60)
+    assert not caplog.messages
+    assert not store.asked

@@ -216,6 +216,25 @@ def test_a_test_that_tells_the_time_is_believed(store: SQLiteStore) -> None:
         assert manager.now() == clock()
 
 
+def test_a_test_that_begins_while_the_server_is_asked_is_believed() -> None:
+    stopped = StoppedClock()
+    stopped.advance(86_400.0)
+
+    class Slow(Shared):
+        def clock_skew(self, now: float) -> float:
+            stopped.__enter__()
+            return 86_400.0
+
+    clock = HostClock(Slow(FakeClock()), host="boot")
+    cleaner.unregister(clock)
+    try:
+        clock.run()
+        assert clock() == clock.peek() == stopped()
+    finally:
+        stopped.__exit__()
+    assert abs(clock.peek() - system_clock()) < 1, "nothing of it is left afterwards"
+
+
 def test_the_host_is_named_from_boot_to_boot() -> None:
     assert clock_module.host_of_boot() == clock_module.host_of_boot() is not None
 
