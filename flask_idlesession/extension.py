@@ -45,6 +45,7 @@ from .web.current import NAME
 from .web.failures import note_failure
 from .web.interface import IdleSessionInterface
 from .web.late_contexts import LateContexts
+from .web.log_fields import add_fields
 from .web.runtime import Runtime
 from .web.tags import by_json_provider
 from .web.tags import tags_of
@@ -151,6 +152,7 @@ class IdleSession:
         self.codec.take_over(tags_of(app.session_interface))
         self.codec.make_plainer = self.codec.make_plainer or by_json_provider
         app.extensions[NAME] = state
+        add_fields()
         state.follow_flask_login(app)
         app.session_interface = interface
         if hears_routes:

@@ -88,7 +88,8 @@ class AuditLog:
             return
         entry = {"at": _utc(self._clock()), "event": event, **_who(info), **more}
         entry = {name: value for name, value in entry.items() if value is not None}
-        _logger.info("%s", json.dumps(entry), extra={"audit": entry})
+        fields = {"session_id": entry.get("session"), "user_id": entry.get("user"), "reason": entry.get("reason")}
+        _logger.info("%s", json.dumps(entry), extra={"audit": entry, **fields})
 
 
 def _who(info: SessionInfo | None) -> Mapping[str, Any]:
