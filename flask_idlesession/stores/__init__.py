@@ -87,8 +87,9 @@ def _no_store(spec: Any) -> ConfigError:
         return ConfigError(
             f"IDLESESSION_STORE is the class {name}; give it an object, as {name}(…), or a URL. [ISE024]"
         )
-    shown = without_secrets(repr(spec))  # It may be a URL as bytes.
     kind = type(spec).__name__
+    # Bytes may be a URL. What a list, a dict or another object shows of itself may be a password.
+    shown = without_secrets(repr(spec)) if isinstance(spec, bytes | int | float | None) else "an object"
     return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {kind}; it must be {_SHAPES}. [ISE024]")
 
 
