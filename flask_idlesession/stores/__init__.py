@@ -88,7 +88,7 @@ def _no_store(spec: Any) -> ConfigError:
             f"IDLESESSION_STORE is the class {name}; give it an object, as {name}(…), or a URL. [ISE024]"
         )
     kind = type(spec).__name__
-    # Bytes may be a URL. What a list, a dict or another object shows of itself may be a password.
+    # Bytes may be a URL. The repr of a list, a dict or another object may hold a password.
     shown = without_secrets(repr(spec)) if isinstance(spec, bytes | int | float | None) else "an object"
     return ConfigError(f"IDLESESSION_STORE is {shown}, of the type {kind}; it must be {_SHAPES}. [ISE024]")
 
