@@ -33,6 +33,7 @@ from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Touch
 from flask_idlesession.stores.contract import UnreadableRecord
+from flask_idlesession.stores.sqlite import file as sqlite_file
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.stores.sqlite.connection import Connection
 from flask_idlesession.stores.sqlite.statements import Statements
@@ -592,3 +593,18 @@ def test_it_works_without_rows_that_a_change_returns(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, tests], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+def test_a_backlog_that_is_pruned_leaves_no_log_that_grew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of hundreds of megabytes would keep all writers waiting while it is moved into the database."""
+    monkeypatch.setattr(sqlite_file, "has_wal_reset_fault", lambda version: True)
+    with closing(SQLiteStore(path)) as store:
+        for _ in range(3000):
+            store.create(a_record())
+        store._file.checkpoint()
+        store._file._writes = 0
+        moved = []
+        monkeypatch.setattr(store._file, "checkpoint", lambda: moved.append(1))
+        while store.prune(now=NOW + 1000, limit=64):
+            pass
+    assert len(moved) >= 5

@@ -19,6 +19,9 @@ _CHUNK = 128
 #: How often prune() looks further in one call, while it finds but sessions that live on.
 _ROUNDS = 8
 
+#: To delete a session changes a page of the table and one of each index; to change one, a single page.
+_ROW = 4
+
 #: How many pages are given back to the file system in one step.
 _PAGES = 64
 
@@ -42,6 +45,7 @@ class Expiry:
                 break
             gone = self._forget(due, now)
         if gone:
+            self._file.note_write(rows=_ROW * len(gone))
             with suppress(StoreError):  # These are over all the same, and are to be told.
                 self._shrink()
         return gone

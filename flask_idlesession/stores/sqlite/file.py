@@ -140,9 +140,12 @@ class SQLiteFile(ForkAware):
         """The same, for what must be on disk before the block ends."""
         return _Use(self, self.queue, self.busy_timeout, is_durable=True)
 
-    def note_write(self) -> None:
-        """Count a write, and make a checkpoint where it is time."""
-        self._writes += 1
+    def note_write(self, *, rows: int = 1) -> None:
+        """Count a write, and make a checkpoint where it is time.
+
+        A write of many rows is as many writes: a log that grew for long keeps all writers waiting when it is moved.
+        """
+        self._writes += rows
         if self.guards_checkpoints and self._writes >= _CHECKPOINT_AFTER:
             self._writes = 0
             self.checkpoint()
