@@ -17,6 +17,7 @@ from ..model.errors import SessionExists
 from ..model.errors import StoreError
 from ..model.ids import new_secret
 from ..model.ids import SessionId
+from ..model.labels import LASTING
 from ..model.labels import TURN
 from ..model.record import Change
 from ..model.record import EndReason
@@ -25,6 +26,7 @@ from ..model.record import Record
 from ..model.record import Rotation
 from ..model.record import SessionInfo
 from ..stores.contract import Store
+from ..stores.contract import UnreadableRecord
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -91,7 +93,10 @@ class Marks:
 
     def find(self, sid: SessionId, *, now: float) -> Mark | None:
         """Return the mark of the session of this id; None if it was made of none from before."""
-        record = self._store.load(_adopted(sid), now=now)
+        try:
+            record = self._store.load(_adopted(sid), now=now)
+        except UnreadableRecord:  # Its session was taken over, and nobody knows when: as if that were long ago.
+            return Mark(adopted_at=_NEVER, waits=False, nonce=b"", proof=b"")
         if record is None:
             return None
         values = record.values
@@ -177,7 +182,10 @@ class Marks:
                 self._discard(mark.proof)
 
     def _instants(self, sid: SessionId, *, now: float) -> tuple[float, float]:
-        record = self._store.load(sid, now=now)
+        try:
+            record = self._store.load(sid, now=now)
+        except UnreadableRecord:  # The user has logged out, and nobody knows when: nothing from before is accepted.
+            return inf, inf
         if record is None:
             return _NEVER, _NEVER
         logged_out_at, revoked_at = _INSTANTS.unpack(record.values["at"])
@@ -197,7 +205,10 @@ class Marks:
 
     def _move_on(self, sid: SessionId, instants: tuple[float, float], *, now: float, until: float) -> bool:
         """Return whether the mark that is there says it by now; it may be over, or have changed meanwhile."""
-        record = self._store.load(sid, now=now)
+        try:
+            record = self._store.load(sid, now=now)
+        except UnreadableRecord:
+            return True  # It refuses everything already.
         if record is None:
             self._store.delete(sid)
             return False
@@ -230,6 +241,6 @@ def _record(sid: SessionId, values: dict[str, bytes], *, now: float, until: floa
         last_seen_at=now,
         idle_timeout=until - now,
         lifetime_ends_at=until,
-        labels={TURN: 1},
+        labels={TURN: LASTING},
     )
     return Record(info=info, secret_digest=new_secret(), values=values)

@@ -17,8 +17,10 @@ DEVICE = "device"
 #: When the session was seen from somewhere else, so that its user is to prove who they are.
 SUSPECT = "suspect"
 
-#: Marks a record that is no session: one that takes turns at a user's log-ins.
+#: Marks a record that is no session: one that takes turns at a user's log-ins. With this value it is one that is to
+#: stay, and to be carried along where sessions are moved.
 TURN = "__idlesession_turn"
+LASTING = 2
 
 #: Labels that the info of a signal has, and no store: who ended the session, and that a user who was logged in showed
 #: again who they are.

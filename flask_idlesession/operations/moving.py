@@ -12,6 +12,7 @@ from ..model.errors import RecordRejected
 from ..model.errors import SessionExists
 from ..model.ids import new_session_id
 from ..model.ids import SessionId
+from ..model.labels import LASTING
 from ..model.labels import TURN
 from ..model.record import Ending
 from ..model.record import EndReason
@@ -52,12 +53,17 @@ class Fate(Enum):
 
 def sids_in(store: Store, *, now: float) -> list[SessionId]:
     """Return the ids of all live sessions of a store."""
-    sids = [info.sid for info in store.find(now=now) if TURN not in info.labels]
+    sids = [info.sid for info in store.find(now=now) if _is_to_stay(info)]
     evictable = evicting(store)
     if evictable is not None:  # Its lists may have lost some.
-        unlisted = (info.sid for info in evictable.find_unlisted(now=now) if TURN not in info.labels)
+        unlisted = (info.sid for info in evictable.find_unlisted(now=now) if _is_to_stay(info))
         return list(dict.fromkeys([*sids, *unlisted]))
     return sids
+
+
+def _is_to_stay(info: SessionInfo) -> bool:
+    """Return whether it is a session, or one of the records that say which old cookies are refused."""
+    return info.labels.get(TURN, LASTING) == LASTING
 
 
 def move(source: Store, target: Store, sids: Sequence[SessionId], *, now: float, notes: Notes) -> Iterator[Fate]:

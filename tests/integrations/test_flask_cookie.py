@@ -24,6 +24,9 @@ from flask_idlesession import revoke_all
 from flask_idlesession import revoke_user
 from flask_idlesession import SessionManager
 from flask_idlesession import StoreUnavailable
+from flask_idlesession.cli import cli
+from flask_idlesession.model.clock import system_clock
+from flask_idlesession.stores.contract import UnreadableRecord
 from flask_idlesession.stores.redis import RedisStore
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
@@ -378,6 +381,45 @@ def test_a_log_out_while_the_store_is_away_takes_the_old_cookie_from_the_browser
     store.fails = True
     client.get("/out")
     assert cookie_of(client) is None
+
+
+def test_a_mark_that_cannot_be_read_refuses_its_cookie_and_nothing_else(clock: FakeClock) -> None:
+    class Spoilt(MemoryStore):
+        is_spoilt = False
+
+        def load(self, sid: Any, **kwargs: Any) -> Any:
+            record = super().load(sid, **kwargs)
+            if record is not None and self.is_spoilt and sid.version == 5:
+                raise UnreadableRecord("spoilt", info=record.info)
+            return record
+
+    store = Spoilt()
+    app, adopted, other = make_app(clock, store=store), old_cookie(clock, ADA), old_cookie(clock, {"_user_id": "grace"})
+    client = browser(app, adopted)
+    client.get("/")
+    client.get("/out")
+    clock.advance(5)
+    store.is_spoilt = True
+    for cookie in (adopted, old_cookie(clock, ADA)):
+        assert browser(app, cookie).get("/").json == {"user": None}
+    assert browser(app, other).get("/").json["user"] == "grace"
+
+
+def test_a_log_out_is_final_where_sessions_were_moved_to_another_store(tmp_path: Path) -> None:
+    clock = FakeClock(system_clock())
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("one.db", "two.db")]
+    one, two = (make_app(clock, store=SQLiteStore(url.removeprefix("sqlite:///"))) for url in urls)
+    cookies = [old_cookie(clock, data) for data in (ADA, {"cart": [1]})]
+    for cookie in cookies:
+        client = browser(one, cookie)
+        client.get("/")
+        client.get("/out")
+    moved = one.test_cli_runner().invoke(cli, ["move", *urls])
+    assert moved.exit_code == 0, moved.output
+    for cookie in cookies:
+        assert browser(two, cookie).get("/").json == {"user": None}
+    for app in (one, two):
+        manager_of(app).close()
 
 
 def test_a_permanent_session_stays_permanent(clock: FakeClock) -> None:
