@@ -85,10 +85,10 @@ _Pairs = Iterator[tuple[str, str]]
 def _processes(deployment: Deployment) -> _Pairs:
     processes, store = deployment.processes, deployment.store
     pids = ", ".join(map(str, sorted(processes)))
-    if store is not None and store.traits.in_process:
+    if deployment.settings.journal is not None or store is not None and store.traits.in_process:
         if len(processes) > 1:
             yield "ISE102", f"The sessions are in memory, and {len(processes)} processes serve the application: {pids}."
-        elif store.traits.forgetful:
+        elif store is not None and store.traits.forgetful:
             yield "ISW101", "The sessions are in the memory of one process."
     marks = {peer.mark for peer in processes.values() if peer.mark}
     if len(marks) > 1:

@@ -335,6 +335,18 @@ def test_four_workers_with_memory_are_found(tmp_path):
     assert all(str(pid) in found["ISE102"] for pid in pids)
 
 
+def test_four_workers_with_one_journal_are_found(tmp_path):
+    site = Deployed(tmp_path, "memory://")
+    journal = 'app.config["IDLESESSION_JOURNAL"] = "sessions.journal"'
+    (tmp_path / "shop.py").write_text(APP.replace("\nIdleSession(app)", f"\n{journal}\nIdleSession(app)"))
+    with site.serve("-w", "4"):
+        for _ in range(40):
+            with closing(HTTPConnection("127.0.0.1", site.port, timeout=30)) as connection:
+                connection.request("GET", "/")
+                connection.getresponse().read()
+        assert set(site.codes()) == {"ISE102"}
+
+
 def test_a_key_that_each_start_makes_anew_is_found(tmp_path, sqlite):
     site = Deployed(tmp_path, sqlite, key="")
     with site.serve("-w", "1"):
