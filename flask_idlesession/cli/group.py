@@ -23,11 +23,12 @@ NOTHING_FOUND, OUT_OF_REACH = 1, 3
 ELSEWHERE = (
     "The sessions are in the memory of each process that serves the application, and this command is another process. "
     'Share them: app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db". Until then a view of the '
-    "application can list and end them, with sessions_of() and revoke_user(); a restart ends all of them."
+    "application can list and end them, with sessions_of() and revoke_user(); a restart ends all of them. "
+    "[ISW101]"
 )
 _LOCKED = (
     "With a journal the sessions are in the memory of the process that serves the application. Stop that process "
-    'first, or share them: app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db".'
+    'first, or share them: app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db". [ISE026]'
 )
 
 

@@ -161,7 +161,7 @@ def _carry(source: str) -> None:
     if runtime.adoption is None or wanted not in runtime.settings.adopt:
         raise click.UsageError(
             f"The application does not take these sessions over yet. Call migrate --from {source} --dry-run, change "
-            "the lines that it prints, and call this again."
+            "the lines that it prints, and call this again. [ISE110]"
         )
     proofs = runtime.adoption.left()
     if not proofs:

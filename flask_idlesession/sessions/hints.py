@@ -47,7 +47,7 @@ class Hints:
         """Note that a value is kept in these bytes."""
         try:
             decoded = self._codec.decode(data)
-        except DecodeError:
+        except (DecodeError, RecursionError):
             return
         for path, before, after in changed_types(value, decoded, f"session[{key!r}]"):
             self._notices.warn(

@@ -22,7 +22,7 @@ CODE = re.compile(r"\bIS[EWH]\d{3}\b")
 LEVELS = {"warning", "error", "critical", "exception", "warn"}
 
 #: Errors of Python's own that an application meets where it called the package in a wrong way.
-BUILT_IN = {"TypeError", "ValueError", "RuntimeError", "PermissionError"}
+BUILT_IN = {"TypeError", "ValueError", "RuntimeError", "PermissionError", "click.UsageError", "click.BadParameter"}
 
 #: Modules whose errors of Python's own are for this package alone: each is caught, or is a fault of its own.
 INTERNAL = {
