@@ -49,7 +49,7 @@ TABLE: dict[str, list[tuple[str, str, str, str]]] = {
         (
             "test_a_permanent_lifetime_that_each_request_sets",
             "web/interface.py",
-            "            self._follow_lifetime(lifetime, runtime)\n",
+            "            self._follow_lifetime(lifetime, refreshes, runtime)\n",
             "            pass\n",
         )
     ],
