@@ -13,8 +13,11 @@ release = version = version_of("flask_idlesession")
 extensions = ["pallets_sphinx_themes", "sphinx.ext.autodoc", "references", "settings", "dark", "timeline"]
 exclude_patterns = ["_build", "performance", "compared"]
 nitpicky = True
-# The package itself gives this to SessionManager, and nobody else does.
-nitpick_ignore = [("py:class", "flask_idlesession.sessions.endings.EndMarks")]
+# The first is given to SessionManager by the package itself; the second is what a with statement takes.
+nitpick_ignore = [
+    ("py:class", "flask_idlesession.sessions.endings.EndMarks"),
+    ("py:class", "flask_idlesession.sessions.exclusive_block.ExclusiveBlock"),
+]
 highlight_language = "text"
 
 autodoc_member_order = "bysource"

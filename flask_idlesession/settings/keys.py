@@ -283,11 +283,18 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         audit=read_flag(got, "IDLESESSION_AUDIT"),
         silenced_checks=read_codes(got["IDLESESSION_SILENCED_CHECKS"]),
         ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
-        adopt=read_adopt(got["IDLESESSION_ADOPT"]),
-        adopt_for=in_cookie(got, "IDLESESSION_ADOPT_FOR"),
-        adopt_cookie=read_cookie_name(got, "IDLESESSION_ADOPT_COOKIE"),
-        adopt_pickle_until=read_date(got, "IDLESESSION_ADOPT_PICKLE_UNTIL"),
+        **_read_adoption(got),
     )
+
+
+def _read_adoption(got: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields for the sessions of other packages."""
+    return {
+        "adopt": read_adopt(got["IDLESESSION_ADOPT"]),
+        "adopt_for": in_cookie(got, "IDLESESSION_ADOPT_FOR"),
+        "adopt_cookie": read_cookie_name(got, "IDLESESSION_ADOPT_COOKIE"),
+        "adopt_pickle_until": read_date(got, "IDLESESSION_ADOPT_PICKLE_UNTIL"),
+    }
 
 
 def advice_on(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
