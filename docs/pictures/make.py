@@ -1,7 +1,7 @@
-"""Makes the pictures of docs/pages.rst: ``python docs/pictures/make.py``, with the extra "test" and Chromium installed.
+"""Makes the pictures of docs/gallery.rst: ``python docs/pictures/make.py [FOLDER]``.
 
-With a folder it makes every picture there is into that: each page in two sizes and colours, and in German. The example
-application runs on a clock that stands still, so the same pictures come out each time.
+It needs the extra "test", and Chromium. The example application runs on a clock that stands still, so the same pictures
+come out each time.
 """
 
 import logging
@@ -30,21 +30,20 @@ SIZES = {"wide": (1280, 720), "narrow": (320, 640)}
 #: A picture: the page or the state, the size, the colours, the language.
 Picture = tuple[str, str, str, str]
 
+
+def every_picture() -> Iterator[Picture]:
+    """Yield each page in both sizes and colours, and in German where the package has words of its own on it."""
+    for what in ("warning", "final", "offline", "ended", "mine", "restored", "log-in"):
+        for size in SIZES:
+            for colours in ("light", "dark"):
+                yield what, size, colours, "en"
+    for what in ("warning", "final", "ended", "mine"):
+        for size in SIZES:
+            yield what, size, "light", "de"
+
+
 #: The pictures that stand in the documentation.
-SHOWN: list[Picture] = [
-    ("warning", "wide", "light", "en"),
-    ("warning", "narrow", "light", "en"),
-    ("warning", "narrow", "dark", "en"),
-    ("final", "narrow", "light", "de"),
-    ("ended", "wide", "light", "en"),
-    ("ended", "narrow", "dark", "en"),
-    ("ended", "narrow", "light", "de"),
-    ("mine", "wide", "light", "en"),
-    ("mine", "narrow", "dark", "en"),
-    ("mine", "narrow", "light", "de"),
-    ("restored", "wide", "light", "en"),
-    ("restored", "narrow", "dark", "en"),
-]
+SHOWN = list(every_picture())
 
 PASSWORD = "analytical engine"
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1"
@@ -137,17 +136,6 @@ def make(pictures: Iterable[Picture], folder: Path) -> None:
         browser.close()
 
 
-def every_picture() -> Iterator[Picture]:
-    """Yield what each picture shows, and its size, colours and language."""
-    for what in ("warning", "final", "offline", "ended", "mine", "restored", "log-in"):
-        for size in SIZES:
-            for colours in ("light", "dark"):
-                yield what, size, colours, "en"
-    for what in ("warning", "final", "ended", "mine"):
-        for size in SIZES:
-            yield what, size, "light", "de"
-
-
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    make(every_picture() if len(sys.argv) > 1 else SHOWN, Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    make(SHOWN, Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

@@ -26,7 +26,7 @@ def script() -> dict[str, Any]:
 
 def test_the_pictures_are_those_that_the_script_makes_and_the_page_shows() -> None:
     made = {"-".join(picture) + ".png" for picture in script()["SHOWN"]}
-    shown = set(re.findall(r"image:: pictures/(\S+)", (DOCS / "pages.rst").read_text(encoding="utf-8")))
+    shown = set(re.findall(r"image:: pictures/(\S+)", (DOCS / "gallery.rst").read_text(encoding="utf-8")))
     assert made == shown == {path.name for path in (DOCS / "pictures").glob("*.png")}
 
 
