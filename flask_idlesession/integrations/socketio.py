@@ -192,7 +192,13 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         for namespace, sid in sockets:
             connection = self.server.manager.eio_sid_from_sid(sid, namespace)
             if connection is not None:
-                self.server.eio.disconnect(connection)
+                self._cut(connection)
+
+    def _cut(self, connection: str) -> None:
+        """Close a connection without a word: to one that is told of it some clients do not connect again."""
+        transport = self.server.eio.sockets.get(connection)
+        if transport is not None:
+            transport.close(wait=False, abort=True)
 
 
 def _do_nothing(*_: object) -> None:

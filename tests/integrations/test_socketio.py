@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask import request
 from flask import session
+from werkzeug.serving import make_server
 
 from flask_idlesession import active
 from flask_idlesession import current_user_id
@@ -345,7 +348,7 @@ def test_an_event_cannot_log_in_and_says_so(site: Site) -> None:
 
 def test_a_socket_from_before_a_log_in_gets_nothing_of_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     dropped: list[Any] = []
-    monkeypatch.setattr(site.socketio.server.eio, "disconnect", dropped.append)  # A test client has none.
+    monkeypatch.setattr(site.socketio, "_cut", dropped.append)  # A test client has none.
     browser = site.browser()
     browser.post("/put/a/1")
     planted = site.socket(browser)
@@ -361,7 +364,7 @@ def test_a_socket_from_before_a_log_in_gets_nothing_of_it(site: Site, monkeypatc
 
 def test_a_new_token_drops_the_sockets_of_the_old_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     dropped: list[Any] = []
-    monkeypatch.setattr(site.socketio.server.eio, "disconnect", dropped.append)
+    monkeypatch.setattr(site.socketio, "_cut", dropped.append)
     browser = site.browser("ada")
     socket = site.socket(browser)
     browser.post("/put/a/1")
@@ -422,3 +425,41 @@ def test_an_event_of_the_plain_class_begins_no_session_and_says_so(caplog: pytes
     assert list(site.app.extensions["idlesession"].manager.find()) == []
     assert any("ISW005" in line and "cart" in line for line in caplog.messages)
     assert not site.raised
+
+
+# A real server and a real client.
+
+
+@contextmanager
+def served(app: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_a_client_connects_again_after_a_log_in_and_is_the_user_then(site: Site, transport: str) -> None:
+    pytest.importorskip("simple_websocket")
+    socketio = pytest.importorskip("socketio")
+    browser, told = site.browser(), []
+    browser.post("/put/a/1")
+    with served(site.app) as url:
+        client = socketio.Client(reconnection_delay=0.1)
+        client.on("session_ended", told.append)
+        client.connect(
+            url,
+            headers=lambda: {"Cookie": f"session={browser.get_cookie('session').value}"},
+            transports=[transport],
+            wait_timeout=10,
+        )
+        first = client.get_sid()
+        assert client.call("put", ("b", 2)) is None
+        browser.post("/enter/ada")
+        wait_until(lambda: client.connected and client.get_sid() not in (None, first), seconds=10)
+        assert client.call("put", ("b", 3)) == "ada" and not told
+        site.revoke("ada")
+        wait_until(lambda: told == [{"reason": "revoked"}] and not client.connected)
+        client.disconnect()
