@@ -1,5 +1,6 @@
 """Flask-SocketIO: events use the session as it is, sockets keep it from nothing, and are closed with it."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -440,6 +441,7 @@ def served(app: Flask) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_a_client_connects_again_after_a_log_in_and_is_the_user_then(site: Site, transport: str) -> None:
     pytest.importorskip("simple_websocket")
@@ -463,3 +465,5 @@ def test_a_client_connects_again_after_a_log_in_and_is_the_user_then(site: Site,
         site.revoke("ada")
         wait_until(lambda: told == [{"reason": "revoked"}] and not client.connected)
         client.disconnect()
+    client = None
+    gc.collect()  # The client leaves the socket of a lost connection to the collector.

@@ -55,7 +55,7 @@ PACKAGES = {
     ),
     "Flask-Caching": Package(needs=["asgiref", "pytest-asyncio", "pytest-xprocess", "psutil"]),
     "Flask-Security": Package(
-        needs=["Flask-SQLAlchemy", "Flask-WTF", "argon2-cffi", "bleach", "email-validator", "Flask-Mailman"]
+        needs=["Flask-SQLAlchemy", "Flask-WTF", "argon2-cffi", "bleach", "email-validator", "Flask-Mail"]
     ),
     "pytest-flask": Package(),
 }
