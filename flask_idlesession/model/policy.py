@@ -127,7 +127,7 @@ class Policy:
         return usual if self.unconfirmed_idle_timeout is None else min(usual, self.unconfirmed_idle_timeout)
 
     def stored(self, idle_timeout: float) -> float:
-        """Return what a store is told of an idle timeout: as much more as activity may be written down late."""
+        """Return the idle timeout to store. The touch interval is added, because a touch may be written that late."""
         return idle_timeout + self.touch_interval
 
     def refreshed(self, now: float) -> float:

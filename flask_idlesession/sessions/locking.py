@@ -77,8 +77,8 @@ def modify(
 class Lease:
     """The right to be alone with one session, until it is given back or ``seconds`` have passed.
 
-    It is a reserved key of the session itself, taken by ``expect``: who finds it absent, or past its
-    end, puts himself in. A holder that dies is rid of it when it ends.
+    It is a reserved key of the session itself, taken by ``expect``: a request that finds the key absent, or past its
+    end, writes its own name there. The lease of a process that dies ends at its time.
     """
 
     def __init__(self, persistence: Commits, credential: Credential, *, seconds: float) -> None:

@@ -59,7 +59,7 @@ def session_info_of(client: FlaskClient) -> SessionInfo | None:
     record = None if credential is None else runtime.requests.reload(credential)
     if record is None:
         return None
-    late = runtime.settings.policy.touch_interval  # A store is told of as much more as activity is written down late.
+    late = runtime.settings.policy.touch_interval  # The store has this much more: a touch may be written that late.
     return replace(record.info, idle_timeout=record.info.idle_timeout - late)
 
 

@@ -1,4 +1,4 @@
-"""Knows who takes more than a fair share of a bounded store, so that one user pushes out nobody but himself."""
+"""Knows who takes more than a fair share of a bounded store, so that one user pushes out only their own sessions."""
 
 from collections.abc import Callable
 from collections.abc import Iterable

@@ -1,4 +1,7 @@
-"""Keeps connections to a Redis server for a store: to hand one out takes a client's pool as long as the command."""
+"""A small pool of connections for the Redis store.
+
+A client's own pool takes as long to lend a connection as a command takes to run.
+"""
 
 import os
 from contextlib import suppress
