@@ -32,7 +32,8 @@ def server_of(kind: str) -> Any:
 @contextmanager
 def a_site(kind: str, names: str, folder: Path, *, users: int) -> Iterator[Site]:
     with server_of(kind) as server:
-        site = Site(kind, names, folder=folder, url="" if server is None else server.url, users=users)
+        url = "" if server is None else server.url
+        site = Site(kind, names, folder=folder, url=url, users=users, workers=2 if users == FEW else 4)
         try:
             for worker in site.workers:
                 worker.replace("old")
