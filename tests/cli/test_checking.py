@@ -15,6 +15,7 @@ import redis
 from flask import Flask
 from support import redis_servers
 from support import servers
+from support.programs import need_packages
 from support.servers import running
 
 from flask_idlesession import IdleSession
@@ -245,7 +246,14 @@ class Deployed:
 
     def serve(self, *options):
         where = ["-b", f"127.0.0.1:{self.port}", "--no-control-socket"]
-        command = [sys.executable, "-m", "gunicorn", "shop:app", *where, *options]
+        return self._run([sys.executable, "-m", "gunicorn", "shop:app", *where, *options])
+
+    def serve_by_uwsgi(self, *options):
+        program = str(Path(sys.executable).with_name("uwsgi"))
+        where = ["--http-socket", f"127.0.0.1:{self.port}", "--module", "shop:app"]
+        return self._run([program, *where, "--need-app", "--die-on-term", *options])
+
+    def _run(self, command):
         return running(Server(command, "", port=self.port, folder=self.folder, environ=self.environ))
 
     def visit(self, times=40, **headers):
@@ -298,14 +306,15 @@ def test_nothing_is_said_of_four_sound_workers(sound_store, tmp_path):
     assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
 
 
-def test_nothing_is_said_of_the_example_well_configured(sqlite, tmp_path):
-    site = Deployed(tmp_path, sqlite)
+def test_nothing_is_said_of_the_example_well_configured(sound_store, tmp_path):
+    site = Deployed(tmp_path, sound_store)
     (tmp_path / "shop.py").write_text(EXAMPLE)
     site.environ["PYTHONPATH"] = os.pathsep.join((os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[2])))
     with site.serve("-w", "4"):
-        with closing(HTTPConnection("127.0.0.1", site.port, timeout=30)) as connection:
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 302
+        for _ in range(40):
+            with closing(HTTPConnection("127.0.0.1", site.port, timeout=30)) as connection:
+                connection.request("GET", "/")
+                assert connection.getresponse().status == 302
         done = site.check("--deploy")
     assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
 
@@ -387,6 +396,17 @@ def test_uwsgi_without_threads_is_found(tmp_path, sqlite, options, codes):
     with site.serve():
         site.visit(times=1)
         assert set(site.codes()) == codes
+
+
+@pytest.mark.parametrize(("options", "codes"), [((), {"ISW116"}), (("--enable-threads",), set())])
+def test_a_real_uwsgi_without_threads_is_found(tmp_path, sqlite, options, codes):
+    need_packages("pyuwsgi")
+    site = Deployed(tmp_path, sqlite)
+    with site.serve_by_uwsgi("--master", "--processes", "2", *options):
+        pids = site.visit()
+        found = site.codes()
+    assert set(found) == codes
+    assert all(str(pid) in found["ISW116"] for pid in pids if codes)
 
 
 def test_a_wrong_setting_is_a_finding_and_no_traceback(tmp_path, sqlite):

@@ -409,6 +409,7 @@ def test_a_log_out_is_final_where_sessions_were_moved_to_another_store(tmp_path:
     clock = FakeClock(system_clock())
     urls = [f"sqlite:///{tmp_path / name}" for name in ("one.db", "two.db")]
     one, two = (make_app(clock, store=SQLiteStore(url.removeprefix("sqlite:///"))) for url in urls)
+    one.instance_path = str(tmp_path)  # The command notes there what it carried.
     cookies = [old_cookie(clock, data) for data in (ADA, {"cart": [1]})]
     for cookie in cookies:
         client = browser(one, cookie)
