@@ -54,9 +54,6 @@ PACKAGES = {
         apart={"test_unmanaged_session": "expects that a cookie's session stores nothing in events; here it does"},
     ),
     "Flask-Caching": Package(needs=["asgiref", "pytest-asyncio", "pytest-xprocess", "psutil"]),
-    "Flask-Security": Package(
-        needs=["Flask-SQLAlchemy", "Flask-WTF", "argon2-cffi", "bleach", "email-validator", "Flask-Mail"]
-    ),
     "pytest-flask": Package(),
 }
 
