@@ -108,7 +108,7 @@ class ActivityRule:
             return True
         if "HTTP_UPGRADE" in environ or environ.get("HTTP_ACCEPT") == _EVENT_STREAM:
             return not _is_opened_by_a_script(request) and self._counts_by_rule(request)
-        return self._counts_by_rule(request)
+        return self._rule == "all" or self._counts_by_rule(request)
 
     def _counts_by_rule(self, request: Request) -> bool:
         """Return whether the request is activity under ``IDLESESSION_ACTIVITY``."""

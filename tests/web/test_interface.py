@@ -599,6 +599,34 @@ def test_a_slow_view_keeps_the_session_that_was_live_when_its_user_came(
     assert client.get("/get/a").text == "1"
 
 
+@pytest.mark.parametrize("by", ["the session", "the manager"])
+def test_a_slow_view_keeps_the_session_whose_idle_timeout_was_shortened(
+    slow_app: Flask, clock: FakeClock, by: str
+) -> None:
+    @slow_app.get("/shorten")
+    def shorten() -> str:
+        session.idle_timeout = 700
+        return ""
+
+    @slow_app.get("/less-slow")
+    def less_slow() -> str:
+        clock.advance(500)
+        return ""
+
+    client = slow_app.test_client()
+    client.get("/set/a/1")
+    client.get("/get/a")
+    if by == "the session":
+        client.get("/shorten")
+    else:
+        manager = slow_app.extensions["idlesession"].manager
+        (info,) = manager.find()
+        manager.set_timeouts(info.sid, idle_timeout=700)
+    clock.advance(699)
+    client.get("/less-slow")
+    assert client.get("/get/a").text == "1"
+
+
 def test_a_slow_view_that_is_passive_keeps_nothing(slow_app: Flask, clock: FakeClock) -> None:
     client = slow_app.test_client()
     client.get("/set/a/1")
