@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
+from select import select
 
 import pytest
-import redis
 from flask import Flask
 from support import redis_servers
 from support import servers
@@ -461,10 +465,38 @@ def test_a_server_that_lets_in_everybody_from_outside_is_found(monkeypatch):
         assert look(IDLESESSION_STORE=server.url.replace("//", "//idle:word@"))[0] == {}
 
 
-def test_an_old_redis_is_found(redis_server, monkeypatch):
-    real = redis.Redis.info
-    monkeypatch.setattr(redis.Redis, "info", lambda *args: {**real(*args), "redis_version": "6.0.16"})
-    assert "Redis 6.0.16" in look(IDLESESSION_STORE=redis_server.url)[0]["ISW120"]["what"]
+class Older(socketserver.BaseRequestHandler):
+    """Hands a connection on to a Redis server, and lets its answers tell an older version.
+
+    No system that the tests run on has a Redis before 6.2, and no package brings one.
+    """
+
+    def handle(self):
+        with socket.create_connection(("127.0.0.1", self.server.behind)) as server:
+            while ready := select([self.request, server], [], [])[0]:
+                for end in ready:
+                    data = end.recv(1 << 16)
+                    if not data:
+                        return
+                    other = self.request if end is server else server
+                    other.sendall(re.sub(rb"(?<=redis_version:)\d[\d.]{4,}", self.older, data))
+
+    @staticmethod
+    def older(version):
+        return b"6.0.16"[: len(version[0])].ljust(len(version[0]), b"6")  # The answer's length was told before.
+
+
+def test_an_old_redis_is_found(redis_server):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Older) as relay:
+        relay.behind, relay.daemon_threads = redis_server.port, True
+        threading.Thread(target=relay.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        try:
+            url = f"redis://127.0.0.1:{relay.server_address[1]}/0"
+            found = look("--deploy", IDLESESSION_STORE=url)[0]
+        finally:
+            relay.shutdown()
+    assert "Redis 6.0." in found["ISW120"]["what"]
+    assert "ISW120" not in look("--deploy", IDLESESSION_STORE=redis_server.url)[0]
 
 
 def test_pgbouncer_without_a_limit_for_statements_is_found(postgresql):

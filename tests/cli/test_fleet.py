@@ -67,6 +67,9 @@ class Fleet(Deployed):
 def test_each_command_works_beside_four_workers(tmp_path):
     fleet = Fleet(tmp_path, f"sqlite:///{tmp_path}/db/sessions.db")
     (tmp_path / "shop.py").write_text(APP)
+    keys = {fleet.run("gen-key").strip() for _ in range(2)}
+    assert [len(bytes.fromhex(key)) for key in keys] == [32, 32]
+    fleet.environ["TEST_KEY"] = keys.pop()  # The last command finds no fault with it.
     with fleet.serve("-w", "4"):
         cookies = [fleet.ask(f"/in/user{number % 3}")[1] for number in range(9)]
         sids = [fleet.ask("/id", cookie)[0] for cookie in cookies]
