@@ -1,12 +1,14 @@
 """Carries sessions from one store to another as they are stored: encrypted values stay so, and nobody is logged out."""
 
 import logging
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
 from itertools import islice
+from math import inf
 
 from ..model.errors import RecordRejected
 from ..model.errors import SessionExists
@@ -16,6 +18,7 @@ from ..model.labels import LASTING
 from ..model.labels import TURN
 from ..model.record import Ending
 from ..model.record import EndReason
+from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import SessionInfo
 from ..stores.contract import endings_of
@@ -23,8 +26,12 @@ from ..stores.contract import evicting
 from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
 from ..stores.contract import UnreadableRecord
+from ..stores.revocation_marks import EVERYBODY
+from ..stores.revocation_marks import mark_of
+from ..stores.revocation_marks import MEMORY
+from .moving_changes import change_between
+from .moving_changes import state_of
 from .moving_notes import Notes
-from .moving_notes import state_of
 from .moving_notes import UNKNOWN
 
 _logger = logging.getLogger("flask_idlesession")
@@ -72,14 +79,18 @@ def move(source: Store, target: Store, sids: Sequence[SessionId], *, now: float,
     A pass that broke off is called again: it goes on. A later pass carries what changed meanwhile, and ends at the
     target what ended at the source. Of two states of one session the target's stays where it was seen later.
     """
-    left, load = iter(sids), partial(_load, source, now=now)
+    left, load, live, user_ids = iter(sids), partial(_load, source, now=now), set(sids), set[str | None]()
     with ThreadPoolExecutor(1 if source.traits.in_process and target.traits.in_process else _AT_ONCE) as threads:
         while batch := list(islice(left, _BATCH)):
             loaded = list(threads.map(load, batch))
             yield from (Fate.FAILED for record in loaded if isinstance(record, UnreadableRecord))
             records = [record for record in loaded if isinstance(record, Record)]
+            user_ids.update(record.info.user_id for record in records)
             yield from _put_all(records, target, threads, now=now, notes=notes)
-    yield from _end_all(source, target, set(sids), now=now, notes=notes)
+    others = [info for info in target.find(now=now) if info.sid not in live]
+    user_ids.update(info.user_id for info in others)
+    _carry_revocations(source, target, filter(None, user_ids), now=now)
+    yield from _end_all(source, target, others, now=now, notes=notes)
 
 
 def _load(source: Store, sid: SessionId, *, now: float) -> Record | UnreadableRecord | None:
@@ -94,7 +105,7 @@ def _put_all(
     records: Sequence[Record], target: Store, threads: ThreadPoolExecutor, *, now: float, notes: Notes
 ) -> Iterator[Fate]:
     """Put records into the target. It is noted before that some may be there, and afterwards which states are."""
-    ended = {ending.sid for ending in endings_of(target, [record.info.sid for record in records], now=now)}
+    ended = _ended_in(target, [record.info.sid for record in records], now=now)
     meant = [record for record in records if record.info.sid not in ended]
     states = list(map(state_of, meant))
     known = [notes.state(record.info.sid) for record in meant]
@@ -114,7 +125,9 @@ def _is_there(fate: Fate) -> bool:
 def _put(target: Store, record: Record, state: bytes, known: bytes, *, now: float) -> Fate:
     sid = record.info.sid
     try:
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
+            if attempt and _ended_in(target, [sid], now=now):
+                return Fate.LEFT
             try:
                 target.create(record)
                 return Fate.CARRIED
@@ -122,21 +135,50 @@ def _put(target: Store, record: Record, state: bytes, known: bytes, *, now: floa
                 there = target.load(sid, now=now)
                 if state == known or there is not None and _is_up_to_date(there, record, state):
                     return Fate.LEFT
-                target.delete(sid)
+                if _is_brought_on(there, record, target, now=now):
+                    return Fate.CARRIED
     except (RecordRejected, UnreadableRecord) as error:
         _logger.warning("The session %s was not carried: %s [ISW026]", sid, error)
         return Fate.FAILED
     return Fate.LEFT
 
 
+def _ended_in(target: Store, sids: Sequence[SessionId], *, now: float) -> set[SessionId]:
+    """Return which sessions somebody ended at the target. One that expired there was used at the source since."""
+    return {ending.sid for ending in endings_of(target, sids, now=now) if ending.reason in _WANTED}
+
+
+def _is_brought_on(there: Record | None, record: Record, target: Store, *, now: float) -> bool:
+    """Turn the target's state into the record, in one step; return whether that was done.
+
+    Where no single change can do it, or the target's has expired, it is forgotten: the record is to be created.
+    """
+    change = None if there is None else change_between(there, record)
+    if change is None:
+        target.delete(record.info.sid)
+        return False
+    return target.commit(record.info.sid, change, now=max(now, record.info.last_seen_at)) is Outcome.DONE
+
+
 def _is_up_to_date(there: Record, record: Record, state: bytes) -> bool:
     return there.info.last_seen_at > record.info.last_seen_at or state_of(there) == state
 
 
-def _end_all(source: Store, target: Store, live: set[SessionId], *, now: float, notes: Notes) -> Iterator[Fate]:
+def _carry_revocations(source: Store, target: Store, user_ids: Iterable[str], *, now: float) -> None:
+    """Remember at the target whose sessions were revoked at the source, so that log-ins under way end there, too."""
+    marks = iter([EVERYBODY, *map(mark_of, user_ids)])
+    while batch := list(islice(marks, _BATCH)):
+        known = {ending.sid: ending.ended_at for ending in endings_of(target, batch, now=now)}
+        for ending in endings_of(source, batch, now=now):
+            if ending.ended_at > known.get(ending.sid, -inf):
+                target.bury([ending], until=ending.ended_at + MEMORY)
+
+
+def _end_all(
+    source: Store, target: Store, others: Sequence[SessionInfo], *, now: float, notes: Notes
+) -> Iterator[Fate]:
     """End at the target what is no longer at the source, and was ended there rather than begun here."""
-    others = (info for info in target.find(now=now) if info.sid not in live)
-    pending = iter(list(others))
+    pending = iter(others)
     while batch := list(islice(pending, _BATCH)):
         endings = {ending.sid: ending for ending in endings_of(source, [info.sid for info in batch], now=now)}
         for info in batch:

@@ -1,16 +1,14 @@
 """Notes which sessions were carried to another store, and in which state: in a file, for the next pass."""
 
-import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from struct import Struct
 
 from ..model.errors import ConfigError
 from ..model.ids import SessionId
-from ..model.record import Record
 from ..model.record import SessionInfo
+from .moving_changes import STATE_SIZE
 
 try:
     import fcntl
@@ -23,15 +21,7 @@ _HEADER = b"flask_idlesession carried 1\n"
 _ROW = Struct(">16sd8s")
 
 #: The state of a session that may be at the target or not: a pass that broke off does not know.
-UNKNOWN = bytes(8)
-
-
-def state_of(record: Record) -> bytes:
-    """Return what tells a record from the same session's record before and after."""
-    info = replace(record.info, labels=dict(sorted(record.info.labels.items())))
-    former = record.former_digest, record.former_ends_at
-    text = repr((info, record.secret_digest, sorted(record.values.items()), former))
-    return hashlib.blake2b(text.encode(), digest_size=len(UNKNOWN)).digest()
+UNKNOWN = bytes(STATE_SIZE)
 
 
 class Notes:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from ipaddress import ip_network
 from ipaddress import IPv4Network
 from ipaddress import IPv6Network
-from uuid import UUID
 from uuid import uuid5
 
 from ..model.clock import TOLERANCE
@@ -27,17 +26,13 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..stores.contract import endings_of
 from ..stores.contract import evicting
+from ..stores.revocation_marks import EVERYBODY
+from ..stores.revocation_marks import mark_of
+from ..stores.revocation_marks import MEMORY
+from ..stores.revocation_marks import NAMES
 from .lifecycle import Lifecycle
 
 _logger = logging.getLogger("flask_idlesession")
-
-#: The namespace of the ids under which a store remembers two things: a user's sessions were revoked, and a log-in of
-#: that user is under way.
-_NAMES = UUID("4f8a3a52-3f0e-4d0e-9d0e-6d1a4c1e7b11")
-_EVERYBODY = uuid5(_NAMES, "everybody")
-
-#: Seconds for which a revocation is remembered: no request that began before it takes longer.
-_MEMORY = 3600.0
 
 #: Seconds between two instants that are told apart.
 _TICK = 1e-6
@@ -81,11 +76,11 @@ class Revocation:
 
     def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
-        return self._revoke(_marker_of(user_id), user_id, keep=keep, by=by)
+        return self._revoke(mark_of(user_id), user_id, keep=keep, by=by)
 
     def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End every session but ``keep``, log-ins that are under way included; return how many."""
-        return self._revoke(_EVERYBODY, None, keep=keep, by=by)
+        return self._revoke(EVERYBODY, None, keep=keep, by=by)
 
     def revoke_where(
         self,
@@ -123,7 +118,7 @@ class Revocation:
         A revocation that lies in the future was noted by a clock that was ahead: it came before.
         """
         assert info.user_id is not None
-        markers = _marker_of(info.user_id), _EVERYBODY
+        markers = mark_of(info.user_id), EVERYBODY
         now = self._lifecycle.now()
         for ending in endings_of(self._store, markers, now=now):
             if came_at <= ending.ended_at <= max(now, came_at) + TOLERANCE and ending.by != str(info.sid):
@@ -157,7 +152,7 @@ class Revocation:
     @contextmanager
     def _turn_of(self, user_id: str) -> Iterator[None]:
         """Be the only one, over all workers, who logs in as this user: a record that is created is the turn."""
-        sid, came_at = uuid5(_NAMES, f"turn of {user_id}"), time.monotonic()
+        sid, came_at = uuid5(NAMES, f"turn of {user_id}"), time.monotonic()
         while not self._take_turn(sid):
             if time.monotonic() - came_at > 2 * _TURN:
                 raise StoreError("Somebody else was logging in as this user all the time.")
@@ -230,15 +225,11 @@ class Revocation:
             marks.note_revocation(user_id, now=now)
         kept = None if keep is None else str(keep)
         ending = Ending(sid=marker, reason=EndReason.REVOKED, ended_at=now, user_id=user_id, by=kept)
-        self._store.bury([ending], until=now + _MEMORY)
+        self._store.bury([ending], until=now + MEMORY)
 
     def _end_all(self, infos: Iterable[SessionInfo], *, keep: SessionId | None, by: str | None) -> int:
         meant = (info for info in infos if info.sid != keep and TURN not in info.labels)
         return self._lifecycle.end_all(meant, EndReason.REVOKED, by=by)
-
-
-def _marker_of(user_id: str) -> SessionId:
-    return uuid5(_NAMES, f"user {user_id}")
 
 
 def may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:

@@ -115,7 +115,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
         "test_7_4_5",
         (
             "sessions/revocation.py",
-            "return self._revoke(_EVERYBODY, None, keep=keep, by=by)",
+            "return self._revoke(EVERYBODY, None, keep=keep, by=by)",
             "return 0",
         ),
     ),

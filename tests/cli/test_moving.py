@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from uuid import uuid4
@@ -13,16 +15,23 @@ from uuid import uuid4
 import pytest
 from conftest import Site
 
+from flask_idlesession import current_user_id
+from flask_idlesession import log_in
 from flask_idlesession.model.clock import system_clock
 from flask_idlesession.model.ids import SessionId
 from flask_idlesession.model.record import Ending
 from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import SessionInfo
+from flask_idlesession.operations.moving import Fate
+from flask_idlesession.operations.moving import move
+from flask_idlesession.operations.moving import sids_in
+from flask_idlesession.operations.moving_notes import Notes
 from flask_idlesession.stores import open_store
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal.reading import JournalCopy
 from flask_idlesession.stores.memory import MemoryStore
+from flask_idlesession.stores.revocation_marks import EVERYBODY
 
 KINDS = ("journal", "sqlite", "redis", "postgresql", "mariadb")
 
@@ -68,6 +77,66 @@ def test_a_newer_state_and_an_end_at_the_target_stay(pair):
     before = states(two)
     assert "carried: 0. Left as they were: 2." in one.run("move", source, target).stdout
     assert states(two) == before and len(before) == 1
+
+
+def test_an_end_by_time_at_the_target_ends_no_session_that_was_used_at_the_source(pair):
+    one, two, (source, target) = pair
+    sid = SessionId(one.put(1, "ada", values={"n": 1}))
+    ending = Ending(sid=sid, reason=EndReason.IDLE, ended_at=two.clock() - 60)
+    two.manager.store.bury([ending], until=two.clock() + 600)
+    assert "carried: 1." in one.run("move", source, target).stdout
+    assert states(two) == states(one) and len(states(two)) == 1
+
+
+def log_in_while(site, happens):
+    """Log a user in at the site while something happens; return the user whom the browser is logged in as then."""
+
+    @site.app.get("/in")
+    def enter():
+        log_in("ada")
+        happens()
+        return "in"
+
+    client = site.app.test_client()
+    client.get("/in")
+    cookie = client.get_cookie("session")
+    with site.app.test_request_context(headers={"Cookie": f"session={cookie.value}"} if cookie else {}):
+        return current_user_id()
+
+
+@pytest.mark.parametrize("revoke", ["revoke_user", "revoke_all"])
+@pytest.mark.parametrize("has_sessions_at", ["source", "target"])
+def test_a_revocation_at_the_source_ends_a_log_in_that_is_under_way_at_the_target(pair, revoke, has_sessions_at):
+    one, two, (source, target) = pair
+    (one if has_sessions_at == "source" else two).put(1, "ada")
+
+    def revoke_and_move():
+        for site in pair[:2]:
+            site.clock.advance(1)
+        getattr(one.manager, revoke)(*(["ada"] if revoke == "revoke_user" else []))
+        if has_sessions_at == "source":
+            one.put(2, "ada")
+        assert one.run("move", source, target).exit_code == 0
+
+    assert log_in_while(two, revoke_and_move) is None
+
+
+def test_who_logs_in_after_a_revocation_was_carried_stays(pair):
+    one, two, (source, target) = pair
+    one.manager.revoke_all()
+    assert one.run("move", source, target).exit_code == 0
+    for site in (one, two):
+        site.clock.advance(1)
+    assert log_in_while(two, lambda: one.run("move", source, target)) == "ada"
+
+
+def test_an_older_revocation_does_not_replace_the_targets(pair):
+    one, two, (source, target) = pair
+    one.manager.revoke_all()
+    two.clock.advance(5)
+    two.manager.revoke_all()
+    assert one.run("move", source, target).exit_code == 0
+    assert two.manager.store.ending(EVERYBODY, now=two.clock()).ended_at == pytest.approx(two.clock())
 
 
 def test_what_cannot_be_moved_is_said(pair):
@@ -173,6 +242,41 @@ def test_a_later_pass_does_not_undo_what_the_target_wrote_meanwhile(pair):
     two.manager.store.create(record.holding({"n": b"\x07"}))  # A passive request: it was seen no later.
     assert "Left as they were: 1." in one.run("move", source, target).stdout
     assert states(two)[sid][2] == {"n": b"\x07"}
+
+
+CHANGES = {
+    "values": lambda record: record.holding({"n": b"\x02", "new": b"\x03"}),
+    "activity": lambda record: replace(record, info=replace(record.info, last_seen_at=system_clock())),
+    "labels": lambda record: replace(record, info=replace(record.info, labels={"level": "user", "team": 7})),
+    "idle timeout": lambda record: replace(record, info=replace(record.info, idle_timeout=60.0)),
+    "permanence": lambda record: replace(record, info=replace(record.info, refresh_by=system_clock() + 900)),
+    "log-in": lambda record: replace(
+        record,
+        info=replace(record.info, user_id="eve", lifetime_ends_at=system_clock() + 9000),
+        secret_digest=b"n" * 32,
+        former_digest=record.secret_digest,
+        former_ends_at=system_clock() + 5,
+    ),
+    "rotation": lambda record: replace(record, secret_digest=b"n" * 32),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_changed_session_is_never_missing_at_the_target(opened, kind, tmp_path, monkeypatch):
+    now = system_clock()
+    records = {name: replace(a_record(10), values={"n": b"\x01", "old": b"\x00"}) for name in CHANGES}
+    changed = [CHANGES[name](record) for name, record in records.items()]
+    with opened(kind) as target, closing(Notes(tmp_path / "notes")) as notes:
+        deleted, real = [], target.delete
+        monkeypatch.setattr(target, "delete", lambda sid: deleted.append(sid) or real(sid))
+        for state, fate in ((records.values(), Fate.CARRIED), (changed, Fate.CARRIED), (changed, Fate.LEFT)):
+            source = MemoryStore()
+            for record in state:
+                source.create(record)
+            sids = sids_in(source, now=now)
+            assert Counter(move(source, target, sids, now=now, notes=notes)) == {fate: len(CHANGES)}
+            assert content(target) == content(source)
+        assert not {record.info.sid for record in changed} & set(deleted)
 
 
 def test_encrypted_values_are_carried_as_they_are(tmp_path):
