@@ -28,10 +28,12 @@ from flask_idlesession.operations.moving import move
 from flask_idlesession.operations.moving import sids_in
 from flask_idlesession.operations.moving_notes import Notes
 from flask_idlesession.stores import open_store
+from flask_idlesession.stores.contract import endings_of
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal.reading import JournalCopy
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.revocation_marks import EVERYBODY
+from flask_idlesession.stores.revocation_marks import mark_of
 
 KINDS = ("journal", "sqlite", "redis", "postgresql", "mariadb")
 
@@ -197,6 +199,9 @@ def test_sessions_move_between_any_two_kinds_of_store(opened, source, target):
     with opened(source) as store:
         for number in range(40):
             store.create(a_record(number))
+        now = system_clock()
+        revoked = [Ending(sid=mark, reason=EndReason.REVOKED, ended_at=now) for mark in (EVERYBODY, mark_of("user 1"))]
+        store.bury(revoked, until=now + 600)
     with opened(source, reads=True) as store:
         before = content(store)
     site = Site()
@@ -204,6 +209,8 @@ def test_sessions_move_between_any_two_kinds_of_store(opened, source, target):
     assert result.stdout.startswith("Sessions carried: 40."), result.output
     with opened(target, reads=True) as store:
         assert content(store) == before and len(before) == 40
+        remembered = endings_of(store, [ending.sid for ending in revoked], now=now)
+        assert set(remembered) == (set() if "journal" in (source, target) else set(revoked))  # It keeps sessions alone.
     with opened(source) as store:
         gone = list(before)[:5]
         for sid in gone:
