@@ -398,19 +398,17 @@ class Requests:
             return self._issuing.begin(session) or (Saved.ENDED if has_ended else _KEPT)
         now, rotated = self.now(), None
         delta = session._delta() if session._may_differ else _NO_DELTA
-        done: dict[str, bool] = {
-            "active": active,
-            "is_touched": facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF),
-            "empties": None in delta.values() and session._is_empty and session._user_id is None,
-        }
+        is_touched = facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF)
+        empties = None in delta.values() and session._is_empty and session._user_id is None
         is_plain = intents is None and self._is_simple and record.is_plain and "_permanent" not in delta
         if is_plain:
-            change = plain_change(credential.holder, delta, now, **done)
+            change = plain_change(credential.holder, delta, now if active and not is_touched else None, empties)
         else:
+            done = {"active": active, "is_touched": is_touched, "empties": empties}
             rotated = self._issuing.rotated(session, record, credential, now=now, active=active)
             change = self._change(session, record, delta, rotated, now=now, **done)
-        if session._facts.kind is not None:
-            self._habits.note(session._facts.kind, wrote=change is not None and not change.is_touch)
+        if facts.kind is not None:
+            self._habits.note(facts.kind, wrote=change is not None and not change.is_touch)
         if change is None:
             return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
         self.check_size(record, change.delta)
@@ -419,7 +417,7 @@ class Requests:
         outcome = self._commit(credential, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated = None
-            change = self._change(session, record, delta, None, now=now, **done)
+            change = self._change(session, record, delta, None, now=now, **done)  # Nothing plain has a conflict.
             outcome = _DONE if change is None else self._commit(credential, change, now=now)
         if change is None or outcome is None:
             return self._saved(record, active=active, refreshes=change is not None and change.refresh_by is not None)

@@ -232,9 +232,11 @@ class MemoryStore:
             shard[key] = after
             self._bytes += len(after) - len(packed)
             if change.delta:
-                if len(after) >= self._heavy.large_from or self._is_full():
+                is_full = self._is_full()
+                if is_full or len(after) >= self._heavy.large_from:
                     self._note_size(key, after)
-                self._make_room(now)
+                if is_full:
+                    self._make_room(now)
             return _DONE
         finally:
             self._give()
