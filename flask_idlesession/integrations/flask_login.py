@@ -13,12 +13,12 @@ from flask import has_request_context
 from flask import request
 from flask import Response
 from flask import session
-from flask_login.config import COOKIE_HTTPONLY  # type: ignore[import-untyped]
+from flask_login.config import COOKIE_HTTPONLY
 from flask_login.config import COOKIE_NAME
 from flask_login.config import COOKIE_SAMESITE
 from flask_login.config import COOKIE_SECURE
 from flask_login.config import SESSION_KEYS
-from flask_login.signals import session_protected  # type: ignore[import-untyped]
+from flask_login.signals import session_protected
 from flask_login.signals import user_loaded_from_cookie
 from flask_login.signals import user_logged_in
 from flask_login.signals import user_logged_out

@@ -20,7 +20,7 @@ try:
     import ormsgpack
     from ormsgpack import Ext as Ext
 except ImportError:  # pragma: no cover
-    import msgpack  # type: ignore[import-untyped]
+    import msgpack
 
     Ext = msgpack.ExtType  # type: ignore[misc]
 

@@ -367,7 +367,7 @@ def test_a_key_that_each_start_makes_anew_is_found(tmp_path, sqlite):
         assert "another secret key" in site.codes()["ISE103"]
     site.port = redis_servers.free_port()
     with site.serve("-w", "2"):
-        site.visit()
+        redis_servers.wait_until(lambda: len(site.visit()) > 1, "both workers have answered")
         assert "different secret keys" in site.codes()["ISE103"]
 
 

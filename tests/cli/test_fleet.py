@@ -48,7 +48,8 @@ class Fleet(Deployed):
     def are_in(self, cookie):
         """Return whether the workers let the holder of the cookie in. All workers are asked, and agree."""
         told = [self.ask("/who", cookie)[0].split(" ", 1) for _ in range(40)]
-        assert len({pid for pid, _ in told}) > 1
+        while len({pid for pid, _ in told}) == 1:  # On a busy machine the quickest worker takes them all.
+            told.append(self.ask("/who", cookie)[0].split(" ", 1))
         assert len({cart for _, cart in told}) == 1
         return told[0][1] == str(WAS_THERE)
 

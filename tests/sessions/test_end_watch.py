@@ -228,7 +228,7 @@ def test_what_cannot_be_watched_is_refused(workers: Workers) -> None:
     here: Any = workers()
     with pytest.raises(TypeError, match="a function to call"):
         here.on_session_end(None)
-    with pytest.raises(TypeError, match="is a str"):
+    with pytest.raises(TypeError, match="not a str"):
         here.on_session_end(print, sid="5f0e")
 
 

@@ -20,6 +20,9 @@ from pathlib import Path
 
 from support.servers import free_port
 
+_TESTS = Path(__file__).parents[1]
+
+
 _THREADS = 8
 
 
@@ -58,7 +61,8 @@ class Worker:
             self._is_up = False
             self._state.wait_for(lambda: self._busy == 0)
         self.stop()
-        environment = {**os.environ, **self._site.environment, "VERSION": version}
+        folders = [str(_TESTS), str(_TESTS.parent), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, **self._site.environment, "VERSION": version, "PYTHONPATH": ":".join(folders)}
         command = [
             sys.executable,
             "-m",

@@ -211,9 +211,10 @@ def refused(settings: dict[str, Any], tmp_path: Path) -> str:
     before = file.read_bytes()
     app = Flask("new", instance_path=str(tmp_path))
     app.config.update(formats.SETTINGS | settings)
+    app.testing = True
     IdleSession(app, clock=FakeClock(NOW))
-    with pytest.raises(ConfigError) as raised, app.test_request_context():
-        session.get("anything")
+    with pytest.raises(ConfigError) as raised:
+        app.test_client().get("/")
     assert file.read_bytes() == before
     assert str(file) in str(raised.value)
     return str(raised.value)

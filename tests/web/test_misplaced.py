@@ -97,7 +97,7 @@ def test_csrf_protect_and_exclusive_above_a_route_are_called(app: Flask, caplog:
     @exclusive
     @app.get("/alone")
     def alone() -> str:
-        return str(session._is_exclusive)
+        return str(session._alone is not None)
 
     app.add_url_rule("/begin", "begin", lambda: session.update(a=1) or "")
     client = app.test_client()

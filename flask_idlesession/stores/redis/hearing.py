@@ -41,7 +41,7 @@ class Hearing:
                 elif message["type"] == "message":
                     found += news.to_endings(message["data"])
                     seconds = 0.0
-        except self._errors as error:
+        except (*self._errors, OSError, ValueError, AttributeError) as error:  # The last two: it was closed meanwhile.
             raise _lost(error) from error
         return found
 
