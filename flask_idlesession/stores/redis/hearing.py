@@ -18,6 +18,8 @@ class Hearing:
     def __init__(self, pubsub: Any, channel: bytes, *, errors: tuple[type[Exception], ...]) -> None:
         self._pubsub = pubsub
         self._errors = errors
+        # The last ones are the client's where another thread has closed the connection meanwhile.
+        self._broken: tuple[type[Exception], ...] = (*errors, OSError, ValueError, AttributeError)
         self._heard_at = time.monotonic()
         self._has_asked = False
         self._is_subscribed = False
@@ -41,7 +43,7 @@ class Hearing:
                 elif message["type"] == "message":
                     found += news.to_endings(message["data"])
                     seconds = 0.0
-        except (*self._errors, OSError, ValueError, AttributeError) as error:  # The last two: it was closed meanwhile.
+        except self._broken as error:
             raise _lost(error) from error
         return found
 
