@@ -118,7 +118,10 @@ def _page_wanted() -> str | None:
     """Return the page that the user was on the way to, or for a form the one that it stands on; None if unknown."""
     if request.method in ("GET", "HEAD") and not _is_for_a_script():
         return local_path()
-    page = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    try:
+        page = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    except ValueError:  # Anybody can send anything.
+        return None
     if not page.path or f"{page.scheme}://{page.netloc}" != request.host_url.rstrip("/"):
         return None
     if not is_local(page.path):

@@ -134,8 +134,9 @@ def is_own_origin(origin: str) -> bool:
     try:
         parts = urlsplit(origin)
         host, port = parts.hostname, parts.port
+        ours = urlsplit(f"//{request.host}")
+        our_port = ours.port
     except ValueError:
         return False
     default = {"http": 80, "https": 443}.get(parts.scheme)
-    ours = urlsplit(f"//{request.host}")
-    return host is not None and host == ours.hostname and (port or default) == (ours.port or default)
+    return host is not None and host == ours.hostname and (port or default) == (our_port or default)

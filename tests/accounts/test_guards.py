@@ -115,7 +115,9 @@ def test_htmx_is_led_to_the_page_after_the_end_where_there_is_one(clock: FakeClo
     assert answer.headers["HX-Redirect"] == "/session/ended?next=/inbox&reason=idle"
 
 
-@pytest.mark.parametrize("page", ["http://evil.example/inbox", "//evil.example", "http://localhost.evil.example/", "x"])
+@pytest.mark.parametrize(
+    "page", ["http://evil.example/inbox", "//evil.example", "http://localhost.evil.example/", "x", "http://[", "//[::1"]
+)
 def test_nobody_is_led_back_to_a_page_of_another_site(over: FlaskClient, page: str) -> None:
     for headers in ({**HTMX, "HX-Current-URL": page}, {"Referer": page}):
         answer = over.post("/account", headers=headers)

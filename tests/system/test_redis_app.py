@@ -19,8 +19,10 @@ from support.redis_servers import wait_until
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended
 from flask_idlesession.operations.clock_skew import ClockSkew
+from flask_idlesession.operations.neighbours import Neighbours
 from flask_idlesession.operations.store_advice import StoreAdvice
 from flask_idlesession.process.background import cleaner
+from flask_idlesession.sessions.host_clock import HostClock
 from flask_idlesession.sessions.pruning import Pruner
 from flask_idlesession.testing import FakeClock
 
@@ -64,7 +66,7 @@ def hold_cleaner(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         with passing:
             pass
 
-    for kind in (Pruner, ClockSkew, StoreAdvice):
+    for kind in (Pruner, ClockSkew, HostClock, Neighbours, StoreAdvice):
         monkeypatch.setattr(kind, "run", unless_held(kind.run))
     return hold
 

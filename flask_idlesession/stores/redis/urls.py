@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
+from urllib.parse import SplitResult
 from urllib.parse import unquote
 from urllib.parse import urlencode
 from urllib.parse import urlsplit
@@ -55,9 +56,10 @@ def _check_port(url: str) -> None:
     """Raise for a port that is none. The driver's own error would show what stands there: part of a password, if that
     has a slash.
     """
+    if "," in _several(url).netloc:
+        return  # Each of them is looked at later.
     try:
-        parts = urlsplit(url)
-        _ = parts.port if "," not in parts.netloc else None
+        _ = urlsplit(url).port
     except ValueError:
         raise BadUrl(
             "its port must be a number up to 65535. In a user's name or a password write each special character by its "
@@ -104,7 +106,7 @@ def _redis_sentinel(url: str, load: Load) -> Any:
     ``sentinel_password``; the others are redis-py's own.
     """
     sentinel = load("redis.sentinel")
-    parts = urlsplit(url)
+    parts = _several(url)
     login, _, hosts = parts.netloc.rpartition("@")
     service, _, db = parts.path.strip("/").partition("/")
     addresses = [_ADDRESS.fullmatch(each) for each in hosts.split(",")]
@@ -125,6 +127,14 @@ def _redis_sentinel(url: str, load: Load) -> Any:
         sentinel_kwargs={name: value for name, value in own.items() if value} | impatience | secure,
     )
     return watchers.master_for(service, db=int(db or 0), **options)
+
+
+def _several(url: str) -> SplitResult:
+    """Split a URL that may name several hosts, which some versions of urlsplit() refuse where one has brackets."""
+    scheme, _, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    hosts, slash, path = place.partition("/")
+    return SplitResult(scheme, hosts, slash + path, query, "")
 
 
 def _options_of(url: str, load: Load) -> dict[str, Any]:
