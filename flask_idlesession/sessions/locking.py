@@ -1,9 +1,9 @@
 """Read-modify-write and mutual exclusion on one session, for any store, by compare-and-set alone."""
 
-import random
 import secrets
 import time
 from collections.abc import Callable
+from random import SystemRandom
 from typing import Protocol
 
 from ..model.codec import Codec
@@ -17,6 +17,9 @@ from ..model.record import Delta
 from ..model.record import Outcome
 from ..model.record import Record
 from ..model.record import Values
+
+#: The module's own state is the application's: tests seed it, and no thread of ours is to change it.
+_chance = SystemRandom()
 
 #: Keys that begin so are the package's own, in the store beside the view's; no view sees them.
 RESERVED = "__idlesession_"
@@ -67,7 +70,7 @@ def modify(
         if outcome is Outcome.DONE:
             return data
         if outcome is Outcome.CONFLICT:
-            time.sleep(random.uniform(0, min(0.0001 * 2**tries, _SELDOM)))
+            time.sleep(_chance.uniform(0, min(0.0001 * 2**tries, _SELDOM)))
         stored = _load(persistence, credential).values.get(key)
     raise ConflictError(
         f"session.modify({key!r}) was overtaken {_TRIES} times; is something writing this key without a pause?"
@@ -119,7 +122,7 @@ class Lease:
                 "shorten what is done in session.exclusive(), or give it a longer timeout."
             )
         pause = max(_OFTEN, _SELDOM * (1 - waited / timeout))
-        return min(random.uniform(pause / 2, pause), timeout - waited)
+        return min(_chance.uniform(pause / 2, pause), timeout - waited)
 
     def give_back(self, delta: Delta) -> None:
         """Commit ``delta``, and with it the end of the lease.

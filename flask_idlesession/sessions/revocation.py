@@ -1,7 +1,6 @@
 """Ends sessions from outside, by id, user or criteria, and keeps a user's sessions to a number."""
 
 import logging
-import random
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import suppress
 from ipaddress import ip_network
 from ipaddress import IPv4Network
 from ipaddress import IPv6Network
+from random import SystemRandom
 from uuid import uuid5
 
 from ..model.clock import TOLERANCE
@@ -31,6 +31,9 @@ from ..stores.revocation_marks import mark_of
 from ..stores.revocation_marks import MEMORY
 from ..stores.revocation_marks import NAMES
 from .lifecycle import Lifecycle
+
+#: The module's own state is the application's: tests seed it, and no thread of ours is to change it.
+_chance = SystemRandom()
 
 _logger = logging.getLogger("flask_idlesession")
 
@@ -156,7 +159,7 @@ class Revocation:
         while not self._take_turn(sid):
             if time.monotonic() - came_at > 2 * _TURN:
                 raise StoreError("Somebody else was logging in as this user all the time.")
-            time.sleep(random.uniform(_PAUSE / 2, _PAUSE))
+            time.sleep(_chance.uniform(_PAUSE / 2, _PAUSE))
         taken_at = time.monotonic()
         try:
             yield

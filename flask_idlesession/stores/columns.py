@@ -7,7 +7,7 @@ store can put behind the blob without reading it.
 from collections.abc import Sequence
 from contextlib import suppress
 from hmac import compare_digest
-from random import random
+from random import SystemRandom
 from typing import Any
 from typing import NoReturn
 
@@ -26,6 +26,8 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.record import Values
 from .contract import UnreadableRecord
+
+_chance = SystemRandom()
 
 #: The columns that make an info, in the order in which :func:`to_info` wants them, and those that a record has besides.
 #: The values are one blob. The row is locked, so only the delta's keys change all the same. To read or write a row of
@@ -200,7 +202,7 @@ def to_ending(sid: SessionId, row: Sequence[Any]) -> Ending:
 
 def is_time_to_trim(endings: Sequence[Ending]) -> bool:
     """Return whether the caller, who buries these, must keep the bound too: by chance, so that nothing is counted."""
-    return random() * TRIMMED_EVERY < len(endings)
+    return _chance.random() * TRIMMED_EVERY < len(endings)
 
 
 def _from_labels(info: SessionInfo) -> bytes:

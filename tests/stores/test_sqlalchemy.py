@@ -392,7 +392,9 @@ class TestStatements:
     def test_many_sessions_end_and_expire_in_few_statements(
         self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("flask_idlesession.stores.columns.random", lambda: 1.0)  # It is not time to trim.
+        monkeypatch.setattr(
+            "flask_idlesession.stores.columns.is_time_to_trim", lambda endings: False
+        )  # It is not time to trim.
         records = [a_record() for _ in range(300)]
         for record in records:
             store.create(record)

@@ -122,8 +122,8 @@ class Scheduler:
         with pytest.MonkeyPatch.context() as patch:
             for module in modules:
                 patch.setattr(module, "time", fake)
-                if hasattr(module, "random"):
-                    patch.setattr(module, "random", self.random)
+                if hasattr(module, "_chance"):
+                    patch.setattr(module, "_chance", self.random)
             yield
 
     # The baton.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from collections.abc import Sequence
 from itertools import count
-from random import getrandbits
+from secrets import randbits
 from typing import Any
 from typing import Protocol
 from typing import TypeVar
@@ -43,7 +43,7 @@ T = TypeVar("T")
 UNKNOWN = -1
 
 #: Numbers for MariaDB to tell back, each for one statement: an even one, and the odd one behind it.
-_tokens = count(2 * getrandbits(48) + 2, 2)
+_tokens = count(2 * randbits(48) + 2, 2)
 
 _OFF: Any = literal_column("'off'")
 

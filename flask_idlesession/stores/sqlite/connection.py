@@ -1,12 +1,12 @@
 """One connection to an SQLite file: how it waits for other processes, and what its errors mean."""
 
-import random
 import sqlite3
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 from ...model.errors import ConfigError
@@ -14,6 +14,9 @@ from ...model.errors import RecordRejected
 from ...model.errors import StoreError
 from ...model.errors import StoreUnavailable
 from ..private_files import quoted
+
+#: The module's own state is the application's: tests seed it, and no thread of ours is to change it.
+_chance = SystemRandom()
 
 #: Seconds between two tries to get a lock that another process has. SQLite's own waits grow to a tenth of a second, so
 #: that a request which was unlucky twice waits for long.
@@ -74,7 +77,7 @@ class Connection:
         """Run a statement once the lock is free."""
         give_up_at = time.monotonic() + self.patience
         while time.monotonic() < give_up_at:
-            time.sleep(random.uniform(0.5, 1.5) * _PAUSE)
+            time.sleep(_chance.uniform(0.5, 1.5) * _PAUSE)
             try:
                 return self.plain.execute(statement, told).fetchall()
             except sqlite3.OperationalError as again:
