@@ -122,7 +122,7 @@ def test_an_application_compares_clocks_in_the_background_after_its_first_reques
     store.is_off = is_off
     app = make_app(store, clock)
     assert app.test_client().get("/").text == "1"
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 60
     while not (store.asked and (is_off or "30.0 s ahead" in caplog.text)):
         assert time.monotonic() < give_up_at
         time.sleep(0.01)
