@@ -6,8 +6,8 @@ from ..model.clock import Clock
 from ..model.clock import is_told_by_test
 from ..model.errors import StoreError
 from ..process.background import cleaner
+from ..process.pace import Pace
 from ..stores.contract import HasClock
-from .pace import Pace
 
 _logger = logging.getLogger("flask_idlesession")
 

@@ -1,7 +1,6 @@
 """Notices, in the background, another application that keeps its sessions under the same names of one store."""
 
 import hmac
-import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from hashlib import sha256
@@ -10,16 +9,13 @@ from ..model.clock import Clock
 from ..model.errors import StoreError
 from ..model.messages import Notices
 from ..process.background import cleaner
+from ..process.pace import Pace
 from ..stores.contract import Store
 from ..stores.marks import mark
 from ..stores.marks import put_mark
 
-#: Seconds between two looks, and until the next one where the store did not answer.
-_INTERVAL = 1200.0
-_RETRY = 60.0
-
-#: Seconds for which an application that is not seen again is remembered.
-_MEMORY = 3600.0
+#: Seconds between two looks, and for which an application that is not seen again is remembered.
+_INTERVAL, _MEMORY = 1200.0, 3600.0
 
 #: How many characters tell two keys apart: too few to try out words with, and enough for the applications of a server.
 _LENGTH = 4
@@ -49,15 +45,12 @@ class Neighbours:
         self._keys = keys
         self._clock = clock
         self._notices = notices
-        self._due = 0.0
+        self._pace = Pace(interval=_INTERVAL)
         cleaner.register(self)
 
     def run(self) -> float:
         """Look if it is time to; return in how many seconds to come again. The cleaner calls this."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + (_INTERVAL if self._look() else _RETRY)
-        return self._due - now
+        return self._pace.run(self._look)
 
     def _look(self) -> bool:
         """Return whether the store answered."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ..model.errors import StoreError
 from ..process.background import cleaner
+from ..process.pace import Pace
 from ..stores.contract import Advising
-from .pace import Pace
 
 _logger = logging.getLogger("flask_idlesession")
 

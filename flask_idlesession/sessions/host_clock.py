@@ -12,6 +12,7 @@ from ..model.clock import system_clock
 from ..model.clock import TOLERANCE
 from ..model.errors import StoreError
 from ..process.background import cleaner
+from ..process.pace import Pace
 from ..stores.contract import has_clock
 from ..stores.contract import Store
 from ..stores.marks import mark
@@ -60,7 +61,7 @@ class HostClock:
         self._shift = 0.0  # Added to this process's own time, to agree with the others.
         self._ahead = 0.0  # Taken away again, because the server says otherwise.
         self._is_pending = True
-        self._due = 0.0
+        self._pace = Pace(interval=_INTERVAL, retry=_RETRY)
         self._asked_at = -_INTERVAL
         cleaner.register(self)
 
@@ -82,10 +83,7 @@ class HostClock:
 
     def run(self) -> float:
         """Look at the mark and the server if it is time to; return the seconds until the next look."""
-        now = time.monotonic()
-        if now >= self._due:
-            self._due = now + (_INTERVAL if self._agree() else _RETRY)
-        return self._due - now
+        return self._pace.run(self._agree)
 
     def close(self) -> None:
         """Leave the cleaner."""

@@ -13,8 +13,8 @@ from flask_idlesession import MemoryStore
 from flask_idlesession import StoreError
 from flask_idlesession import Traits
 from flask_idlesession.operations.clock_skew import ClockSkew
-from flask_idlesession.operations.pace import Pace
 from flask_idlesession.process.background import cleaner
+from flask_idlesession.process.pace import Pace
 from flask_idlesession.stores.contract import has_clock
 from flask_idlesession.testing import FakeClock
 from flask_idlesession.testing import IdleClock

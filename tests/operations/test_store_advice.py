@@ -11,9 +11,9 @@ from support.redis_servers import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import StoreError
-from flask_idlesession.operations import pace
 from flask_idlesession.operations import store_advice
 from flask_idlesession.operations.store_advice import StoreAdvice
+from flask_idlesession.process import pace
 
 
 class Adviser:

@@ -187,7 +187,7 @@ def warnings_of(apps, caplog, *, expected):
         app.test_client().post("/n")
         task = app.extensions["idlesession"]._neighbours
         give_up_at = time.monotonic() + 10
-        while not task._due or not task._look():  # The cleaner looks once; the store may have been busy.
+        while not task._pace._due or not task._look():  # The cleaner looks once; the store may have been busy.
             assert time.monotonic() < give_up_at
             time.sleep(0.005)
     for _ in range(2):
