@@ -19,8 +19,7 @@ from ..web.activity import PASSIVE_IN_ENVIRON
 from ..web.current import current_manager
 from ..web.current import current_session
 from ..web.ends import on_session_end
-from ..web.events import begin_event
-from ..web.events import end_event
+from ..web.events import in_event
 
 #: The event that tells a client why its socket is closed: ``{"reason": "idle"}``, for example.
 ENDED = "session_ended"
@@ -103,8 +102,7 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         @wraps(handler)
         def in_session(*told: Any) -> Any:
             session = current_session()
-            is_live = begin_event(session, active=is_marked_active(handler))
-            try:
+            with in_event(session, active=is_marked_active(handler)) as is_live:
                 if message == "connect":
                     self._follow(socket, session)
                 elif message == "disconnect":
@@ -112,8 +110,6 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
                 elif not is_live and self._is_over(socket):
                     return None
                 return handler(*told)
-            finally:
-                end_event(session)
 
         return super()._handle_event(in_session, message, namespace, sid, *args)
 

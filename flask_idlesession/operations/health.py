@@ -7,6 +7,7 @@ from ..model.errors import StoreError
 from ..model.ids import new_session_id
 from ..stores.circuit_breaker import CircuitBreaker
 from ..stores.contract import Store
+from .probes import innermost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,5 +55,4 @@ def examine(store: Store, *, now: float) -> Health:
 
 def kind_of(store: Store) -> str:
     """Return the name of the class of the store inside what guards and encrypts it."""
-    inner = store.store if isinstance(store, CircuitBreaker) else store
-    return type(getattr(inner, "store", inner)).__name__  # Not what encrypts, but where it is kept.
+    return type(innermost(store)).__name__

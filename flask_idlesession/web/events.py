@@ -32,8 +32,9 @@ def in_event(session: Session, *, active: bool) -> Iterator[bool]:
     The session is read again. Each assignment is stored at once, changes in place at the end of the block. Only an
     ``active`` event is activity. No cookie can be set.
     """
+    is_live = begin_event(session, active=active)
     try:
-        yield begin_event(session, active=active)
+        yield is_live
     finally:
         end_event(session)
 

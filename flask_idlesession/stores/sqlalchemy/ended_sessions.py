@@ -1,6 +1,5 @@
 """The statements about how sessions ended."""
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -147,6 +146,3 @@ class EndedSessions:
         return inserting.on_conflict_do_update(
             index_elements=["sid"], set_={name: inserting.excluded[name] for name in others}
         )
-
-
-Many = Callable[[int], Statement]

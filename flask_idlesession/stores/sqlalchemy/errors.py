@@ -4,7 +4,6 @@ from typing import Any
 
 from sqlalchemy import Dialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import SQLAlchemyError
 
 from ...model.errors import RecordRejected
 from ...model.errors import SessionExists
@@ -94,7 +93,3 @@ def _code(error: Any) -> object:
         return state
     first = next(iter(error.args), None)
     return first.get("C") if isinstance(first, dict) else first  # pg8000 has the fields of PostgreSQL's message.
-
-
-#: The errors of the driver and of the pool that work with a connection may raise.
-RAISED: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, *UNSENDABLE)
