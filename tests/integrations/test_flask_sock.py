@@ -7,15 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask import session
+from support.users_site import UsersSite
 from werkzeug.serving import make_server
 
 from flask_idlesession import active
-from flask_idlesession import IdleSession
-from flask_idlesession import log_in
-from flask_idlesession import revoke_user
-from flask_idlesession import sessions_of
 from flask_idlesession.testing import FakeClock
 
 pytest.importorskip("flask_sock")
@@ -25,31 +21,13 @@ from simple_websocket import ConnectionClosed
 
 from flask_idlesession.integrations.flask_sock import Sock
 
-TIMEOUT = 100
 
-
-class Site:
+class Site(UsersSite):
     """An application with WebSockets on a real server."""
 
     def __init__(self, clock: FakeClock) -> None:
-        self.app = app = Flask("sockets")
-        app.config.update(SECRET_KEY="2c1f0fd0a3c3ff60e8a8a9d7b0c1d5f1", IDLESESSION_IDLE_TIMEOUT=TIMEOUT)
-        IdleSession(app, clock=clock)
-        sock = Sock(app)
-
-        @app.post("/enter/<name>")
-        def enter(name: str) -> str:
-            log_in(name)
-            return ""
-
-        @app.post("/put/<key>/<value>")
-        def put(key: str, value: str) -> str:
-            session[key] = value
-            return ""
-
-        @app.get("/all")
-        def show() -> dict[str, Any]:
-            return dict(session)
+        super().__init__("sockets", clock)
+        app, sock = self.app, Sock(self.app)
 
         @sock.route("/talk")  # type: ignore[untyped-decorator]
         def talk(ws: Any) -> None:
@@ -68,29 +46,10 @@ class Site:
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def browser(self, user: str | None = None) -> Any:
-        browser = self.app.test_client()
-        if user is not None:
-            browser.post(f"/enter/{user}")
-        return browser
-
     def socket(self, browser: Any, path: str = "/talk") -> Any:
         cookie = browser.get_cookie("session")
         headers = {} if cookie is None else {"Cookie": f"session={cookie.value}"}
         return Client(f"ws://127.0.0.1:{self.server.port}{path}", headers=headers)
-
-    def is_signed_in(self, user: str) -> bool:
-        with self.app.app_context():
-            return bool(sessions_of(user))
-
-    def revoke(self, user: str) -> None:
-        with self.app.app_context():
-            revoke_user(user)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ import pytest
 from flask import Flask
 from flask import request
 from flask import session
+from support.users_site import TIMEOUT
+from support.users_site import UsersSite
 from werkzeug.serving import make_server
 
 from flask_idlesession import active
@@ -19,8 +21,6 @@ from flask_idlesession import current_user_id
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
-from flask_idlesession import revoke_user
-from flask_idlesession import sessions_of
 from flask_idlesession import StoreUnavailable
 from flask_idlesession.testing import FakeClock
 
@@ -28,19 +28,12 @@ flask_socketio = pytest.importorskip("flask_socketio")
 
 from flask_idlesession.integrations.socketio import SocketIO  # noqa: E402
 
-#: Seconds without activity that end a session here.
-TIMEOUT = 100
 
-
-class Site:
+class Site(UsersSite):
     """An application with sockets, in this process, and its clients."""
 
     def __init__(self, clock: FakeClock, **config: Any) -> None:
-        self.app = Flask("sockets")
-        self.app.config.update(
-            SECRET_KEY="2c1f0fd0a3c3ff60e8a8a9d7b0c1d5f1", IDLESESSION_IDLE_TIMEOUT=TIMEOUT, **config
-        )
-        IdleSession(self.app, clock=clock)
+        super().__init__("sockets", clock, **config)
         self.socketio: Any = SocketIO(self.app, async_mode="threading")
         self.seen: list[Any] = []
         self._add_views()
@@ -48,20 +41,6 @@ class Site:
 
     def _add_views(self) -> None:
         app = self.app
-
-        @app.post("/enter/<name>")
-        def enter(name: str) -> str:
-            log_in(name)
-            return ""
-
-        @app.post("/put/<key>/<value>")
-        def put(key: str, value: str) -> str:
-            session[key] = value
-            return ""
-
-        @app.get("/all")
-        def show() -> dict[str, Any]:
-            return dict(session)
 
         @app.post("/rotate")
         def rotate() -> str:
@@ -114,27 +93,8 @@ class Site:
         def run() -> None:
             self.seen.append("run")
 
-    def browser(self, user: str | None = None) -> Any:
-        client = self.app.test_client()
-        if user is not None:
-            client.post(f"/enter/{user}")
-        return client
-
     def socket(self, browser: Any, **options: Any) -> Any:
         return self.socketio.test_client(self.app, flask_test_client=browser, **options)
-
-    def revoke(self, user: str) -> None:
-        with self.app.app_context():
-            revoke_user(user)
-
-    def is_signed_in(self, user: str) -> bool:
-        with self.app.app_context():
-            return bool(sessions_of(user))
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture

@@ -7,40 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask import Response
-from flask import session
+from support.users_site import TIMEOUT
+from support.users_site import UsersSite
 
 from flask_idlesession import EventStream
-from flask_idlesession import IdleSession
-from flask_idlesession import log_in
 from flask_idlesession import log_out
-from flask_idlesession import revoke_user
-from flask_idlesession import sessions_of
 from flask_idlesession import until_session_ends
 from flask_idlesession.testing import FakeClock
 
-TIMEOUT = 100
 EVENT_STREAM = {"Accept": "text/event-stream"}
 
 
-class Site:
+class Site(UsersSite):
     def __init__(self, clock: FakeClock) -> None:
-        self.app = app = Flask("streams")
-        app.config.update(SECRET_KEY="2c1f0fd0a3c3ff60e8a8a9d7b0c1d5f1", IDLESESSION_IDLE_TIMEOUT=TIMEOUT)
-        IdleSession(app, clock=clock)
+        super().__init__("streams", clock)
+        app = self.app
         self.streams: set[EventStream] = set()
         self.is_closed = threading.Event()
-
-        @app.post("/enter/<name>")
-        def enter(name: str) -> str:
-            log_in(name)
-            return ""
-
-        @app.post("/put/<key>/<value>")
-        def put(key: str, value: str) -> str:
-            session[key] = value
-            return ""
 
         @app.post("/leave")
         def leave() -> str:
@@ -63,25 +47,6 @@ class Site:
                     self.is_closed.set()
 
             return Response(until_session_ends(each()), mimetype="text/plain")
-
-    def browser(self, user: str | None = None) -> Any:
-        browser = self.app.test_client()
-        if user is not None:
-            browser.post(f"/enter/{user}")
-        return browser
-
-    def revoke(self, user: str) -> None:
-        with self.app.app_context():
-            revoke_user(user)
-
-    def is_signed_in(self, user: str) -> bool:
-        with self.app.app_context():
-            return bool(sessions_of(user))
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
