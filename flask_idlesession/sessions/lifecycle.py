@@ -64,9 +64,6 @@ class Lifecycle:
         self.now = clock
         #: Tells when a request came, and asks no store.
         self.arrives = arrival_clock
-        #: Until when sessions have more than half of their idle timeout left, at least: most requests need no other
-        #: answer, and to ask a store in this process takes three times as long.
-        self.fresh_until: dict[int, float] = {}
         self._sender = weakref.ref(sender)
         self.marks = marks
         self._endings = Endings(store, sender=self._sender, marks=marks)

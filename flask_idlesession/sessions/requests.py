@@ -60,9 +60,6 @@ Guard = Callable[[Credential, Record], Record | None]
 #: How many tokens of one request are looked up.
 _MOST_SHOWN = 8
 
-#: Of how many sessions it is remembered until when they are fresh. Then all of that is forgotten.
-_MOST_FRESH = 4096
-
 _NO_DELTA: Delta = {}
 
 
@@ -123,7 +120,6 @@ class Requests:
         self._refresh_for = self.policy.refreshed(0.0) if self.policy.refresh_each_request else None
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
-        self._fresh_until = lifecycle.fresh_until
         self._is_simple = self.policy.is_simple
         self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
@@ -165,14 +161,8 @@ class Requests:
 
         ``far`` is the answer where only a round trip could tell.
         """
-        near, key, came_at = self.near, credential.sid.int, session._facts.came_at
-        if near is None or came_at < self._fresh_until.get(key, 0.0):
-            return near is None and far
-        fades_at = near.fades_at(credential.sid)
-        if len(self._fresh_until) >= _MOST_FRESH:
-            self._fresh_until.clear()
-        self._fresh_until[key] = fades_at
-        return fades_at <= came_at
+        near = self.near
+        return far if near is None else near.fades_at(credential.sid) <= session._facts.came_at
 
     def note_arrival(self, session: Session, *, kind: Hashable = None) -> None:
         """Count an arriving request as activity before its view runs.
@@ -440,7 +430,6 @@ class Requests:
     ) -> Saved:
         """Note what a change that was more than values and a touch made of the session."""
         self._pruner.note(after.expires_at)
-        self._fresh_until.pop(after.info.sid.int, None)
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
             return self._issuing.finish(session, after, rotated)
