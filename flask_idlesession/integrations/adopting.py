@@ -1,6 +1,5 @@
 """Puts together what takes sessions from before over, as the application's settings say."""
 
-import logging
 from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
@@ -20,8 +19,6 @@ from .adoption import Source
 from .adoption import user_in
 from .adoption_marks import Marks
 from .flask_cookie import FlaskCookies
-
-_logger = logging.getLogger("flask_idlesession")
 
 
 class Adopting:

@@ -1,6 +1,5 @@
 """Bounds what visitors who never logged in take of a store: by their number, and until their cookie comes back."""
 
-import logging
 import time
 from collections.abc import Iterator
 
@@ -13,8 +12,6 @@ from ..model.record import SessionInfo
 from ..process.background import cleaner
 from ..stores.failures import Failures
 from .lifecycle import Lifecycle
-
-_logger = logging.getLogger("flask_idlesession")
 
 #: How many sessions are counted in one step, and the seconds until the next step: no request waits long for it.
 _CHUNK = 256

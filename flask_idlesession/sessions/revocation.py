@@ -1,6 +1,5 @@
 """Ends sessions from outside, by id, user or criteria, and keeps a user's sessions to a number."""
 
-import logging
 import time
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -35,7 +34,6 @@ from .lifecycle import Lifecycle
 #: The module's own state is the application's: tests seed it, and no thread of ours is to change it.
 _chance = SystemRandom()
 
-_logger = logging.getLogger("flask_idlesession")
 
 #: Seconds between two instants that are told apart.
 _TICK = 1e-6

@@ -1,6 +1,5 @@
 """Flask's session interface: finds the token of a request, and puts a new one into its response."""
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -41,8 +40,6 @@ from .misplaced import place_guards
 from .runtime import Runtime
 from .signers import Signers
 from .token_header import TokenHeader
-
-_logger = logging.getLogger("flask_idlesession")
 
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with this one.
 _KEPT = Saved.KEPT
