@@ -52,6 +52,7 @@ class Cleaner(ForkAware):
         self._wakes_at = 0.0
         self._stopped = False
         self._is_green = is_green()
+        self._starts_again = False
 
     @property
     def is_running(self) -> bool:
@@ -166,15 +167,19 @@ class Cleaner(ForkAware):
             return list(self._tasks)
 
     def after_fork_in_child(self) -> None:
-        """The child has no thread but the one that forked, and perhaps a lock that nobody will release.
+        """The child has no thread but the one that forked, and perhaps a lock that nobody will release."""
+        had_thread = self.thread is not None
+        self._reset()
+        self._starts_again = had_thread
+        self._tasks = WeakSet(self._tasks)  # Another thread may have been walking it.
+
+    def start_in_child(self) -> None:
+        """Start the thread, if the parent had one.
 
         Under gevent no greenlet can start before the child has a loop of its own. There the first session that the
         child opens starts the cleaner.
         """
-        had_thread = self.thread is not None
-        self._reset()
-        self._tasks = WeakSet(self._tasks)  # Another thread may have been walking it.
-        if had_thread and not self._is_green:
+        if self._starts_again and not self._is_green:
             self._start()
 
 

@@ -11,7 +11,7 @@ _logger = logging.getLogger("flask_idlesession")
 
 
 class Stage(IntEnum):
-    """When something has its turn in a child: no thread starts before every lock is free and every store is ready."""
+    """When something has its turn in a child. No thread starts before all have had theirs."""
 
     LOCKS = 0
     STORES = 1
@@ -33,7 +33,10 @@ class ForkAware:
         """Go on."""
 
     def after_fork_in_child(self) -> None:
-        """Begin again: only the thread that forked is here."""
+        """Begin again: only the thread that forked is here. Start no thread yet."""
+
+    def start_in_child(self) -> None:
+        """Start a thread, if one is needed: everything else in the child has begun again."""
 
 
 _registered: dict[Stage, "WeakSet[ForkAware]"] = {stage: WeakSet() for stage in Stage}
@@ -65,9 +68,12 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     _resting.clear()
     _turn.release()
-    for stage in Stage:  # All that there is: another thread may have made one since the fork began.
-        for item in list(_registered[stage]):
-            _ask(item.after_fork_in_child)
+    # All that there is: another thread may have made one since the fork began.
+    items = [item for stage in Stage for item in list(_registered[stage])]
+    for item in items:
+        _ask(item.after_fork_in_child)
+    for item in items:
+        _ask(item.start_in_child)
 
 
 def _ask(turn: Callable[[], None]) -> None:

@@ -179,8 +179,11 @@ class EndWatch(ForkAware):
         return _LOOK_AGAIN
 
     def after_fork_in_child(self) -> None:
-        """Leave the subscription to the parent. Under gevent the cleaner starts the thread, with the first session."""
+        """Leave the subscription to the parent."""
         self._begin_again()
+
+    def start_in_child(self) -> None:
+        """Start the thread. Under gevent the cleaner does so, with the first session."""
         if self._handles and not self._is_green:
             self.run()
 

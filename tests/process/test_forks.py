@@ -31,6 +31,9 @@ class Noting(ForkAware):
     def after_fork_in_child(self) -> None:
         self.told.append(f"child {self.name}")
 
+    def start_in_child(self) -> None:
+        self.told.append(f"start {self.name}")
+
 
 def run_in_child(work: Any) -> bytes:
     """Fork, and return what ``work`` returned in the child."""
@@ -58,7 +61,14 @@ def test_stores_rest_before_locks_and_threads_start_after_stores() -> None:
     in_child = run_in_child(lambda: " ".join(told[3:]).encode()).decode()
     assert told[:3] == ["before thread", "before store", "before lock"]
     assert told[3:] == ["parent lock", "parent store", "parent thread"]
-    assert in_child == "child lock child store child thread" and len(items) == 3
+    assert in_child == "child lock child store child thread start lock start store start thread" and len(items) == 3
+
+
+def test_no_thread_starts_before_everything_has_begun_again() -> None:
+    told: list[str] = []
+    items = [Noting(told, str(number), Stage.THREADS) for number in range(20)]
+    in_child = run_in_child(lambda: " ".join(told).encode()).decode()
+    assert in_child.index("start") > in_child.rindex("child") and len(items) == 20
 
 
 def test_one_that_fails_keeps_no_other_from_its_turn(caplog: pytest.LogCaptureFixture) -> None:
@@ -68,11 +78,11 @@ def test_one_that_fails_keeps_no_other_from_its_turn(caplog: pytest.LogCaptureFi
         def before_fork(self) -> None:
             raise OSError("no space left")
 
-        after_fork_in_parent = after_fork_in_child = before_fork
+        after_fork_in_parent = after_fork_in_child = start_in_child = before_fork
 
     told: list[str] = []
     items = [Failing([], "failing", Stage.STORES), Noting(told, "other", Stage.STORES)]
-    assert run_in_child(lambda: told[-1].encode()) == b"child other"
+    assert run_in_child(lambda: " ".join(told[-2:]).encode()) == b"child other start other"
     assert told == ["before other", "parent other"] and len(items) == 2
     assert "around a fork failed" in caplog.text
 

@@ -345,7 +345,7 @@ def test_ends_are_told_when_the_store_was_away(workers: Workers, redis_server: A
     assert heard.wait()
 
 
-@pytest.mark.parametrize("make_store", ["sqlite", "redis_server"], indirect=True)
+@pytest.mark.parametrize("make_store", ["sqlite", "redis_server", "postgresql"], indirect=True)
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_process_watches_for_itself(workers: Workers) -> None:
     here, there = workers(), workers()
