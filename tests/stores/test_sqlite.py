@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
@@ -152,6 +153,27 @@ class TestAtomicSteps:
 
 
 class TestFile:
+    def test_the_first_connection_waits_for_another_process_that_has_the_file(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.parent.mkdir(mode=0o700)
+        path.touch(mode=0o600)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        waits: list[float] = []
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                other.execute("COMMIT")
+
+        monkeypatch.setattr(time, "sleep", wait)
+        store = SQLiteStore(path)
+        store.create(a_record())
+        assert len(waits) == 3
+        store.close()
+        other.close()
+
     def test_the_file_and_a_new_folder_are_their_owner_s_alone_whatever_the_umask(self, path: Path) -> None:
         before = os.umask(0)
         try:
@@ -271,6 +293,18 @@ class TestFile:
             pass
         store._file.checkpoint()
         assert path.stat().st_size < before / 3
+
+    def test_a_script_waits_for_another_process_that_writes(
+        self, store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.create(a_record())
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        monkeypatch.setattr(time, "sleep", lambda _: other.execute("COMMIT"))
+        with store._file.reading() as connection:  # The script begins a write of its own, as a shrinking file does.
+            connection.run_script('DELETE FROM "session"')
+        assert list(store.find(now=NOW)) == []
+        other.close()
 
     def test_what_was_deleted_is_not_legible_in_the_file(self, store: SQLiteStore, path: Path) -> None:
         record = a_record(user_id="someone@example.org")

@@ -2,12 +2,14 @@
 
 import sqlite3
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
+from typing import TypeVar
 
 from ...model.errors import ConfigError
 from ...model.errors import RecordRejected
@@ -37,6 +39,7 @@ ABOUT_A_RECORD = (
 
 Rows = list[tuple[Any, ...]]
 Told = Sequence[Any]
+_T = TypeVar("_T")
 
 
 class Connection:
@@ -59,7 +62,16 @@ class Connection:
         except sqlite3.OperationalError as error:
             if self.plain.in_transaction or not is_busy(error):
                 raise
-            return self._wait(statement, told, error)
+            return self._try_again(lambda: self.plain.execute(statement, told).fetchall(), error)
+
+    def run_script(self, statements: str) -> None:
+        """Run statements to their ends, rows without columns included, each a transaction of its own."""
+        try:
+            self.plain.executescript(statements)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            self._try_again(lambda: self.plain.executescript(statements), error)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -73,13 +85,13 @@ class Connection:
             raise
         self.plain.execute("COMMIT")
 
-    def _wait(self, statement: str, told: Told, error: sqlite3.OperationalError) -> Rows:
-        """Run a statement once the lock is free."""
+    def _try_again(self, run: Callable[[], _T], error: sqlite3.OperationalError) -> _T:
+        """Run something once the lock is free."""
         give_up_at = time.monotonic() + self.patience
         while time.monotonic() < give_up_at:
             time.sleep(_chance.uniform(0.5, 1.5) * _PAUSE)
             try:
-                return self.plain.execute(statement, told).fetchall()
+                return run()
             except sqlite3.OperationalError as again:
                 if not is_busy(again):
                     raise

@@ -93,4 +93,4 @@ class Expiry:
         if free > 64 and free * 3 > used:
             with self._file.writing() as connection:
                 # Each step gives one page back, and only a script is stepped to its end.
-                connection.plain.executescript(f"PRAGMA incremental_vacuum({min(free - used // 8, _PAGES)})")
+                connection.run_script(f"PRAGMA incremental_vacuum({min(free - used // 8, _PAGES)})")

@@ -295,8 +295,8 @@ class SQLiteFile(ForkAware):
         try:
             if 0 < self.path.stat().st_size < _LEAST_BYTES:  # SQLite takes it for empty.
                 raise sqlite3.DatabaseError("it is too short")
-            with closing(sqlite3.connect(uri, uri=True, timeout=0.0)) as connection:
-                check(connection, self.path)
+            with closing(sqlite3.connect(uri, uri=True, timeout=0.0)) as plain:
+                check(Connection(plain, patience=0.0, is_durable=False, era=self._era), self.path)
         except sqlite3.OperationalError:
             return  # It waits for a lock, or to be repaired after a crash, which the next connection does.
         except sqlite3.DatabaseError as error:
@@ -308,7 +308,7 @@ class SQLiteFile(ForkAware):
         connection.rows("PRAGMA synchronous = " + ("FULL" if connection.is_durable else "NORMAL"))
         connection.rows("PRAGMA secure_delete = ON")
         if self._places is None:
-            check(connection.plain, self.path)
+            check(connection, self.path)
             self._enter_wal(connection)
             bring_up_to_date(connection, self.path, prefix=self.sql.prefix)
         if self.guards_checkpoints:

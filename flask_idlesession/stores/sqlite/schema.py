@@ -1,6 +1,5 @@
 """The tables of a session database: their making, and their history."""
 
-import sqlite3
 from pathlib import Path
 
 from ...model.errors import ConfigError
@@ -60,12 +59,12 @@ _WHAT_IT_IS = """SELECT (SELECT application_id FROM pragma_application_id),
     (SELECT user_version FROM pragma_user_version), EXISTS (SELECT 1 FROM sqlite_master)"""
 
 
-def check(connection: sqlite3.Connection, path: Path) -> int:
+def check(connection: Connection, path: Path) -> int:
     """Return the version of the tables, 0 for an empty file, and change nothing.
 
     Raise :exc:`~flask_idlesession.ConfigError` for a database of something else, or of a version that is not known.
     """
-    application, version, holds_something = connection.execute(_WHAT_IT_IS).fetchone()
+    ((application, version, holds_something),) = connection.rows(_WHAT_IT_IS)
     if application != _APPLICATION_ID:
         if application or version or holds_something:
             raise ConfigError(f"{quoted(path)} is a database of something else; name another file. [ISE025]")
@@ -83,11 +82,11 @@ def bring_up_to_date(connection: Connection, path: Path, *, prefix: str) -> None
     all processes. A version is the file's, so the tables of other applications in it are brought to it, too.
     """
     has_both = "SELECT count(*) = 2 FROM sqlite_master WHERE name IN (?, ?)"
-    is_current = check(connection.plain, path) == len(MIGRATIONS)
+    is_current = check(connection, path) == len(MIGRATIONS)
     if is_current and connection.rows(has_both, (f"{prefix}session", f"{prefix}clock"))[0][0]:
         return
     with connection.transaction():
-        version = check(connection.plain, path)
+        version = check(connection, path)
         steps = {name.removesuffix("session"): version for (name,) in connection.rows(_SESSIONS)}
         for each, done in {prefix: 0, **steps}.items():
             connection.plain.execute(_CLOCK.format(each))
