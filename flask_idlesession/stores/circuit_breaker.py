@@ -20,6 +20,8 @@ from ..model.record import SessionInfo
 from .circuit import Circuit
 from .contract import Advising
 from .contract import Chunked
+from .contract import Count
+from .contract import Counts
 from .contract import EndNews
 from .contract import Evicting
 from .contract import HasClock
@@ -118,6 +120,14 @@ class CircuitBreaker:
     def advice(self) -> Sequence[str]:
         """Return how the server should be set up and is not: one text for each fault."""
         return self._read(cast(Advising, self.store).advice)
+
+    def count(self) -> Count:
+        """Return how many records there are."""
+        return self._read(cast(Counts, self.store).count)
+
+    def stored_bytes(self) -> int | None:
+        """Return how many bytes the records take, or the file or server that holds them."""
+        return self._read(cast(Counts, self.store).stored_bytes)
 
     def facts(self) -> Mapping[str, object]:
         """Return what the other store tells of its server or file, by name."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import cast
+from typing import NamedTuple
 from typing import Protocol
 from typing import runtime_checkable
 
@@ -50,6 +51,16 @@ class Traits:
     advises: bool = False
     #: All processes can be told how sessions ended, at once: the store is :class:`TellsEnds`.
     tells_ends: bool = False
+    #: It tells how many records it keeps without a walk over all of them: the store is :class:`Counts`.
+    counts: bool = False
+
+
+class Count(NamedTuple):
+    """A number of records."""
+
+    number: int
+    #: False if it was estimated, because to count takes long.
+    is_exact: bool
 
 
 @dataclass(slots=True)
@@ -215,6 +226,19 @@ class TellsEnds(Store, Protocol):
         """Return a new subscription; None where none can be had, for a pooler is between."""
 
 
+class Counts(Store, Protocol):
+    """A store with the trait ``counts``."""
+
+    def count(self) -> Count:
+        """Return how many records there are, those that have expired and are not pruned yet among them.
+
+        With a million records it takes some milliseconds.
+        """
+
+    def stored_bytes(self) -> int | None:
+        """Return how many bytes the records take, or the file or server that holds them; None if nothing tells it."""
+
+
 class HasClock(Store, Protocol):
     """A store with the trait ``has_clock``."""
 
@@ -259,6 +283,11 @@ def advising(store: Store) -> Advising | None:
 def tells_ends(store: Store) -> TellsEnds | None:
     """Return the store if it has the trait ``tells_ends``."""
     return cast(TellsEnds, store) if store.traits.tells_ends else None
+
+
+def counts(store: Store) -> Counts | None:
+    """Return the store if it has the trait ``counts``."""
+    return cast(Counts, store) if store.traits.counts else None
 
 
 def has_clock(store: Store) -> HasClock | None:

@@ -23,6 +23,8 @@ from ..model.record import SessionInfo
 from ..model.record import Values
 from .contract import Advising
 from .contract import Chunked
+from .contract import Count
+from .contract import Counts
 from .contract import EndNews
 from .contract import Evicting
 from .contract import HasClock
@@ -128,6 +130,14 @@ class EncryptedStore:
     def advice(self) -> Sequence[str]:
         """Return how the server should be set up and is not: one text for each fault."""
         return cast(Advising, self.store).advice()
+
+    def count(self) -> Count:
+        """Return how many records there are."""
+        return cast(Counts, self.store).count()
+
+    def stored_bytes(self) -> int | None:
+        """Return how many bytes the records take, or the file or server that holds them."""
+        return cast(Counts, self.store).stored_bytes()
 
     def facts(self) -> Mapping[str, object]:
         """Return what the other store tells of its server or file, by name."""

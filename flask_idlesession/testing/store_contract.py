@@ -31,6 +31,8 @@ from ..model.record import Rotation
 from ..model.record import SessionInfo
 from ..stores import open_store
 from ..stores.contract import chunked
+from ..stores.contract import Count
+from ..stores.contract import counts
 from ..stores.contract import endings_of
 from ..stores.contract import EndNews
 from ..stores.contract import evicting
@@ -957,6 +959,18 @@ class StoreContract:
             found = list(searched.find_unlisted(now=NOW, user_id="ada"))
             assert sids(found) <= {record.info.sid for record in records[:2]}
             assert list(searched.find_unlisted(now=NOW + IDLE)) == []
+
+    def test_records_are_counted_if_the_store_says_so(self, store: Store) -> None:
+        counting = counts(store)
+        records = [a_record(user_id=user) for user in ("ada", "ada", None)]
+        for record in records:
+            store.create(record)
+        if counting is not None:
+            assert counting.count() == Count(3, is_exact=True)
+            taken = counting.stored_bytes()
+            assert taken is None or taken > 0
+            store.delete(records[0].info.sid)
+            assert counting.count().number == 2
 
     # Delete.
 

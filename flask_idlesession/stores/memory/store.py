@@ -18,6 +18,7 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from ...process.locks import ForkSafeLock
 from ...process.locks import Lock
+from ..contract import Count
 from ..contract import Touch
 from ..contract import Traits
 from .endings import Endings
@@ -124,7 +125,7 @@ class MemoryStore:
     @property
     def traits(self) -> Traits:
         """The traits of the store: it is in this process, and ends many sessions in one step."""
-        return Traits(in_process=True, bounded=self.bounded, forgetful=True, chunked=True)
+        return Traits(in_process=True, bounded=self.bounded, forgetful=True, chunked=True, counts=True)
 
     def __len__(self) -> int:
         """Return how many records there are, live or not yet pruned."""
@@ -295,6 +296,14 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
+
+    def count(self) -> Count:
+        """Return how many records there are, live or not yet pruned."""
+        return Count(self._count, is_exact=True)
+
+    def stored_bytes(self) -> int:
+        """Return how many bytes the records take, with an estimate of Python's own cost."""
+        return self._bytes
 
     def size(self, *, overhead: int) -> int:
         """Return how many bytes the packed records have, with ``overhead`` more for each."""

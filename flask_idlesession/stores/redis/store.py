@@ -28,6 +28,7 @@ from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
 from .. import news
+from ..contract import Count
 from ..contract import REMEMBERED
 from ..contract import Touch
 from ..contract import Traits
@@ -79,6 +80,7 @@ class RedisStore:
         advises=True,
         has_facts=True,
         tells_ends=True,
+        counts=True,
     )
 
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
@@ -238,6 +240,23 @@ class RedisStore:
     def advice(self) -> list[str]:
         """Return how the server should be set up and is not: one text for each fault."""
         return [_advice(policy) for policy in sorted(self._policies() - {_KEEPS_ALL})]
+
+    def count(self) -> Count:
+        """Return how many records there are."""
+        try:
+            return Count(sum(int(self._ask("ZCARD", base + b"due")) for base in self._bases), is_exact=True)
+        except self._errors as error:
+            raise self._failure(error) from error
+
+    def stored_bytes(self) -> int | None:
+        """Return how many bytes the server has in use, for all that is on it. A cluster does not tell."""
+        if self._is_cluster:
+            return None
+        try:
+            used = self._client.info("memory").get("used_memory")
+        except self._errors:  # Its user may not ask, or the service has no such command.
+            return None
+        return None if used is None else int(used)
 
     def clock_skew(self, now: float) -> float:
         """Return by how many seconds ``now`` is ahead of the server's clock, give or take the way there and back."""

@@ -18,9 +18,12 @@ from ...process.forks import ForkAware
 from ...process.forks import register
 from ...process.forks import Stage
 from .. import columns as row
+from ..contract import Count
 from ..contract import Touch
 from ..contract import Traits
 from .connections import Connections
+from .counting import count
+from .counting import stored_bytes
 from .creating import create_tables
 from .engines import make_engine
 from .facts import facts_of
@@ -74,8 +77,9 @@ class SQLAlchemyStore(ForkAware):
     def traits(self) -> Traits:
         """Return what the store can do: PostgreSQL tells other processes how sessions ended."""
         has_clock = has_server(self._connections.engine.dialect)
+        tells_ends = self._connections.can_hear
         return Traits(
-            chunked=True, recalls=True, has_clock=has_clock, has_facts=True, tells_ends=self._connections.can_hear
+            chunked=True, recalls=True, has_clock=has_clock, has_facts=True, tells_ends=tells_ends, counts=True
         )
 
     def __repr__(self) -> str:
@@ -152,6 +156,16 @@ class SQLAlchemyStore(ForkAware):
     def facts(self) -> dict[str, object]:
         """Return what :func:`facts_of` says of the server."""
         return self._connections.open(facts_of)
+
+    def count(self) -> Count:
+        """Return how many records there are. More than some tens of thousands are estimated."""
+        self._parts()
+        return self._connections.open(lambda connection: count(connection, self._sessions))
+
+    def stored_bytes(self) -> int | None:
+        """Return how many bytes the table of the sessions has with its indexes; of SQLite, the file."""
+        self._parts()
+        return self._connections.open(lambda connection: stored_bytes(connection, self._sessions))
 
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""

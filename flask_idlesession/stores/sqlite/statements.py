@@ -45,6 +45,7 @@ class Statements:
         self.probe = f"SELECT 1 FROM {session} LIMIT 1"
         self._write_about_one(session)
         self.list_due = f"SELECT {INFO} FROM {session} WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+        self.count = f"SELECT count(*) FROM {session}"
         self.first_due = f"SELECT min(due_at) FROM {session}"
         self.page = f"SELECT {INFO} FROM {session} WHERE sid > ? ORDER BY sid LIMIT ?"
         self.of_user = f"SELECT {INFO} FROM {session} WHERE user_id = ?"

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
 from .. import columns as row
+from ..contract import Count
 from ..contract import Touch
 from ..contract import Traits
 from .answers import changed
@@ -68,7 +70,7 @@ class SQLiteStore:
     change is made in a transaction.
     """
 
-    traits = Traits(chunked=True, has_facts=True, recalls=True)
+    traits = Traits(chunked=True, has_facts=True, recalls=True, counts=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
@@ -164,6 +166,17 @@ class SQLiteStore:
             "version": sqlite3.sqlite_version,
             "has_wal_fault": has_wal_reset_fault(sqlite3.sqlite_version_info[:3]),
         }
+
+    def count(self) -> Count:
+        """Return how many records there are. SQLite counts a million in an index within some 20 ms."""
+        with self._file.reading() as connection:
+            ((number,),) = connection.rows(self._sql.count)
+        return Count(number, is_exact=True)
+
+    def stored_bytes(self) -> int | None:
+        """Return the size of the file, with that of the log beside it."""
+        path, beside = self._file.path, Path(f"{self._file.path}-wal")
+        return sum(each.stat().st_size for each in (path, beside) if each.exists())
 
     def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
         """Return how these sessions ended, as far as that is remembered."""
