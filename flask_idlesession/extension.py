@@ -57,9 +57,11 @@ if TYPE_CHECKING:
     from .integrations.adopting import Adopting
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
+    from .operations.event_counter import EventCounter
     from .operations.health import Health
     from .operations.neighbours import Neighbours
     from .operations.store_advice import StoreAdvice
+    from .operations.tallies import Tallies
     from .pages.blueprint import BeforeEnding
     from .sessions.hints import Hints
     from .settings.keys import Settings
@@ -203,6 +205,9 @@ class AppState:
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
+        #: Whether something shows the tallies: then they are kept without IDLESESSION_TALLIES. It is set before the
+        #: first request.
+        self.shows_tallies = False
         #: The prefix below which the pages are served; None where they are not.
         self.pages: str | None = None
 
@@ -215,6 +220,11 @@ class AppState:
     def manager(self) -> SessionManager:
         """The application's session manager."""
         return self.runtime().manager
+
+    @property
+    def tallies(self) -> "Tallies | None":
+        """The counts of all processes together; None unless IDLESESSION_TALLIES is set, or something shows them."""
+        return self.runtime().tallies
 
     def health(self) -> "Health":
         """Ask the store once, as a request does, and return how that went. An outage is an answer, no error."""
@@ -297,7 +307,8 @@ class AppState:
                 " [ISE027]"
             )
         store = self._open_store(app, settings)
-        protected = _protected(store, settings)
+        counter = self._event_counter(settings)
+        protected = _protected(store, settings, counter=counter)
         adopting = self._open_adopting(settings, protected) if settings.adopt else None
         manager = SessionManager(
             protected,
@@ -315,6 +326,7 @@ class AppState:
             self._audit = AuditLog(app, clock=manager.now)
         self.follow_flask_login(app)
         activity = ActivityRule(settings.activity, views=app.view_functions, blueprints=app.blueprints)
+        others = OtherProcesses(f"{app.root_path} {app.import_name}", shares=not store.traits.in_process)
         return Runtime(
             settings=settings,
             manager=manager,
@@ -323,11 +335,25 @@ class AppState:
             notices=self.notices,
             logins=self._flask_login,
             adoption=None if adopting is None else adopting.adoption(manager),
-            others=None
-            if app.testing
-            else OtherProcesses(f"{app.root_path} {app.import_name}", shares=not store.traits.in_process),
+            others=None if app.testing else others,
+            tallies=None if counter is None else self._tallies(app, manager, activity, counter),
             **self._parts_of_config(app, settings, manager=manager),
         )
+
+    def _event_counter(self, settings: "Settings") -> "EventCounter | None":
+        """Return what counts events, if anything is to be counted."""
+        if not (settings.tallies or self.shows_tallies):
+            return None
+        from .operations.event_counter import EventCounter
+
+        return EventCounter(self._clock)
+
+    def _tallies(
+        self, app: Flask, manager: SessionManager, activity: ActivityRule, counter: "EventCounter"
+    ) -> "Tallies":
+        from .operations.tallies import Tallies
+
+        return Tallies(app, manager.store, counter)
 
     def _watch(self, store: Store, manager: SessionManager, settings: "Settings") -> None:
         """Look after the store's server in the background, as far as the store can tell of it."""
@@ -506,13 +532,20 @@ def _is_alone(app: Flask, store: Store) -> bool:
     return store.traits.in_process and not app.testing
 
 
-def _protected(store: Store, settings: "Settings") -> Store:
-    """Return the store as the manager uses it: encrypted, if that is asked for, and not asked during an outage."""
+def _protected(store: Store, settings: "Settings", *, counter: "EventCounter | None" = None) -> Store:
+    """Return the store as the manager uses it: encrypted, if that is asked for, and not asked during an outage. Its
+    calls are measured where something is counted.
+    """
     encrypted = store
     if settings.encryption_keys:
         from .stores.encrypted import EncryptedStore
 
         encrypted = EncryptedStore(store, settings.encryption_keys)
+    if counter is not None:
+        from .operations.store_gauge import StoreGauge
+        from .stores.timed import TimedStore
+
+        encrypted = TimedStore(encrypted, StoreGauge(counter))
     if store.traits.in_process:
         return encrypted
     from .stores.circuit_breaker import CircuitBreaker

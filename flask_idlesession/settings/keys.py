@@ -204,6 +204,11 @@ KEYS: dict[str, tuple[Any, str]] = {
         "is. Anybody who can write to the old store can write such a session.",
     ),
     "IDLESESSION_AUDIT": (True, 'Whether each event of a session\'s life is logged to "flask_idlesession.audit".'),
+    "IDLESESSION_TALLIES": (
+        False,
+        "Whether all workers count together what happens to sessions, by the minute, in the store. A page or an "
+        "address that shows these tallies turns them on by itself.",
+    ),
     "IDLESESSION_SILENCED_CHECKS": ((), 'Codes of findings that "flask idlesession check" leaves out.'),
 }
 
@@ -239,6 +244,7 @@ class Settings:
     pages: str | None
     warn_before: float
     audit: bool
+    tallies: bool
     silenced_checks: frozenset[str]
     ends_reused: bool
     adopt: tuple[str, ...]
@@ -281,6 +287,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         pages=None if got["IDLESESSION_PAGES"] is None else read_prefix(got["IDLESESSION_PAGES"]),
         warn_before=_read_warn_before(got, policy.idle_timeout),
         audit=read_flag(got, "IDLESESSION_AUDIT"),
+        tallies=read_flag(got, "IDLESESSION_TALLIES"),
         silenced_checks=read_codes(got["IDLESESSION_SILENCED_CHECKS"]),
         ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
         **_read_adoption(got),

@@ -27,6 +27,7 @@ from .contract import Evicting
 from .contract import HasClock
 from .contract import HasFacts
 from .contract import InProcess
+from .contract import KeepsTallies
 from .contract import Recalling
 from .contract import Store
 from .contract import TellsEnds
@@ -112,6 +113,24 @@ class CircuitBreaker:
     def hear_ends(self) -> EndNews | None:
         """Return a new subscription; None where none can be had."""
         return self._read(cast(TellsEnds, self.store).hear_ends)
+
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts to those of the minute. A failure is not taken for an outage: no session is concerned."""
+        if self._is_troubled:
+            self._admit(writes=True)
+        cast(KeepsTallies, self.store).add_tally(minute, amounts, now=now)
+
+    def tallies(self, *, since: int) -> Mapping[int, Mapping[str, int]]:
+        """Return the amounts of each minute from ``since`` on. A failure is not taken for an outage."""
+        if self._is_troubled:
+            self._admit(writes=False)
+        return cast(KeepsTallies, self.store).tallies(since=since)
+
+    def tally_totals(self) -> Mapping[str, int]:
+        """Return the sums of all amounts. A failure is not taken for an outage."""
+        if self._is_troubled:
+            self._admit(writes=False)
+        return cast(KeepsTallies, self.store).tally_totals()
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the live sessions as :meth:`find` does, also those that no list names any more."""

@@ -21,6 +21,9 @@ from ..model.record import SessionInfo
 #: Seconds for which it is remembered how a session ended.
 REMEMBERED = 3600.0
 
+#: Minutes for which tallies are kept.
+TALLIED = 24 * 60
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
@@ -53,6 +56,8 @@ class Traits:
     tells_ends: bool = False
     #: It tells how many records it keeps without a walk over all of them: the store is :class:`Counts`.
     counts: bool = False
+    #: Tallies of all processes are kept together: the store is :class:`KeepsTallies`.
+    keeps_tallies: bool = False
 
 
 class Count(NamedTuple):
@@ -239,6 +244,26 @@ class Counts(Store, Protocol):
         """Return how many bytes the records take, or the file or server that holds them; None if nothing tells it."""
 
 
+class KeepsTallies(Store, Protocol):
+    """A store with the trait ``keeps_tallies``.
+
+    A tally is a number by a name that the caller chooses: letters, digits and punctuation, 200 characters at most.
+    Amounts are integers from 0 to 2**53. Nothing of a session is in them.
+    """
+
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts, by name, to those of the minute (POSIX seconds // 60) and to the totals, in one step.
+
+        Minutes that ended more than :data:`TALLIED` minutes before ``now`` are forgotten. The totals never are.
+        """
+
+    def tallies(self, *, since: int) -> Mapping[int, Mapping[str, int]]:
+        """Return the amounts of each minute from ``since`` on in which there were any, as far as they are kept."""
+
+    def tally_totals(self) -> Mapping[str, int]:
+        """Return the sums of all amounts that were ever added, by name."""
+
+
 class HasClock(Store, Protocol):
     """A store with the trait ``has_clock``."""
 
@@ -288,6 +313,11 @@ def tells_ends(store: Store) -> TellsEnds | None:
 def counts(store: Store) -> Counts | None:
     """Return the store if it has the trait ``counts``."""
     return cast(Counts, store) if store.traits.counts else None
+
+
+def keeps_tallies(store: Store) -> KeepsTallies | None:
+    """Return the store if it has the trait ``keeps_tallies``."""
+    return cast(KeepsTallies, store) if store.traits.keeps_tallies else None
 
 
 def has_clock(store: Store) -> HasClock | None:

@@ -30,6 +30,7 @@ from .contract import Evicting
 from .contract import HasClock
 from .contract import HasFacts
 from .contract import InProcess
+from .contract import KeepsTallies
 from .contract import Recalling
 from .contract import Store
 from .contract import TellsEnds
@@ -121,6 +122,18 @@ class EncryptedStore:
     def hear_ends(self) -> EndNews | None:
         """Return a new subscription; None where none can be had."""
         return cast(TellsEnds, self.store).hear_ends()
+
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Have the other store add these amounts. They tell nothing of a session, and stay plain."""
+        cast(KeepsTallies, self.store).add_tally(minute, amounts, now=now)
+
+    def tallies(self, *, since: int) -> Mapping[int, Mapping[str, int]]:
+        """Return the amounts of each minute from ``since`` on."""
+        return cast(KeepsTallies, self.store).tallies(since=since)
+
+    def tally_totals(self) -> Mapping[str, int]:
+        """Return the sums of all amounts."""
+        return cast(KeepsTallies, self.store).tally_totals()
 
     def find_unlisted(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the live sessions as :meth:`find` does, also those that no list names any more."""

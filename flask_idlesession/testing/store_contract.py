@@ -36,12 +36,16 @@ from ..stores.contract import counts
 from ..stores.contract import endings_of
 from ..stores.contract import EndNews
 from ..stores.contract import evicting
+from ..stores.contract import keeps_tallies
+from ..stores.contract import KeepsTallies
 from ..stores.contract import REMEMBERED
 from ..stores.contract import Store
+from ..stores.contract import TALLIED
 from ..stores.contract import tells_ends
 from ..stores.contract import Touch
 
 NOW = 1_700_000_000.0
+MINUTE = int(NOW // 60)
 IDLE = 60.0
 LIFETIME = 3600.0
 HOLDER = digest(b"the first secret")
@@ -972,6 +976,60 @@ class StoreContract:
             store.delete(records[0].info.sid)
             assert counting.count().number == 2
 
+    # Tallies.
+
+    def test_amounts_are_added_by_minute_and_name(self, store: Store) -> None:
+        kept = _keeper(store)
+        assert not kept.tallies(since=0) and not kept.tally_totals()
+        kept.add_tally(MINUTE, {"created": 2, "ended.idle": 1}, now=NOW)
+        kept.add_tally(MINUTE, {"created": 3, "requests.index": 1 << 40}, now=NOW + 1)
+        kept.add_tally(MINUTE + 2, {"created": 1}, now=NOW + 120)
+        first = {"created": 5, "ended.idle": 1, "requests.index": 1 << 40}
+        assert kept.tallies(since=0) == {MINUTE: first, MINUTE + 2: {"created": 1}}
+        assert kept.tallies(since=MINUTE + 1) == {MINUTE + 2: {"created": 1}}
+        assert kept.tallies(since=MINUTE + 3) == {}
+        assert kept.tally_totals() == {**first, "created": 6}
+
+    def test_tallies_are_no_sessions(self, store: Store) -> None:
+        _keeper(store).add_tally(MINUTE, {"created": 1}, now=NOW)
+        assert list(store.find(now=NOW)) == [] and store.next_expiry() is None
+        assert store.prune(now=NOW + 10 * LIFETIME, limit=10) == []
+        assert _keeper(store).tally_totals() == {"created": 1}
+
+    def test_a_minute_is_forgotten_after_a_day_and_its_amounts_stay_in_the_totals(self, store: Store) -> None:
+        kept, later = _keeper(store), NOW + 60 * TALLIED
+        kept.add_tally(MINUTE, {"created": 1}, now=NOW)
+        kept.add_tally(MINUTE + 1, {"created": 10}, now=NOW + 60)
+        kept.add_tally(MINUTE + TALLIED, {"created": 100}, now=later)
+        assert set(kept.tallies(since=0)) == {MINUTE, MINUTE + 1, MINUTE + TALLIED}, "A day is kept whole."
+        kept.add_tally(MINUTE + TALLIED + 1, {"created": 1000}, now=later + 60)
+        assert set(kept.tallies(since=0)) == {MINUTE + 1, MINUTE + TALLIED, MINUTE + TALLIED + 1}
+        kept.add_tally(MINUTE, {"created": 10000}, now=later + 60)
+        assert MINUTE not in kept.tallies(since=0), "It comes too late."
+        assert kept.tally_totals() == {"created": 11111}
+
+    def test_awkward_names_of_amounts_come_back(self, store: Store) -> None:
+        names = ["a", "A", "requests.a.b", "requests.a_b", "requests.A:b", "requests.(none)", "x'; --", "%", "n" * 200]
+        amounts = {name: number for number, name in enumerate(names)}
+        kept = _keeper(store)
+        kept.add_tally(MINUTE, amounts, now=NOW)
+        kept.add_tally(MINUTE, amounts, now=NOW)
+        doubled = {name: 2 * amount for name, amount in amounts.items()}
+        assert kept.tallies(since=0) == {MINUTE: doubled} and kept.tally_totals() == doubled
+
+    def test_amounts_that_race_are_all_added(self, store: Store) -> None:
+        kept = _keeper(store)
+
+        def add(number: int) -> None:
+            for turn in range(10):
+                kept.add_tally(MINUTE + turn % 2, {"created": 1, f"requests.{number}": 1}, now=NOW)
+
+        at_once(*(partial(add, number) for number in range(4)))
+        own = {f"requests.{number}": 10 for number in range(4)}
+        assert kept.tally_totals() == {"created": 40, **own}
+        each = {"created": 20, **dict.fromkeys(own, 5)}
+        assert kept.tallies(since=0) == {MINUTE: each, MINUTE + 1: each}
+
     # Delete.
 
     def test_delete_says_whether_there_was_a_session(self, store: Store) -> None:
@@ -1474,6 +1532,14 @@ class StoreContract:
         store.create(a_record())
         store.close()
         store.close()
+
+
+def _keeper(store: Store) -> KeepsTallies:
+    """Return the store if it keeps tallies; else the test is about something that it does not promise."""
+    kept = keeps_tallies(store)
+    if kept is None:
+        pytest.skip("The store does not declare the trait keeps_tallies.")
+    return kept
 
 
 def _rotation(new: bytes, *, to: str | None = None, grace_ends_at: float | None = None) -> Rotation:

@@ -155,6 +155,8 @@ class IdleSessionInterface(SessionInterface):
         credentials, count = self._read_shown(app, request, runtime)
         if not credentials:
             if count and not self._are_older(app, request, runtime):
+                if runtime.tallies is not None:
+                    runtime.tallies.counter.count("bad_tokens")
                 self._bad_cookies.note(app, self.get_cookie_name(app), now=runtime.manager.now())
             return None
         if count > 1:

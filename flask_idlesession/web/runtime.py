@@ -20,6 +20,7 @@ from .activity import ActivityRule
 
 if TYPE_CHECKING:
     from ..operations.other_processes import OtherProcesses
+    from ..operations.tallies import Tallies
     from ..settings.keys import Settings
     from .jwt_cookie import ClaimsCookie
     from .token_header import TokenHeader
@@ -74,3 +75,5 @@ class Runtime:
     claims: "ClaimsCookie | None" = None
     #: The sessions from before, if they are taken over.
     adoption: Adoption | None = None
+    #: The counts of all processes together, if they are kept.
+    tallies: "Tallies | None" = None

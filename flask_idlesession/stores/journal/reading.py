@@ -1,9 +1,11 @@
 """Reads a journal that another process writes: without its lock, and without changing anything."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..contract import Traits
 from ..memory.store import MemoryStore
 from ..private_files import problem_of
 from .file import read_piece
@@ -41,6 +43,11 @@ class JournalCopy(MemoryStore):
         else:
             replay.tell(path, None)
         self.restore(now=now)
+
+    @property
+    def traits(self) -> Traits:
+        """The traits of the memory store, but for the tallies: no journal has them."""
+        return replace(super().traits, keeps_tallies=False)
 
     def _read(self, path: Path) -> Replay:
         try:

@@ -4,6 +4,7 @@ import sys
 from array import array
 from collections import deque
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from math import inf
 from operator import add
@@ -41,6 +42,7 @@ from .packed import touched
 from .packed import touched_alone
 from .packed import unpack_info
 from .packed import user_of
+from .tallies import TalliesInMemory
 from .timing_wheel import TimingWheel
 from .timing_wheel import Truth
 
@@ -120,12 +122,15 @@ class MemoryStore:
         self._raw_size = 0  # The estimated bytes of each of these sessions until then.
         self._heavy = HeavyOwners(max_bytes, size_of=self._size_of)
         self._endings = Endings()
+        self._tallies = TalliesInMemory()
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
 
     @property
     def traits(self) -> Traits:
         """The traits of the store: it is in this process, and ends many sessions in one step."""
-        return Traits(in_process=True, bounded=self.bounded, forgetful=True, chunked=True, counts=True)
+        return Traits(
+            in_process=True, bounded=self.bounded, forgetful=True, chunked=True, counts=True, keeps_tallies=True
+        )
 
     def __len__(self) -> int:
         """Return how many records there are, live or not yet pruned."""
@@ -293,6 +298,18 @@ class MemoryStore:
     def ending(self, sid: SessionId, *, now: float) -> Ending | None:
         """Return how the session ended, or None if that is not remembered at ``now``."""
         return self._endings.find(sid, now=now)
+
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts to those of the minute and to the totals. They are lost with the process."""
+        self._tallies.add(minute, amounts, now=now)
+
+    def tallies(self, *, since: int) -> dict[int, dict[str, int]]:
+        """Return the amounts of each minute from ``since`` on."""
+        return self._tallies.since(since)
+
+    def tally_totals(self) -> dict[str, int]:
+        """Return the sums of all amounts."""
+        return self._tallies.totals()
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
