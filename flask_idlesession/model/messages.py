@@ -134,6 +134,7 @@ CODES: Mapping[str, str] = {
     "ISW118": "A remember cookie outlives the lifetime",
     "ISW119": "Settings contradict each other",
     "ISW120": "The server is too old",
+    "ISW121": "Each activity waits for the disk or for other processes",
     "ISH001": "A cookie does not come back",
     "ISH002": "A form from another site comes without the cookie",
     "ISH003": "A session grows large",

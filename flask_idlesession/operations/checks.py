@@ -72,7 +72,8 @@ def check(deployment: Deployment, *, deploy: bool) -> list[Finding]:
     pairs = [*_processes(deployment), *_keys(deployment), *_cookie(deployment.config), *_settings(deployment)]
     pairs += in_files(deployment.settings, deployment.config, folder=deployment.folder)
     if deployment.store is not None:
-        pairs += in_store(deployment.store, now=deployment.now)
+        writers = len(deployment.processes) if deployment.settings.policy.touch_interval == 0 else None
+        pairs += in_store(deployment.store, now=deployment.now, touched_by=writers)
     silenced = deployment.settings.silenced_checks
     known = dict.fromkeys(pair for pair in pairs if pair[0] not in silenced)
     findings = [found(code, what, deploy=deploy) for code, what in known]

@@ -119,5 +119,10 @@ RULES: Mapping[str, Rule] = {
         "Set REMEMBER_COOKIE_DURATION to the lifetime, or raise IDLESESSION_LIFETIME.",
         matters=False,
     ),
+    "ISW121": Rule(
+        "The writes of activity, and not the processors, are then the bound of the requests that can be served.",
+        "Set IDLESESSION_TOUCH_INTERVAL to a thirtieth of the idle timeout; a session then ends up to that much later.",
+        matters=False,
+    ),
     "ISW119": Rule("One of the two has no effect.", "Change or remove one of them.", matters=False),
 }

@@ -20,6 +20,10 @@ from .probes import probe
 #: Seconds that two clocks may differ by, and that a round trip may take, before something is said.
 _SKEW, _SLOW = 1.0, 0.05
 
+#: How many processes can write to one SQLite file before more of them add waits and no requests: it is measured, see
+#: docs/performance.rst.
+_WRITERS = 4
+
 #: The least version of Redis.
 _REDIS = (6, 2)
 
@@ -51,8 +55,11 @@ def _modes_of(path: Path) -> _Pairs:
         yield "ISE107", f"The file {path} has the mode {mode:o}."
 
 
-def in_store(store: Store, *, now: float) -> _Pairs:
-    """Yield what a trial session meets with, and what is wrong with the server."""
+def in_store(store: Store, *, now: float, touched_by: int | None) -> _Pairs:
+    """Yield what a trial session meets with, and what is wrong with the server.
+
+    ``touched_by`` is the number of processes that store each activity at once; None if activity is stored at intervals.
+    """
     began_at = time.perf_counter()
     try:
         result = probe(store, now=now)
@@ -68,6 +75,8 @@ def in_store(store: Store, *, now: float) -> _Pairs:
     facts = facts_of(inner)
     yield from _in_server(facts)
     yield from _in_file(facts)
+    if touched_by is not None:
+        yield from _in_touches(facts, writers=touched_by)
     took, timed = time.perf_counter() - began_at, has_clock(inner)
     skew = 0.0 if timed is None else timed.clock_skew(now + took)
     if abs(skew) > _SKEW + took:
@@ -103,3 +112,10 @@ def _in_file(facts: Mapping[str, object]) -> _Pairs:
         yield "ISE107", f"The file {facts['path']} has the mode {mode:o}."
     if facts.get("has_wal_fault"):
         yield "ISW110", f"SQLite is {facts['version']}."
+
+
+def _in_touches(facts: Mapping[str, object], *, writers: int) -> _Pairs:
+    if facts.get("waits_for_disk"):
+        yield "ISW121", "Each activity is stored at once, and waits until it is on the server's disk."
+    elif "has_wal_fault" in facts and writers > _WRITERS:
+        yield "ISW121", f"Each activity is stored at once, by {writers} processes in one SQLite file."

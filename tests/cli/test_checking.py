@@ -506,6 +506,34 @@ def test_an_old_redis_is_found(redis_server):
     assert "ISW120" not in look("--deploy", IDLESESSION_STORE=redis_server.url)[0]
 
 
+def test_touches_that_wait_for_the_disk_are_found(mariadb):
+    import pymysql
+
+    with pymysql.connect(host="127.0.0.1", port=mariadb.port, user="idle", autocommit=True) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT @@innodb_flush_log_at_trx_commit")
+        ((before,),) = cursor.fetchall()
+        try:
+            cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
+            found, exit_code = look("--deploy", IDLESESSION_STORE=mariadb.url)
+            assert set(found) == {"ISW121"} and found["ISW121"]["level"] == "warning" and exit_code == 0
+            assert look(IDLESESSION_STORE=mariadb.url, IDLESESSION_TOUCH_INTERVAL=60)[0] == {}
+            cursor.execute("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
+            assert look(IDLESESSION_STORE=mariadb.url)[0] == {}
+        finally:
+            cursor.execute(f"SET GLOBAL innodb_flush_log_at_trx_commit = {before}")
+
+
+def test_many_processes_that_store_each_activity_in_one_sqlite_file_are_found(monkeypatch, sqlite):
+    peers = {pid: Peer("") for pid in range(1, 6)}
+    monkeypatch.setattr(OtherProcesses, "living", lambda self: peers)
+    found, _ = look(IDLESESSION_STORE=sqlite)
+    assert set(found) == {"ISW121"} and "5 processes" in found["ISW121"]["what"]
+    assert look(IDLESESSION_STORE=sqlite, IDLESESSION_TOUCH_INTERVAL=60)[0] == {}
+    del peers[1]
+    assert look(IDLESESSION_STORE=sqlite)[0] == {}
+
+
 def test_pgbouncer_without_a_limit_for_statements_is_found(postgresql):
     import psycopg
 
