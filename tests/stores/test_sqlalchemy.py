@@ -542,6 +542,24 @@ class TestEndings:
         store.bury([first, last], until=NOW + 60)
         assert store.ending(first.sid, now=NOW) == last
 
+    @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+    def test_an_end_that_arrives_with_another_answer_of_the_server_is_heard(
+        self, postgresql: servers.Server, driver: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pytest.importorskip(driver)
+        _, rest = postgresql.url.split("://", 1)
+        with closing(open_store(f"postgresql+{driver}://{rest}")) as store:
+            news = store.hear_ends()
+            assert news is not None
+            with closing(news):
+                for number in range(3):
+                    monkeypatch.setattr(news, "_asked_at", -inf)  # The next wait asks whether the server is there.
+                    ending = an_ending(ended_at=NOW + number)
+                    store.tell_ends([ending])
+                    time.sleep(0.05)  # It is to be there before the question.
+                    assert news.wait(0.0) == [ending]
+                    assert news.wait(0.0) == []
+
     def test_threads_that_bury_the_same_sessions_at_once_all_succeed(
         self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:

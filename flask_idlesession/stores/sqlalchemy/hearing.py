@@ -29,6 +29,11 @@ class Hearing:
         self._watchdog = watchdog
         self._guard = watchdog.guard(connection.fileno())
         self._asked_at = time.monotonic()
+        #: Texts that came together with an answer to :meth:`_say`.
+        self._came: list[str] = []
+        if hasattr(connection, "add_notify_handler"):  # Without one psycopg drops them.
+            keep = self._came.append
+            connection.add_notify_handler(lambda told: keep(told.payload))
         try:
             self._say(f'LISTEN "{channel}"')
         except BaseException:
@@ -71,11 +76,12 @@ class Hearing:
         low = getattr(connection, "pgconn", None)
         if low is None:  # psycopg2
             connection.poll()
-            found = [told.payload for told in connection.notifies]
+            texts = [told.payload for told in connection.notifies]
             connection.notifies.clear()
-            return found
+            return texts
         low.consume_input()
-        found = []
+        found: list[str | bytes] = [*self._came]
+        self._came.clear()
         while (told := low.notifies()) is not None:
             found.append(told.extra)
         return found
