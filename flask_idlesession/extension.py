@@ -187,7 +187,8 @@ class AppState:
         self._app = weakref.ref(app)
         self._claims = claims
         self._adopt_user = adopt_user
-        self._session_class = session_class
+        #: The class of the sessions, until the first request.
+        self.session_class = session_class
         former = app.session_interface
         self._former = former if isinstance(former, SecureCookieSessionInterface) else None
         self._codec = codec
@@ -210,6 +211,11 @@ class AppState:
         self.shows_tallies = False
         #: The prefix below which the pages are served; None where they are not.
         self.pages: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there was a request, or something else that needed the store."""
+        return self._runtime is not None
 
     @property
     def settings(self) -> "Settings":
@@ -444,7 +450,7 @@ class AppState:
             ),
             watch_late=LateContexts().watch,
             note_failure=note_failure,
-            session_class=self._session_class,
+            session_class=self.session_class,
         )
 
     def _hints(self, app: Flask, store: Store) -> "Hints | None":
@@ -478,10 +484,9 @@ class AppState:
             from .model.encryption import require_cryptography
 
             require_cryptography()
-            if manager is not None and not (app.debug or app.testing):
-                require_strong_keys(_weaknesses(app), for_what="IDLESESSION_KEEP_FORMS")
-        if "flask" in settings.adopt and manager is not None and not (app.debug or app.testing):
-            require_strong_keys(_weaknesses(app), for_what="IDLESESSION_ADOPT")
+        if manager is not None and not (app.debug or app.testing):
+            for name in settings.by_key_alone:
+                require_strong_keys(_weaknesses(app), for_what=name)
         if settings.token_header is not None:
             from .web.token_header import TokenHeader
 

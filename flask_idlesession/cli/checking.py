@@ -64,6 +64,7 @@ def _wrong_setting(error: ConfigError, *, deploy: bool) -> "Finding":
 
 def _look(*, deploy: bool) -> "tuple[list[Finding], list[str]]":
     """Return what was found, and what could not be seen."""
+    from ..operations.checks import at_stake
     from ..operations.checks import check
     from ..operations.other_processes import OtherProcesses
     from ..operations.store_checks import in_files
@@ -77,7 +78,8 @@ def _look(*, deploy: bool) -> "tuple[list[Finding], list[str]]":
         store, now = _open_store(settings)
     except ConfigError as wrong:
         error = wrong
-        if not any(in_files(settings, current_app.config, folder=folder)):
+        is_found = any(at_stake(settings, current_app.config, current_app.secret_key))
+        if not is_found and not any(in_files(settings, current_app.config, folder=folder)):
             raise
     findings = check(_deployment(settings, store, processes, now=now, folder=folder), deploy=deploy)
     if error is not None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from typing import Any
 from typing import Protocol
 
@@ -158,6 +159,22 @@ class Adoption:
 
     def take_over(self, values: Sequence[str]) -> Credential | None:
         """Return the right to the session that was made, by this call or a moment ago, of what a cookie opens."""
+        self._manager.lifecycle.pruner.settle()  # A log-out that could not be noted counts from now on.
+        return self._take_over(values)
+
+    def owe_log_out(self, values: Sequence[str]) -> None:
+        """End what these cookies open as soon as the store can. Until then this process takes nothing over."""
+        for _, value, proof in self._proven(values):
+            self._manager.lifecycle.pruner.owe(sid_of(proof), partial(self._end, value))
+
+    def _end(self, value: str) -> None:
+        """Note that the user of a cookie has logged out."""
+        credential, lifecycle = self._take_over([value]), self._manager.lifecycle
+        record = None if credential is None else lifecycle.look_up(credential.sid, now=lifecycle.now())
+        if record is not None:
+            lifecycle.end(record.info, EndReason.LOGGED_OUT)
+
+    def _take_over(self, values: Sequence[str]) -> Credential | None:
         now = self._manager.now()
         for source, value, proof in self._proven(values):
             sid = sid_of(proof)
@@ -378,6 +395,10 @@ class Shown:
     def take_over(self) -> Credential | None:
         """Make it a session of ours; return the right to that. None if there is nothing, or it may not be taken."""
         return self._adoption.take_over(self._adoption.values(self._request))
+
+    def owe_log_out(self) -> None:
+        """End what it opens as soon as the store can."""
+        self._adoption.owe_log_out(self._adoption.values(self._request))
 
     def follow(self, record: Record, credential: Credential) -> Record | None:
         """Return the session that was made of it, with what has changed there since; None if it ended there."""

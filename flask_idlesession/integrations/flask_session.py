@@ -7,11 +7,13 @@ from typing import Any
 from flask import Flask
 from flask.sessions import SessionMixin
 
+from ..extension import AppState
 from ..extension import IdleSession
 from ..model.errors import ConfigError
 from ..sessions.session import Session as OurSession
 from ..settings.checks import LONGEST_COOKIE
 from ..settings.cookie import longest
+from ..web.current import NAME
 from ..web.interface import IdleSessionInterface
 from .old_stores import folder_of
 from .old_stores import memcached_client
@@ -49,6 +51,9 @@ class PassingSession(TextSession):
 class FlaskSessionInterface(IdleSessionInterface):
     """Our session interface, with the method that Flask-Session's has besides."""
 
+    #: The settings of the application's config that say what Flask-Session's say.
+    given: Mapping[str, Any] = {}
+
     def regenerate(self, session: SessionMixin) -> None:
         """Give the session a new token with this response. Its values stay, and so does its id.
 
@@ -67,6 +72,9 @@ class Session:
 
     Each of its settings is understood, and a line at the start names the modern key. Live sessions are taken over at
     first sight. An ``IDLESESSION_…`` setting of the application counts more.
+
+    A second call for one application reads the settings again, as Flask-Session does, until the first request. From
+    then on the settings stand, and another call changes nothing.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -75,9 +83,13 @@ class Session:
 
     def init_app(self, app: Flask) -> None:
         """Give the application these sessions."""
-        for key, value in modern_settings(app):
-            app.config.setdefault(key, value)
+        interface = app.session_interface
+        if isinstance(interface, FlaskSessionInterface) and NAME in app.extensions:
+            _read_again(app, app.extensions[NAME], interface)
+            return
+        given = _put_modern_settings(app)
         _Extension(session_class=_class_of(app.config)).init_app(app)
+        app.session_interface.given = given  # type: ignore[attr-defined]
 
 
 class _Extension(IdleSession):
@@ -86,6 +98,24 @@ class _Extension(IdleSession):
     def __init__(self, *, session_class: type[OurSession]) -> None:
         super().__init__()
         self.session_class = session_class
+
+
+def _put_modern_settings(app: Flask) -> dict[str, Any]:
+    """Set what Flask-Session's settings say by our keys, but for those that the application has set; return these."""
+    given = {key: value for key, value in modern_settings(app) if key not in app.config}
+    app.config.update(given)
+    return given
+
+
+def _read_again(app: Flask, state: AppState, interface: FlaskSessionInterface) -> None:
+    if state.is_running:
+        return
+    for key, value in interface.given.items():
+        if app.config.get(key) is value:
+            del app.config[key]
+    interface.given = _put_modern_settings(app)
+    state.session_class = _class_of(app.config)
+    state.check(app)
 
 
 def modern_settings(app: Flask) -> Iterator[tuple[str, Any]]:

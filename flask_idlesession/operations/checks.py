@@ -117,8 +117,23 @@ def _keys(deployment: Deployment) -> _Pairs:
     for number, weakness in enumerate(weaknesses_of([deployment.secret_key, *fallbacks])):
         if weakness is not None:
             yield "ISW001", f"{f'Key {number} of SECRET_KEY_FALLBACKS' if number else 'SECRET_KEY'} {weakness}."
+    yield from (("ISE001", what) for what in at_stake(deployment.settings, deployment.config, deployment.secret_key))
     if fallbacks:
         yield "ISW102", f"SECRET_KEY_FALLBACKS has {len(fallbacks)} former keys."
+
+
+def at_stake(settings: Settings, config: Mapping[str, Any], secret_key: str | bytes | None) -> Iterator[str]:
+    """Yield of each setting that a weak key makes dangerous why it is."""
+    keys = [key for key in (secret_key, *(config.get("SECRET_KEY_FALLBACKS") or ())) if key]
+    if any(weaknesses_of(keys)):
+        for name in settings.by_key_alone:
+            yield f"{name} is set, and a secret key is weak: {_AT_STAKE[name]}."
+
+
+_AT_STAKE = {
+    "IDLESESSION_ADOPT": "others can forge an old cookie of any user with it",
+    "IDLESESSION_KEEP_FORMS": "others who read the store can read kept forms with it",
+}
 
 
 def _cookie(config: Mapping[str, Any]) -> _Pairs:

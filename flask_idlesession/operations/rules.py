@@ -19,6 +19,10 @@ class Rule(NamedTuple):
 
 #: The rule of each code. :data:`~flask_idlesession.model.messages.CODES` has the titles.
 RULES: Mapping[str, Rule] = {
+    "ISE001": Rule(
+        "The application does not start with it, except in debug mode and in tests.",
+        "Make a key with: flask idlesession gen-key. Keep the weak one nowhere, not even in SECRET_KEY_FALLBACKS.",
+    ),
     "ISE101": Rule(
         "An application with a wrong setting does not serve its first request.", "Correct the setting as it is said."
     ),

@@ -16,6 +16,9 @@ class Older(Protocol):
     def take_over(self) -> Credential | None:
         """Make it a session of ours; return the right to that. None if there is nothing, or it may not be taken."""
 
+    def owe_log_out(self) -> None:
+        """Have it ended as soon as the store can: it could not when the user logged out."""
+
     def follow(self, record: Record, credential: Credential) -> Record | None:
         """Return the session that was made of it, with what has changed there since; None if it ended there."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ..model.errors import StoreError
 from ..model.ids import Credential
 from ..model.record import Record
 from .facts import Older
@@ -24,6 +25,16 @@ def look(
         return None
     credential = take_over(facts)
     return None if credential is None else look_at_ours(facts, credential)
+
+
+def take_over_to_end(facts: RequestFacts) -> Credential | None:
+    """Return the right to the session, which is about to end. Where the store fails it ends when that is back."""
+    try:
+        return take_over(facts)
+    except StoreError:
+        if facts.older is not None:
+            facts.older.owe_log_out()
+        raise
 
 
 def take_over(facts: RequestFacts) -> Credential | None:

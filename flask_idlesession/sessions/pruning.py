@@ -1,6 +1,7 @@
 """Prunes: each request deletes a few expired sessions of an in-process store, the cleaner deletes the rest."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
@@ -54,6 +55,8 @@ class Pruner:
         self._behind = 0.0
         #: Sessions whose users logged out while the store was down. Only this process knows of them.
         self.condemned: dict[SessionId, Credential] = {}
+        #: The same of sessions from before that were not taken over yet: each with the call that ends it.
+        self._owed: dict[SessionId, Callable[[], None]] = {}
         cleaner.register(self)
 
     def close(self) -> None:
@@ -97,6 +100,18 @@ class Pruner:
         self.condemned[credential.sid] = credential
         self.note(0.0)
 
+    def owe(self, sid: SessionId, end: Callable[[], None]) -> None:
+        """Call ``end``, which raises StoreError if the store fails, as soon as the store does not."""
+        self._owed[sid] = end
+        self.note(0.0)
+
+    def settle(self) -> None:
+        """End the sessions whose users logged out while the store was down. Raise StoreError if it still is."""
+        self._delete_condemned()
+        for sid, end in list(self._owed.items()):
+            end()
+            self._owed.pop(sid, None)  # Another pass may have been quicker.
+
     def prune_all(self) -> int:
         """Forget all that has expired; return how many sessions that was."""
         count, due = 0, 0.0
@@ -109,7 +124,7 @@ class Pruner:
         """Prune for a moment; return in how many seconds to come again. The cleaner calls this."""
         began_at = time.monotonic()
         try:
-            self._delete_condemned()
+            self.settle()
             while (due := self._step()[1]) == 0.0:
                 if time.monotonic() - began_at >= (_LONG_SLICE if self._is_behind() else _SLICE):
                     return _SLICE

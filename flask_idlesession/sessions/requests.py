@@ -495,7 +495,7 @@ class Requests:
         The token may have been replaced, or the session ended, while the view ran.
         """
         # Where the store failed when the view looked, there may be a session from before still.
-        credential = session._facts.credential or from_before.take_over(session._facts)
+        credential = session._facts.credential or from_before.take_over_to_end(session._facts)
         if credential is None:
             return False
         try:

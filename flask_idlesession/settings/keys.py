@@ -252,6 +252,14 @@ class Settings:
     adopt_cookie: str | None
     adopt_pickle_until: date | None
 
+    @property
+    def by_key_alone(self) -> Iterator[str]:
+        """Yield the settings that let somebody in who knows the secret key, or show them what is kept."""
+        if self.keep_forms:
+            yield "IDLESESSION_KEEP_FORMS"
+        if "flask" in self.adopt:
+            yield "IDLESESSION_ADOPT"
+
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
     """Return the settings in ``config``. Raise :exc:`~flask_idlesession.ConfigError` for what is wrong."""

@@ -128,6 +128,30 @@ def test_no_key_is_shown(sqlite):
     assert "swordfish" not in json.dumps(look(IDLESESSION_STORE=sqlite, **config)[0])
 
 
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"IDLESESSION_ADOPT": ["flask"]}, "forge"),
+        ({"IDLESESSION_KEEP_FORMS": 1000}, "kept forms"),
+        ({"IDLESESSION_ADOPT": ["flask"], "DEBUG": True}, "forge"),
+        ({"IDLESESSION_ADOPT": ["flask"], "IDLESESSION_STORE": None, "IDLESESSION_JOURNAL": "a.journal"}, "forge"),
+    ],
+)
+@pytest.mark.parametrize("key", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
+def test_a_weak_key_is_an_error_where_it_alone_protects_something(sqlite, config, word, key):
+    weak = {"SECRET_KEY": "changeme"} if key == "SECRET_KEY" else {"SECRET_KEY_FALLBACKS": ["changeme"]}
+    found, exit_code = look(**{"IDLESESSION_STORE": sqlite, **config, **weak})
+    assert {"ISE001", "ISW001"} <= set(found) <= {"ISE001", "ISW001", "ISW102", "ISW119"}
+    assert word in found["ISE001"]["what"] and found["ISE001"]["level"] == "error" and exit_code == 1
+    assert "changeme" not in json.dumps(found)
+    assert "ISE001" not in look(**{"IDLESESSION_STORE": sqlite, **config})[0]
+
+
+def test_sessions_of_flask_session_need_no_strong_key(sqlite):
+    config = {"IDLESESSION_ADOPT": ["flask-session"], "SESSION_TYPE": "filesystem", "SECRET_KEY": "changeme"}
+    assert set(look(IDLESESSION_STORE=sqlite, **config)[0]) == {"ISW001"}
+
+
 def test_a_finding_can_be_silenced(sqlite):
     config = {"SECRET_KEY": "secret", "IDLESESSION_SILENCED_CHECKS": ["ISW001", "ISW110"]}
     assert look("--deploy", IDLESESSION_STORE=sqlite, **config) == ({}, 0)

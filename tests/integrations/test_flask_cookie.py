@@ -383,6 +383,61 @@ def test_a_log_out_while_the_store_is_away_takes_the_old_cookie_from_the_browser
     assert cookie_of(client) is None
 
 
+@pytest.mark.parametrize("noted_by", ["the cleaner", "a request"])
+def test_a_log_out_while_the_store_is_away_refuses_every_copy_of_the_cookie_later(
+    clock: FakeClock, noted_by: str
+) -> None:
+    store = Failing()
+    app = make_app(clock, store=store)
+    early = old_cookie(clock, ADA)
+    clock.advance(5)
+    shown = old_cookie(clock, {**ADA, "more": 1})
+    pruner = manager_of(app).lifecycle.pruner
+    pruner.close()  # Or the cleaner's thread may be amid a pass of its own.
+    clock.advance(5)
+    store.fails = True
+    assert browser(app, shown).get("/out").status_code == 503
+    pruner.run()
+    store.fails = False
+    if noted_by == "the cleaner":
+        pruner.run()
+    for copy in (shown, early, shown):
+        assert browser(app, copy).get("/").json["user"] is None
+    clock.advance(5)
+    assert browser(app, old_cookie(clock, ADA)).get("/").json["user"] == "ada"
+    assert [info.user_id for info in manager_of(app).find()] == ["ada"]
+
+
+@pytest.mark.parametrize("name", ["session", "other"])
+def test_a_log_out_from_an_adopted_session_while_the_store_is_away_refuses_every_copy_later(
+    clock: FakeClock, name: str
+) -> None:
+    store = Failing()
+    more = {"SESSION_COOKIE_NAME": "sid", "IDLESESSION_ADOPT_COOKIE": "session"} if name == "other" else {}
+    app = make_app(clock, store=store, **more)
+    early = old_cookie(clock, ADA)
+    clock.advance(5)
+    shown = old_cookie(clock, {**ADA, "more": 1})
+    client = browser(app, shown)
+    assert client.get("/").json["user"] == "ada"
+    manager_of(app).lifecycle.pruner.close()
+    clock.advance(5)
+    store.fails = True
+    assert client.get("/out").status_code == 503
+    assert cookie_of(client) is None and cookie_of(client, "sid") is None
+    store.fails = False
+    for copy in (shown, early):
+        assert browser(app, copy).get("/").json["user"] is None
+
+
+def test_a_cookie_that_nobody_has_signed_is_not_kept_for_a_log_out(clock: FakeClock) -> None:
+    store = Failing()
+    app = make_app(clock, store=store)
+    store.fails = True
+    browser(app, old_cookie(clock, ADA, key="another key " * 4)).get("/out")
+    assert not manager_of(app).lifecycle.pruner._owed
+
+
 def test_a_mark_that_cannot_be_read_refuses_its_cookie_and_nothing_else(clock: FakeClock) -> None:
     class Spoilt(MemoryStore):
         is_spoilt = False

@@ -363,6 +363,36 @@ def test_a_session_lasts_as_long_as_with_flask_session(tmp_path: Path) -> None:
     assert info.lifetime_ends_at - info.created_at > 300 * DAY
 
 
+def test_a_second_call_reads_the_settings_again_until_the_first_request(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    apps.append(app)
+    app.config.update(SECRET_KEY=KEY, SESSION_TYPE="filesystem", SESSION_FILE_DIR=str(tmp_path / "one"))
+    app.config["IDLESESSION_LIFETIME"] = 7200
+    app.add_url_rule("/in", view_func=lambda: session.__setitem__("a", 1) or str(session.permanent))
+    Session(app)
+    app.config.update(SESSION_FILE_DIR=str(tmp_path / "two"), SESSION_PERMANENT=False)
+    Session().init_app(app)
+    client = app.test_client()
+    assert client.get("/in").text == "False"
+    assert not (tmp_path / "one" / "idlesession").exists() and (tmp_path / "two" / "idlesession").exists()
+    assert app.config["IDLESESSION_LIFETIME"] == 7200
+    app.config.update(SESSION_FILE_DIR=str(tmp_path / "three"))
+    Session(app)
+    assert client.get("/in").text == "False" and not (tmp_path / "three" / "idlesession").exists()
+    assert len(list(manager_of(app).find())) == 1
+    with pytest.raises(RuntimeError, match="already set up"):
+        IdleSession(app)
+
+
+def test_where_another_extension_has_the_sessions_a_call_is_an_error(tmp_path: Path) -> None:
+    app = Flask(__name__)
+    apps.append(app)
+    app.config.update(SECRET_KEY=KEY, SESSION_TYPE="filesystem", SESSION_FILE_DIR=str(tmp_path))
+    IdleSession(app)
+    with pytest.raises(RuntimeError, match="already set up"):
+        Session(app)
+
+
 def test_settings_of_ours_count_more(tmp_path: Path) -> None:
     app = make_app(Session, tmp_path, SESSION_TYPE="filesystem", IDLESESSION_IDLE_TIMEOUT=600, IDLESESSION_ADOPT=[])
     app.test_client().get("/in/ada")

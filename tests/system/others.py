@@ -55,6 +55,56 @@ PACKAGES = {
     ),
     "Flask-Caching": Package(needs=["asgiref", "pytest-asyncio", "pytest-xprocess", "psutil"]),
     "pytest-flask": Package(),
+    "Flask-Security": Package(
+        needs=[
+            *("asgiref", "authlib", "requests", "freezegun", "argon2-cffi", "bcrypt", "nh3", "zxcvbn", "Flask-Babel"),
+            *(
+                "Flask-Mail",
+                "Flask-SQLAlchemy",
+                "Flask-SQLAlchemy-Lite",
+                "sqlalchemy<2.1",
+                "sqlalchemy-utils",
+                "peewee",
+            ),
+            *("mongoengine", "mongomock", "cryptography", "qrcode", "phonenumberslite", "webauthn", "cbor2"),
+        ],
+    ),
+    "Flask-Admin": Package(
+        needs=[
+            *("asgiref", "Flask-Babel", "Flask-SQLAlchemy", "Flask-SQLAlchemy-Lite", "sqlalchemy-utils", "colour"),
+            *("email-validator", "arrow", "peewee", "wtf-peewee", "pillow", "tablib", "redis", "beautifulsoup4"),
+        ],
+        tests="flask_admin/tests",
+        options=["--continue-on-collection-errors"],  # Those for the clouds and MongoDB need their clients.
+    ),
+    "Flask-Limiter": Package(
+        needs=[
+            *(
+                "asgiref",
+                "hiro",
+                "pytest-mock",
+                "pytest-check",
+                "lovely-pytest-docker",
+                "redis",
+                "pymemcache",
+                "pymongo",
+            ),
+            *("Flask-RESTful", "flask-restx", "rich"),
+        ],
+        apart=dict.fromkeys(
+            [
+                "test_invalid_decorated_dynamic_limits_blueprint",
+                "test_invalid_decorated_static_limit_blueprint",
+                "test_invalid_decorated_dynamic_limits",
+                "test_invalid_decorated_static_limits",
+                "test_logging",
+            ],
+            "counts all lines of the log; one at the start is of these sessions",
+        ),
+    ),
+    "Flask-Talisman": Package(tests="flask_talisman/talisman_test.py"),
+    "flask-sock": Package(),
+    "sentry-sdk": Package(tests="tests/integrations/flask"),
 }
 
 #: What is put into the processes of the tests. It counts the tests that use a session.
@@ -159,7 +209,7 @@ def run_tests(source: Path, package: Package, python: Path, folder: Path, *, our
     result = folder / "result.json"
     result.unlink(missing_ok=True)
     told = {"IDLESESSION_IN_PLACE": str(int(ours)), "IDLESESSION_RESULT": str(result), "PYTHONPATH": str(folder)}
-    command = [str(python), "-m", "pytest", "-q", "-p", "in_place", "-p", "no:cacheprovider", *package.options]
+    command = [str(python), "-m", "pytest", "-q", "-p", "in_place", "-o", "addopts=", *package.options]
     subprocess.run(
         [*command, package.tests], cwd=source, env={**os.environ, **told}, stdout=subprocess.DEVNULL, check=False
     )
