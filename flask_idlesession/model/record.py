@@ -76,7 +76,7 @@ class EndReason(Enum):
 
 
 #: Python 3.11 takes a fifth of a microsecond to find an enum's member each time.
-_IDLE, _LIFETIME = EndReason.IDLE, EndReason.LIFETIME
+_IDLE, _LIFETIME, _EVICTED = EndReason.IDLE, EndReason.LIFETIME, EndReason.EVICTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +139,13 @@ class Ending(NamedTuple):
     user_id: str | None = None
     #: The name of the one who revoked it, as the caller gave it; None if its own user ended it.
     by: str | None = None
+
+    @classmethod
+    def of_forgotten(cls, info: SessionInfo, *, now: float) -> "Ending":
+        """Return how a session ended that a store forgot at ``now``: by time, or to make room if it was live still."""
+        if now < info.expires_at:
+            return cls(info.sid, _EVICTED, now, info.user_id)
+        return cls(info.sid, info.expiry_reason, info.expires_at, info.user_id)
 
     @property
     def is_of_many(self) -> bool:

@@ -55,4 +55,4 @@ class LostSessions:
 
     def _knew(self, sid: SessionId, *, now: float) -> bool:
         """Whether the session was one of this process's: it has ended, or expired and was not pruned yet."""
-        return self._store.ending(sid, now=now) is not None or self._store.load(sid, now=-inf) is not None
+        return self._store.load(sid, now=-inf) is not None or self._store.ending(sid, now=now) is not None

@@ -152,10 +152,8 @@ class Lifecycle:
     def ending(self, sid: SessionId) -> Ending | None:
         """Return how the session ended, while that is remembered; None for one that lives or never was."""
         now = self.now()
-        ending = self.store.ending(sid, now=now)
-        if ending is not None:
-            return ending
+        # In this order: a store remembers how a session ended before it forgets the session.
         info = self.look_up_info(sid, now=_LONG_AGO)  # It may have expired and not been pruned yet.
-        if info is None or info.is_live(now):
-            return None
-        return Ending(sid=sid, reason=info.expiry_reason, ended_at=info.expires_at, user_id=info.user_id)
+        if info is None:
+            return self.store.ending(sid, now=now)
+        return None if info.is_live(now) else Ending.of_forgotten(info, now=now)

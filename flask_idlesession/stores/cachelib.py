@@ -266,7 +266,7 @@ class CachelibStore:
             self._set_entries(piece, entries)
         # Remembered first, so that a request which comes between is told why its session ended.
         self._bury_all(
-            [Ending(info.sid, info.expiry_reason, info.expires_at, info.user_id) for info in gone],
+            [Ending.of_forgotten(info, now=now) for info in gone],
             until=now + REMEMBERED,
         )
         return [info for info in gone if self._forget(info)]

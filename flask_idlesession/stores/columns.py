@@ -200,9 +200,9 @@ def to_ending(sid: SessionId, row: Sequence[Any]) -> Ending:
         raise StoreError(f"The stored ending of session {sid} is not in this store's format.") from error
 
 
-def is_time_to_trim(endings: Sequence[Ending]) -> bool:
-    """Return whether the caller, who buries these, must keep the bound too: by chance, so that nothing is counted."""
-    return _chance.random() * TRIMMED_EVERY < len(endings)
+def is_time_to_trim(number: int) -> bool:
+    """Return whether who buries so many must keep the bound too: by chance, so that nothing is counted."""
+    return _chance.random() * TRIMMED_EVERY < number
 
 
 def _from_labels(info: SessionInfo) -> bytes:

@@ -46,7 +46,8 @@ class Traits:
     has_facts: bool = False
     #: How several sessions ended is told in one step: the store is :class:`Recalling`.
     recalls: bool = False
-    #: ``prune`` remembers in the same step how each session ended, for :data:`~.REMEMBERED` seconds.
+    #: The store itself remembers how the sessions ended that it forgets by time, or to make room: for
+    #: :data:`~.REMEMBERED` seconds, and not later than it forgets them.
     buries: bool = False
     #: The server may forget the lists of sessions, to make room for other data: the store is :class:`Evicting`.
     evicts: bool = False

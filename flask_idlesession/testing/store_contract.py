@@ -954,6 +954,30 @@ class StoreContract:
                 assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED - 1) == told
                 assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED) is None
 
+    @pytest.mark.needs("prunes")
+    def test_what_was_pruned_is_remembered_before_it_is_gone_if_the_store_says_so(self, store: Store) -> None:
+        records = [a_record(user_id="ada") for _ in range(60)]
+        for record in records:
+            store.create(record)
+        is_done = threading.Event()
+
+        def prune() -> None:
+            drain(store, now=NOW + IDLE, limit=1)
+            is_done.set()
+
+        def look() -> list[SessionId]:
+            """Return those that are gone, and of which nobody knows how they ended."""
+            left, unknown = [record.info.sid for record in records], []
+            while left and not is_done.is_set():
+                for sid in [sid for sid in left if store.load(sid, now=NOW) is None]:
+                    left.remove(sid)
+                    if store.ending(sid, now=NOW + IDLE) is None:
+                        unknown.append(sid)
+            return unknown
+
+        if store.traits.buries:
+            assert at_once(prune, look)[1] == []
+
     def test_what_no_list_names_is_found_if_the_store_says_so(self, store: Store) -> None:
         searched = evicting(store)
         records = [a_record(user_id=user) for user in ("ada", "ada", "bob", None)]

@@ -26,6 +26,7 @@ from flask_idlesession.sessions import endings
 from flask_idlesession.stores.contract import Traits
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.sqlite import SQLiteStore
+from flask_idlesession.testing import FakeClock
 
 OPENERS: dict[str, Callable[[Path], Store]] = {
     "memory": lambda folder: MemoryStore(),
@@ -170,6 +171,30 @@ def test_a_request_between_the_end_of_a_session_and_what_follows_is_told_why_it_
         (sid,) = begin(manager, 1)
         assert manager.revoke(sid, by="the admin")
         assert (store.ending_at_delete.reason, store.ending_at_delete.by) == (EndReason.REVOKED, "the admin")
+
+
+@pytest.mark.parametrize("verb", ["load", "ending"])
+def test_a_request_during_which_its_expired_session_is_pruned_is_told_why_it_ended(verb: str) -> None:
+    class Pruned(MemoryStore):
+        """A memory store that another process prunes just behind this verb."""
+
+        def load(self, sid: SessionId, **options: Any) -> Any:
+            return self._behind("load", super().load(sid, **options))
+
+        def ending(self, sid: SessionId, **options: Any) -> Any:
+            return self._behind("ending", super().ending(sid, **options))
+
+        def _behind(self, name: str, answer: Any) -> Any:
+            if name == verb:
+                self.prune(now=clock(), limit=10)
+            return answer
+
+    clock = FakeClock(1_000_000)
+    with SessionManager(Pruned(), clock=clock, idle_timeout=60) as manager:
+        (sid,) = begin(manager, 1)
+        clock.advance(60)
+        ending = manager.lifecycle.ending(sid)
+        assert ending is not None and ending.reason is EndReason.IDLE
 
 
 @pytest.mark.alone

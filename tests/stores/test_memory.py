@@ -252,6 +252,15 @@ def test_what_was_evicted_is_handed_over_by_prune_once_and_live_still() -> None:
     assert due is not None and due > NOW + 20
 
 
+def test_how_an_evicted_session_ended_is_remembered_in_the_step_that_evicts_it() -> None:
+    store = MemoryStore(max_sessions=1)
+    evicted, other = a_record(user_id="ada"), a_record(user_id="bob", last_seen_at=NOW + 10)
+    store.create(evicted)
+    store.create(other)
+    told = Ending(sid=evicted.info.sid, reason=EndReason.EVICTED, ended_at=NOW + 10, user_id="ada")
+    assert store.ending(evicted.info.sid, now=NOW + 10) == told
+
+
 def test_an_evicted_session_is_gone() -> None:
     store = MemoryStore(max_sessions=1)
     store.create(record := seen_at(0, user_id="ada"))

@@ -277,11 +277,9 @@ class JournalStore(MemoryStore):
         finally:
             self._trying.release()
 
-    def _forget(self, key: int) -> SessionInfo | None:
-        info = super()._forget(key)
-        if info is not None:
-            self._journal.note_change(key)
-        return info
+    def _drop(self, key: int, packed: bytes, info: SessionInfo) -> None:
+        super()._drop(key, packed, info)
+        self._journal.note_change(key)
 
     def _settle_if_possible(self) -> None:
         with suppress(StoreError):  # It was said in the log.

@@ -20,6 +20,7 @@ from ...model.record import SessionInfo
 from ...process.locks import ForkSafeLock
 from ...process.locks import Lock
 from ..contract import Count
+from ..contract import REMEMBERED
 from ..contract import Touch
 from ..contract import Traits
 from .endings import Endings
@@ -127,9 +128,15 @@ class MemoryStore:
 
     @property
     def traits(self) -> Traits:
-        """The traits of the store: it is in this process, and ends many sessions in one step."""
+        """The traits of the store: it is in this process, ends many sessions in one step, and knows how they ended."""
         return Traits(
-            in_process=True, bounded=self.bounded, forgetful=True, chunked=True, counts=True, keeps_tallies=True
+            in_process=True,
+            bounded=self.bounded,
+            forgetful=True,
+            chunked=True,
+            buries=True,
+            counts=True,
+            keeps_tallies=True,
         )
 
     def __len__(self) -> int:
@@ -416,16 +423,16 @@ class MemoryStore:
         if limit <= 0:
             return []
         keys = self._by_expiry.due(now, truth=self._expiry_of, limit=limit, budget=4 * limit + 64)
-        return [info for info in map(self._forget, keys) if info is not None]
+        return [info for info in (self._end(key, now) for key in keys) if info is not None]
 
     def _make_room(self, now: float) -> None:
         """Evict until the bounds hold; what has expired goes first."""
         while self._is_full():
             for place in list(self._raw):  # Any of them may be the one that is to go.
                 self._take_up(place)
-            gone = self._forget_expired(now, limit=1) or self._evict_heaviest()
+            gone = self._forget_expired(now, limit=1) or self._evict_heaviest(now)
             if not gone:
-                gone = self._evict(self._anonymous) or self._evict(self._logged_in)
+                gone = self._evict(self._anonymous, now) or self._evict(self._logged_in, now)
             if not gone:
                 return
             self._forgotten.extend(gone)
@@ -435,10 +442,10 @@ class MemoryStore:
             self.max_bytes is not None and self._bytes > self.max_bytes
         )
 
-    def _evict_heaviest(self) -> list[SessionInfo]:
+    def _evict_heaviest(self, now: float) -> list[SessionInfo]:
         """Evict from an owner of more than a fair share, the largest session first."""
         key = self._heavy.largest_session(lambda user: _keys_in(self._users[user % _SHARDS].get(user, ())))
-        info = None if key is None else self._forget(key)
+        info = None if key is None else self._end(key, now)
         return [] if info is None else [info]
 
     def _note_size(self, key: int, packed: bytes) -> None:
@@ -453,23 +460,38 @@ class MemoryStore:
         packed = self._shards[key % _SHARDS].get(key)
         return 0 if packed is None else len(packed) + _OVERHEAD
 
-    def _evict(self, wheel: TimingWheel) -> list[SessionInfo]:
+    def _evict(self, wheel: TimingWheel, now: float) -> list[SessionInfo]:
         first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
-        info = None if first is None else self._forget(first[0])
+        info = None if first is None else self._end(first[0], now)
         return [] if info is None else [info]
 
-    def _forget(self, key: int) -> SessionInfo | None:
-        packed = self._shards[key % _SHARDS].pop(key, None)
+    def _end(self, key: int, now: float) -> SessionInfo | None:
+        """Forget a session because of the time, or to make room."""
+        packed = self._shards[key % _SHARDS].get(key)
         if packed is None:
             return None
         info = unpack_info(SessionId(int=key), packed)
+        # First, for it is read without the lock: no request may find neither the session nor how it ended.
+        self._endings.bury(pack_endings((Ending.of_forgotten(info, now=now),), until=now + REMEMBERED))
+        self._drop(key, packed, info)
+        return info
+
+    def _forget(self, key: int) -> SessionInfo | None:
+        packed = self._shards[key % _SHARDS].get(key)
+        if packed is None:
+            return None
+        info = unpack_info(SessionId(int=key), packed)
+        self._drop(key, packed, info)
+        return info
+
+    def _drop(self, key: int, packed: bytes, info: SessionInfo) -> None:
+        del self._shards[key % _SHARDS][key]
         self._heavy.forget(key)
         self._count -= 1
         self._bytes -= len(packed) + _OVERHEAD
         self._leave(key, info)
         if self._is_crowded(self._by_expiry):
             self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
-        return info
 
     def _enter(self, key: int, info: SessionInfo) -> None:
         """Note the session under its user, and in the order of eviction."""

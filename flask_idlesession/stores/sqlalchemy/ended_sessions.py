@@ -11,6 +11,7 @@ from sqlalchemy import func
 from sqlalchemy import Integer
 from sqlalchemy import literal_column
 from sqlalchemy import not_
+from sqlalchemy import Select
 from sqlalchemy import select
 from sqlalchemy import String
 from sqlalchemy import Table
@@ -55,7 +56,11 @@ class EndedSessions:
         listed: Any = func.unnest(*lists).table_valued(*row.ENDING, name="listed").render_derived()
         hasty = no_wait()
         found = select(*(listed.c[name] for name in row.ENDING)).select_from(hasty.join(listed, literal_column("true")))
-        return self._kind.made(self._over(postgresql.insert(self._table).from_select([*row.ENDING], found)))
+        return self._kind.made(self.bury_found(found))
+
+    def bury_found(self, found: Select[Any]) -> Any:
+        """PostgreSQL: return the part of a statement that notes the endings which a query finds."""
+        return self._over(postgresql.insert(self._table).from_select([*row.ENDING], found))
 
     def bury(self, size: int) -> Statement:
         """Notes how ``size`` sessions ended."""

@@ -34,9 +34,18 @@ class Endings:
             self._connections.ask(lambda line: line.count(self._statements.bury_list, lists))
         else:
             self._bury_in_batches(rows)
-        due = {"now_": max(ending.ended_at for ending in endings), "most_": row.FORGOTTEN_AT_ONCE}
+        self.keep_bounds(len(rows), now=max(ending.ended_at for ending in endings))
+
+    def write(self, line: Line, endings: Sequence[Ending], *, until: float) -> None:
+        """Note these endings in a transaction of the caller's."""
+        for size, batch in in_batches(row.to_ending_rows(endings, until=until), EndedSessions.SIZES):
+            line.count(self._statements.bury(size), _in_turn(batch, size=size))
+
+    def keep_bounds(self, number: int, *, now: float) -> None:
+        """After ``number`` burials forget some that are too old or too many."""
+        due = {"now_": now, "most_": row.FORGOTTEN_AT_ONCE}
         self._connections.ask(lambda line: line.count(self._statements.forget_due, due))
-        if row.is_time_to_trim(endings):
+        if row.is_time_to_trim(number):
             self._trim(self._statements.count_of_one, self._statements.forget_of_one)
             self._trim(self._statements.count_of_many, self._statements.forget_of_many)
 

@@ -2,23 +2,29 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from sqlalchemy import and_
 from sqlalchemy import any_
 from sqlalchemy import bindparam
+from sqlalchemy import case
 from sqlalchemy import ColumnElement
+from sqlalchemy import CTE
 from sqlalchemy import delete
 from sqlalchemy import func
 from sqlalchemy import Integer
 from sqlalchemy import literal_column
+from sqlalchemy import null
 from sqlalchemy import Select
 from sqlalchemy import select
 from sqlalchemy import Table
 from sqlalchemy import update
 from sqlalchemy.dialects import postgresql
 
+from ...model.record import EndReason
 from .. import columns as row
 from .compiled import Statement
+from .ended_sessions import EndedSessions
 from .kinds import given
 from .kinds import Kind
 from .kinds import no_wait
@@ -36,8 +42,9 @@ class ManySessions:
     #: How many rows a statement names, where a server takes no list for one value: a text is made for each.
     SIZES = (1, 16, 256)
 
-    def __init__(self, table: Table, kind: Kind) -> None:
+    def __init__(self, table: Table, kind: Kind, endings: EndedSessions) -> None:
         self._table = table
+        self._endings = endings
         self._kind = kind
         self._info = [table.c[name] for name in row.INFO]
         self._made: dict[tuple[str, int], Statement] = {}
@@ -102,6 +109,8 @@ class ManySessions:
     def prune(self) -> Statement:
         """PostgreSQL: looks at some, deletes those that have expired, and files the others by when they will.
 
+        It notes until ``until_`` how those ended that it deletes.
+
         It answers with the latest instant at which one of them was due, or NULL if there is none. Beside that it
         answers with each that is deleted. It does not wait for the disk.
         """
@@ -116,13 +125,25 @@ class ManySessions:
         hasty = no_wait()
         answers = [reached, *gone.c]
         found = select(*answers).select_from(hasty.outerjoin(gone, literal_column("true")))
-        return self._kind.made(found.add_cte(kept.cte("kept")), answers=answers)
+        parts = kept.cte("kept"), self._endings.bury_found(self._endings_of(gone)).cte("buried")
+        return self._kind.made(found.add_cte(*parts), answers=answers)
 
     @cached_property
     def next_due(self) -> Statement:
         """Answers with the instant at which the next session is to be looked at."""
         least: ColumnElement[float] = func.min(self._table.c.due_at, type_=Instant())
         return self._kind.made(select(least), answers=[least])
+
+    def _endings_of(self, gone: CTE) -> Select[Any]:
+        """Return the query for how those ended that were deleted, in the order of an ending's columns."""
+        ends_at = _ends_at(gone.c, self._kind)
+        reason = case(
+            (gone.c.lifetime_ends_at <= ends_at, literal_column(f"'{EndReason.LIFETIME.value}'")),
+            else_=literal_column(f"'{EndReason.IDLE.value}'"),
+        )
+        until = given("until", Instant())
+        found = select(gone.c.sid, gone.c.user_id, reason, null(), ends_at, until)
+        return found.order_by(gone.c.sid)  # Always in one order, so that no two workers wait for each other.
 
     def _page(self) -> Select[tuple[object, ...]]:
         return select(*self._info).order_by(self._table.c.sid).limit(literal_column(str(PAGE)))
@@ -135,8 +156,7 @@ class ManySessions:
         )
 
     def _ends_at(self) -> ColumnElement[float]:
-        table = self._table.c
-        return self._kind.least(table.last_seen_at + table.idle_timeout, table.lifetime_ends_at, table.refresh_by)
+        return _ends_at(self._table.c, self._kind)
 
     def _is_one_of(self, size: int) -> ColumnElement[bool]:
         return self._table.c.sid.in_(numbered("sid", size, Sid()))
@@ -146,3 +166,8 @@ class ManySessions:
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]
+
+
+def _ends_at(columns: Any, kind: Kind) -> ColumnElement[float]:
+    """Return when a session expires that has these columns."""
+    return kind.least(columns.last_seen_at + columns.idle_timeout, columns.lifetime_ends_at, columns.refresh_by)

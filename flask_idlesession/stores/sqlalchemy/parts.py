@@ -20,10 +20,11 @@ class Parts:
 
     def __init__(self, connections: Connections, sessions: Table, ended: Table) -> None:
         kind = Kind(connections.engine.dialect)
-        one, many = OneSession(sessions, kind), ManySessions(sessions, kind)
+        endings = EndedSessions(ended, kind)
+        one, many = OneSession(sessions, kind), ManySessions(sessions, kind, endings)
         turns = Turns(connections, one, kind)
         self.rows = Rows(connections, one, kind, turns)
         self.commits = Commits(connections, one, kind, rows=self.rows, turns=turns)
         self.lists = Lists(connections, many, kind)
-        self.pruning = Pruning(connections, many, kind)
-        self.endings = Endings(connections, EndedSessions(ended, kind), kind)
+        self.endings = Endings(connections, endings, kind)
+        self.pruning = Pruning(connections, many, kind, self.endings)

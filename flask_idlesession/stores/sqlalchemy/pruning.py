@@ -1,12 +1,17 @@
 """Forgets the sessions that have expired, some at a time, so that no request waits long for it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from typing import NamedTuple
 
+from ...model.errors import StoreError
+from ...model.record import Ending
 from ...model.record import SessionInfo
 from .. import columns as row
+from ..contract import REMEMBERED
 from .connections import Connections
+from .endings import Endings
 from .kinds import in_batches
 from .kinds import in_turn
 from .kinds import Kind
@@ -36,18 +41,22 @@ class Pruning:
     found behind it, the next step begins at the start, where a session may have come since.
     """
 
-    def __init__(self, connections: Connections, statements: ManySessions, kind: Kind) -> None:
+    def __init__(self, connections: Connections, statements: ManySessions, kind: Kind, endings: Endings) -> None:
         self._connections = connections
         self._statements = statements
         self._kind = kind
+        self._endings = endings
         self._since = _EVER
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """Forget up to ``limit`` of those that have expired, and return what they were."""
         while limit > 0:
             since = self._since
-            step = self._step({"now_": now, "since_": since, "look_": limit + _LOOK, "most_": limit})
+            bounds = {"look_": limit + _LOOK, "most_": limit, "until_": now + REMEMBERED}
+            step = self._step({"now_": now, "since_": since, **bounds})
             self._since = _EVER if step.reached is None else step.reached
+            if step.gone:
+                self._keep_bounds(len(step.gone), now)
             if step.gone or (step.reached is None and since == _EVER):
                 return step.gone
         return []
@@ -64,6 +73,10 @@ class Pruning:
             return _Step(None, [])
         return self._connections.transact(lambda line: self._forget(line, values))
 
+    def _keep_bounds(self, number: int, now: float) -> None:
+        with suppress(StoreError):  # These are over all the same, and are to be told.
+            self._endings.keep_bounds(number, now=now)
+
     def _read(self, rows: Sequence[Sequence[Any]], values: dict[str, Any]) -> _Step:
         """Return what PostgreSQL did. Sessions beyond ``most_`` were not forgotten."""
         reached, gone = rows[0][0], [found[1:] for found in rows if found[1] is not None]
@@ -79,8 +92,10 @@ class Pruning:
             line.count(self._statements.delete(size), in_turn("sid", sids, size=size))
         for size, sids in in_batches(kept, ManySessions.SIZES):
             line.count(self._statements.refile(size), in_turn("sid", sids, size=size))
+        gone = [row.to_info(each[0], each) for each in over]
+        self._endings.write(line, [Ending.of_forgotten(info, now=now) for info in gone], until=values["until_"])
         reached = found[-1][-1] if found else None
-        return _Step(_reached(reached, over, values), [row.to_info(each[0], each) for each in over])
+        return _Step(_reached(reached, over, values), gone)
 
 
 def _reached(reached: float | None, gone: Sequence[Sequence[Any]], values: dict[str, Any]) -> float | None:

@@ -79,7 +79,13 @@ class SQLAlchemyStore(ForkAware):
         has_clock = has_server(self._connections.engine.dialect)
         tells_ends = self._connections.can_hear
         return Traits(
-            chunked=True, recalls=True, has_clock=has_clock, has_facts=True, tells_ends=tells_ends, counts=True
+            chunked=True,
+            recalls=True,
+            buries=True,
+            has_clock=has_clock,
+            has_facts=True,
+            tells_ends=tells_ends,
+            counts=True,
         )
 
     def __repr__(self) -> str:

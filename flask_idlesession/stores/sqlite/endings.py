@@ -35,8 +35,12 @@ class Endings:
                 with connection.transaction():
                     for at in range(0, len(rows), _CHUNK):
                         self._bury(connection, rows[at : at + _CHUNK])
-        self._forget_due(now=max(ending.ended_at for ending in endings))
-        if row.is_time_to_trim(endings):
+        self.keep_bounds(len(rows), now=max(ending.ended_at for ending in endings))
+
+    def keep_bounds(self, number: int, *, now: float) -> None:
+        """After ``number`` burials forget some that are too old or too many."""
+        self._forget_due(now=now)
+        if row.is_time_to_trim(number):
             for which in (OF_ONE, OF_MANY):
                 self._trim(which)
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from ...model.errors import StoreError
 from ...model.record import SessionInfo
+from ..contract import REMEMBERED
 from .answers import delete_some
 from .answers import info_of
 from .answers import infos_of
+from .endings import Endings
 from .file import SQLiteFile
 from .statements import HAS_RETURNING
 
@@ -27,11 +29,12 @@ _PAGES = 64
 
 
 class Expiry:
-    """Prunes the file. Each step is one statement."""
+    """Prunes the file. Each step is a statement, or two."""
 
-    def __init__(self, file: SQLiteFile) -> None:
+    def __init__(self, file: SQLiteFile, endings: Endings) -> None:
         self._file = file
         self._sql = file.sql
+        self._endings = endings
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """As :meth:`Store.prune`."""
@@ -47,6 +50,7 @@ class Expiry:
         if gone:
             self._file.note_write(rows=_ROW * len(gone))
             with suppress(StoreError):  # These are over all the same, and are to be told.
+                self._endings.keep_bounds(len(gone), now=now)
                 self._shrink()
         return gone
 
@@ -76,8 +80,13 @@ class Expiry:
         return self._forget_expired(expired, now) if expired else []
 
     def _forget_expired(self, ids: Sequence[bytes], now: float) -> list[SessionInfo]:
-        """Forget these but for those that were touched meanwhile."""
+        """Forget these but for those that were touched meanwhile.
+
+        How they ended is noted first: a request, or the end of this process, may come between the two statements. In a
+        transaction other processes would wait while Python's threads take turns.
+        """
         with self._file.writing() as connection:
+            connection.rows(self._sql.bury_expired(len(ids)), (now + REMEMBERED, *ids, now))
             if HAS_RETURNING:
                 return infos_of(connection.rows(self._sql.delete_expired(len(ids)), (*ids, now)), ids)
             with connection.transaction():

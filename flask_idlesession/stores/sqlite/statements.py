@@ -5,6 +5,7 @@ Placeholders are plain question marks: Python 3.12 deprecates numbered ones with
 
 import sqlite3
 
+from ...model.record import EndReason
 from .. import columns as row
 
 #: Since when SQLite returns rows that it changed.
@@ -16,6 +17,8 @@ ENDING = ", ".join(row.ENDING)
 
 #: When a session is over, as SessionInfo.expires_at says.
 _EXPIRES_AT = "min(last_seen_at + idle_timeout, lifetime_ends_at, refresh_by)"
+
+_IDLE, _LIFETIME = EndReason.IDLE.value, EndReason.LIFETIME.value
 
 _RETURNING_SID = " RETURNING sid" if HAS_RETURNING else ""
 _RETURNING_INFO = f" RETURNING {INFO}" if HAS_RETURNING else ""
@@ -110,6 +113,15 @@ class Statements:
         """Return the statement that deletes those of ``number`` sessions that have expired, and returns their infos."""
         these = f"sid IN ({_marks(number)})"
         return f"DELETE FROM {self._session} WHERE {these} AND ? >= {_EXPIRES_AT}{_RETURNING_INFO}"
+
+    def bury_expired(self, number: int) -> str:
+        """Return the statement that notes how those of ``number`` sessions end that have expired."""
+        reason = f"CASE WHEN lifetime_ends_at <= {_EXPIRES_AT} THEN '{_LIFETIME}' ELSE '{_IDLE}' END"
+        return (
+            f"INSERT OR REPLACE INTO {self._ending} ({ENDING}) "
+            f"SELECT sid, user_id, {reason}, NULL, {_EXPIRES_AT}, ? FROM {self._session} "
+            f"WHERE sid IN ({_marks(number)}) AND ? >= {_EXPIRES_AT}"
+        )
 
     def postpone(self, number: int) -> str:
         """Return the statement that says of ``number`` sessions, which live on, when prune() is to look at them."""

@@ -70,14 +70,14 @@ class SQLiteStore:
     change is made in a transaction.
     """
 
-    traits = Traits(chunked=True, has_facts=True, recalls=True, counts=True)
+    traits = Traits(chunked=True, has_facts=True, recalls=True, buries=True, counts=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
         self._sql = self._file.sql
         self._witness = ClockWitness(self._file)
-        self._expiry = Expiry(self._file)
         self._endings = Endings(self._file)
+        self._expiry = Expiry(self._file, self._endings)
         self._thread = threading.local()
         self._file.try_to_open()
 
