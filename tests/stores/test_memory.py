@@ -286,7 +286,7 @@ def test_the_bound_holds_while_many_threads_create() -> None:
 
 
 def entries(store: MemoryStore) -> int:
-    return len(store._by_expiry) + len(store._anonymous) + len(store._logged_in)
+    return len(store._by_expiry) + len(store._eviction._anonymous) + len(store._eviction._logged_in)
 
 
 @pytest.mark.parametrize("number", [20_000, pytest.param(200_000, marks=pytest.mark.soak)])
@@ -300,7 +300,7 @@ def test_sessions_that_come_and_go_leave_nothing(user_id: str | None, number: in
         assert store.delete(record.info.sid)
     assert len(store) == 0 and store._bytes == 0
     assert entries(store) < 5000
-    assert not any(store._users)
+    assert not store._users
 
 
 def test_sessions_that_come_and_go_among_others_leave_nothing() -> None:
@@ -337,11 +337,11 @@ def test_a_browser_that_changes_users_leaves_nothing() -> None:
         assert store.commit(record.info.sid, change, now=NOW + number) is Outcome.DONE
         holder = new
     assert entries(store) < 10_000
-    assert store.delete(record.info.sid) and not any(store._users)
+    assert store.delete(record.info.sid) and not store._users
 
 
 def test_users_with_the_same_hash_have_each_their_own_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flask_idlesession.stores.memory.store._HASH", 0)
+    monkeypatch.setattr("flask_idlesession.stores.memory.users._HASH", 0)
     store = MemoryStore()
     records = {user_id: [seen_at(at, user_id=user_id) for at in range(20)] for user_id in ("ada", "bob", "eve")}
     for record in (record for of_user in records.values() for record in of_user):
@@ -353,7 +353,7 @@ def test_users_with_the_same_hash_have_each_their_own_sessions(monkeypatch: pyte
     assert store.delete(records["bob"][0].info.sid) and delete_all(store, "bob") == 19
     assert [info.sid for info in store.find(now=NOW + 20, user_id="ada")] == [kept]
     assert len(list(store.find(now=NOW + 20, user_id="eve"))) == 20 and len(store) == 21
-    assert delete_all(store, "ada") == 1 and delete_all(store, "eve") == 20 and not any(store._users)
+    assert delete_all(store, "ada") == 1 and delete_all(store, "eve") == 20 and not store._users
 
 
 def test_a_user_with_many_sessions_is_logged_out_of_all_in_no_time() -> None:

@@ -138,7 +138,7 @@ def test_threads_that_come_first_do_not_file_a_session_twice_or_lose_one(attempt
     for thread in threads:
         thread.join()
     assert not errors
-    assert len(store) == len(store._by_expiry) == len(store._logged_in) == 600
+    assert len(store) == len(store._by_expiry) == len(store._eviction._logged_in) == 600
     assert len(prune_all(store, now=NOW + IDLE)) == 600 and len(store) == 0
 
 

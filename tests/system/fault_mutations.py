@@ -180,9 +180,9 @@ MUTATIONS = [
         "one user's large session evicts everybody else",
         "stores/test_memory.py",
         "test_an_owner_of_one_session_that_takes_more_than_a_share[mallory]",
-        "stores/memory/store.py",
-        "self._forget_expired(now, limit=1) or self._evict_heaviest()",
-        "self._forget_expired(now, limit=1)",
+        "stores/memory/eviction.py",
+        "        key = self._heavy.largest_session(self._users.keys_of)\n",
+        "        key = None\n",
     ),
     Mutation(
         "one user's many sessions evict everybody else",

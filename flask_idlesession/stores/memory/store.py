@@ -1,14 +1,10 @@
 """Keeps records in this process's memory, within bounds, in a form that the garbage collector skips."""
 
-import sys
-from array import array
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from math import inf
-from operator import add
-from typing import Literal
 
 from ...model.errors import SessionExists
 from ...model.ids import SessionId
@@ -25,56 +21,34 @@ from ..contract import Touch
 from ..contract import Traits
 from .endings import Endings
 from .endings import pack as pack_endings
-from .heavy_owners import HeavyOwners
+from .eviction import Eviction
 from .packed import expiry
 from .packed import fades_at
-from .packed import HAS_USER
-from .packed import is_logged_in
 from .packed import is_permanent
-from .packed import MARKS_AT
 from .packed import pack
 from .packed import packed_record
 from .packed import PackedRecord
-from .packed import seen_at
-from .packed import seen_by
 from .packed import simply_changed
-from .packed import TIMES_SIZE
 from .packed import touched
 from .packed import touched_alone
 from .packed import unpack_info
-from .packed import user_of
+from .restored import Restored
+from .shards import make_shards
+from .shards import OVERHEAD
+from .shards import SHARDS
 from .tallies import TalliesInMemory
 from .timing_wheel import TimingWheel
-from .timing_wheel import Truth
+from .users import hash_of
+from .users import Users
 
-#: A dict that grows is copied in one go: many small ones never stop the world for long. It grows by doubling. With a
-#: million sessions, the default bound, this number of dicts is nearly full.
-_SHARDS = 192
-
-#: The bytes of a session beside its record: object heads, its dict entries, its place in the wheels.
-_OVERHEAD = 180
-
-#: How many entries of a wheel are looked at in one step. Where most sessions were touched since they were
-#: filed, the first is not found among so few; what is evicted is then the least recently seen of these.
+#: How many entries of the wheel are looked at in one step.
 _BUDGET = 256
-
-#: How many restored sessions are filed together, and are later looked at again in one go.
-_PIECE = 512
-
-#: The number of shards from which the size of all restored sessions is estimated.
-_SAMPLE = 16
 
 #: How many restored sessions at least are taken up with each pruning, if there are: some milliseconds' work.
 _AT_ONCE = 2048
 
-#: How many entries of a crowded wheel are looked at each time one more is put in or left behind.
+#: How many entries of a crowded wheel are looked at each time one more is left behind.
 _SETTLED = 8
-
-#: So much of a hash fits into an int of 32 bytes.
-_HASH = (1 << 60) - 1
-
-#: How many sessions of one user are kept in a tuple.
-_FEW = 16
 
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
@@ -107,21 +81,14 @@ class MemoryStore:
         self._lock: Lock = getattr(self._fork_safe, "plain", self._fork_safe)
         # For what each request does: ``with`` takes twice as long in Python 3.11.
         self._take, self._give = self._lock.acquire, self._lock.release
-        self._shards: tuple[dict[int, bytes], ...] = tuple({} for _ in range(_SHARDS))
-        # One session's key, or several: the collector walks neither an int nor a tuple of them. A dict is for a user
-        # with too many to go through each time. By the hash of a user's id: that is half of the size, and the record
-        # tells whether it is somebody else's.
-        self._users: tuple[dict[int, int | tuple[int, ...] | dict[int, None]], ...] = tuple({} for _ in range(_SHARDS))
+        self._shards = make_shards()
+        self._users = Users()
         self._by_expiry = TimingWheel()
-        self._anonymous = TimingWheel()
-        self._logged_in = TimingWheel()
+        self._eviction = Eviction(self._shards, self._users, max_bytes=max_bytes)
         self._count = 0
         self._bytes = 0
-        #: Shards with restored sessions that are in no wheel and under no user yet, and when they were restored.
-        self._raw: set[int] = set()
-        self._restored_at = 0.0
-        self._raw_size = 0  # The estimated bytes of each of these sessions until then.
-        self._heavy = HeavyOwners(max_bytes, size_of=self._size_of)
+        self._restored = Restored(self._shards, by_expiry=self._by_expiry, users=self._users)
+        self._raw = self._restored.places  # Each request looks at it.
         self._endings = Endings()
         self._tallies = TalliesInMemory()
         self._forgotten: deque[SessionInfo] = deque(maxlen=_MAX_FORGOTTEN)
@@ -156,14 +123,14 @@ class MemoryStore:
         key = record.info.sid.int
         packed = pack(record)
         if self._raw:
-            self._ready(key % _SHARDS)
+            self._ready(key % SHARDS)
         with self._lock:
-            shard = self._shards[key % _SHARDS]
+            shard = self._shards[key % SHARDS]
             if key in shard:
                 raise SessionExists(f"There is a session {record.info.sid} already.")
             shard[key] = packed
             self._count += 1
-            self._bytes += len(packed) + _OVERHEAD
+            self._bytes += len(packed) + OVERHEAD
             self._by_expiry.file(key, record.info.expires_at)
             self._enter(key, record.info)
             self._note_size(key, packed)
@@ -174,8 +141,8 @@ class MemoryStore:
         if touch is not None:
             return self._touched(sid, touch, now)
         if self._raw:
-            self._ready(sid.int % _SHARDS)
-        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+            self._ready(sid.int % SHARDS)
+        packed = self._shards[sid.int % SHARDS].get(sid.int)
         if packed is None or now >= expiry(packed):
             return None
         return packed_record(sid, packed)
@@ -183,16 +150,16 @@ class MemoryStore:
     def fades_at(self, sid: SessionId) -> float:
         """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
         if self._raw:
-            self._ready(sid.int % _SHARDS)
-        packed = self._shards[sid.int % _SHARDS].get(sid.int)
+            self._ready(sid.int % SHARDS)
+        packed = self._shards[sid.int % SHARDS].get(sid.int)
         return inf if packed is None else fades_at(packed)
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
         """Note activity at ``now``, if nothing else has to be noted; return whether that was done."""
         key = sid.int
-        shard = self._shards[key % _SHARDS]
+        shard = self._shards[key % SHARDS]
         if self._raw:
-            self._ready(key % _SHARDS)
+            self._ready(key % SHARDS)
         self._take()
         try:
             packed = shard.get(key)
@@ -207,9 +174,9 @@ class MemoryStore:
     def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         """Return the record after the touch; None if it is not live, or the holder does not open it."""
         key, holder = sid.int, touch.holder
-        shard = self._shards[key % _SHARDS]
+        shard = self._shards[key % SHARDS]
         if self._raw:
-            self._ready(key % _SHARDS)
+            self._ready(key % SHARDS)
         self._take()
         try:
             packed = shard.get(key)
@@ -229,9 +196,9 @@ class MemoryStore:
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
         key = sid.int
-        shard = self._shards[key % _SHARDS]
+        shard = self._shards[key % SHARDS]
         if self._raw:
-            self._ready(key % _SHARDS)
+            self._ready(key % SHARDS)
         self._take()
         try:
             packed = shard.get(key)
@@ -246,7 +213,7 @@ class MemoryStore:
             self._bytes += len(after) - len(packed)
             if change.delta:
                 is_full = self._is_full()
-                if is_full or len(after) >= self._heavy.large_from:
+                if is_full or len(after) >= self._eviction.large_from:
                     self._note_size(key, after)
                 if is_full:
                     self._make_room(now)
@@ -256,13 +223,13 @@ class MemoryStore:
 
     def delete(self, sid: SessionId) -> bool:
         """Forget the session; return whether there was one."""
-        self._ready(sid.int % _SHARDS)
+        self._ready(sid.int % SHARDS)
         with self._lock:
             return self._forget(sid.int) is not None
 
     def delete_many(self, sids: Sequence[SessionId]) -> list[SessionInfo]:
         """Forget these sessions in one step; return the infos of those that were there."""
-        self._ready(*{sid.int % _SHARDS for sid in sids})
+        self._ready(*{sid.int % SHARDS for sid in sids})
         with self._lock:
             return [info for info in (self._forget(sid.int) for sid in sids) if info is not None]
 
@@ -271,8 +238,8 @@ class MemoryStore:
         self._ready(*self._raw)
         if user_id is not None:
             with self._lock:
-                keys = self._keys_of(user_id)
-            pairs = [(key, self._shards[key % _SHARDS].get(key)) for key in keys]
+                keys = self._users.keys_of(hash_of(user_id))
+            pairs = [(key, self._shards[key % SHARDS].get(key)) for key in keys]
             # One may be another user's with the same hash, or have been bound to another since.
             yield from (info for info in _live_infos(pairs, now) if info.user_id == user_id)
         else:
@@ -331,7 +298,7 @@ class MemoryStore:
 
     def size(self, *, overhead: int) -> int:
         """Return how many bytes the packed records have, with ``overhead`` more for each."""
-        return self._bytes + (overhead - _OVERHEAD) * self._count
+        return self._bytes + (overhead - OVERHEAD) * self._count
 
     def restore(self, *, now: float) -> None:
         """Take into account the packed records that were put into the empty store's shards. Before the store is
@@ -340,12 +307,7 @@ class MemoryStore:
         To file a million takes as long as to read them. So each shard is taken up when something in it is asked
         for, or all that may be in it; and one after the other with each pruning, until none is left.
         """
-        self._restored_at = now
-        self._raw = {place for place, shard in enumerate(self._shards) if shard}
-        self._count = sum(map(len, self._shards))
-        some = [self._shards[place] for place in list(self._raw)[:_SAMPLE]]
-        self._raw_size = sum(map(_size_of, some)) // max(sum(map(len, some)), 1)
-        self._bytes = self._raw_size * self._count
+        self._count, self._bytes = self._restored.begin(now=now)
         self._make_room(now)
 
     def _ready(self, *places: int) -> None:
@@ -367,12 +329,11 @@ class MemoryStore:
             return outcome, None
         after = record.apply(change, now=now)
         before, packed = record.packed, pack(after)
-        self._shards[key % _SHARDS][key] = packed
+        self._shards[key % SHARDS][key] = packed
         self._bytes += len(packed) - len(before)
         if change.shortens and (expires_at := expiry(packed)) < expiry(before):
             self._by_expiry.file(key, expires_at)
-            if self._is_crowded(self._by_expiry):
-                self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
+            self._settle_expiry()
         if change.rotation is not None and after.info.user_id != record.info.user_id:
             self._leave(key, record.info)
             self._enter(key, after.info)
@@ -383,41 +344,12 @@ class MemoryStore:
         return outcome, after
 
     def _take_up(self, place: int) -> int:
-        """File the restored sessions of a shard, and forget those that had expired by then; return how many were
-        looked at.
-        """
-        shard, now = self._shards[place], self._restored_at
-        count, times = len(shard), _times(shard)
-        if max(_instants(times)[0::3]) > now or _first_expiry(times) <= now:
-            self._count -= _drop_expired(shard, now)
-            times = _times(shard)
-        self._bytes += _size_of(shard) - self._raw_size * count
-        keys = list(shard)
-        for start in range(0, len(keys), _PIECE):
-            of_piece = times[TIMES_SIZE * start : TIMES_SIZE * (start + _PIECE)]
-            self._take_up_piece(shard, keys[start : start + _PIECE], of_piece)
-        self._raw.discard(place)  # Last: load() looks without the lock.
-        return count
-
-    def _take_up_piece(self, shard: dict[int, bytes], keys: list[int], times: bytes) -> None:
-        """Note some sessions of a shard in the wheels and under their users.
-
-        All are filed at the instant of the first of them. A key that is filed too early costs a second look when that
-        instant comes. To compute each one's place now would be most of the time that a start takes.
-        """
-        self._by_expiry.file_all(keys, _first_expiry(times))
-        for key in [key for key in keys if len(shard[key]) >= self._heavy.large_from]:
-            self._note_size(key, shard[key])
-        logged_in = [key for key in keys if shard[key][MARKS_AT] & HAS_USER]
-        for key in logged_in:
-            user = hash(user_of(shard[key])) & _HASH
-            # As _enter_user() does, which here would be half of the time that a start takes.
-            if self._users[user % _SHARDS].setdefault(user, key) != key:
-                self._enter_user(key, user)
-        if self.bounded:
-            first, users = min(_instants(times)[0::3]), set(logged_in)
-            self._logged_in.file_all(logged_in, first)
-            self._anonymous.file_all([key for key in keys if key not in users] if users else keys, first)
+        """Take up the restored sessions of a shard; return how many were looked at."""
+        eviction = self._eviction if self.bounded else None
+        taken = self._restored.take_up(place, eviction, stored=self._bytes)
+        self._count -= taken.dropped
+        self._bytes += taken.more_bytes
+        return taken.seen
 
     def _forget_expired(self, now: float, *, limit: int) -> list[SessionInfo]:
         if limit <= 0:
@@ -430,9 +362,7 @@ class MemoryStore:
         while self._is_full():
             for place in list(self._raw):  # Any of them may be the one that is to go.
                 self._take_up(place)
-            gone = self._forget_expired(now, limit=1) or self._evict_heaviest(now)
-            if not gone:
-                gone = self._evict(self._anonymous, now) or self._evict(self._logged_in, now)
+            gone = self._forget_expired(now, limit=1) or self._evict(now)
             if not gone:
                 return
             self._forgotten.extend(gone)
@@ -442,32 +372,17 @@ class MemoryStore:
             self.max_bytes is not None and self._bytes > self.max_bytes
         )
 
-    def _evict_heaviest(self, now: float) -> list[SessionInfo]:
-        """Evict from an owner of more than a fair share, the largest session first."""
-        key = self._heavy.largest_session(lambda user: _keys_in(self._users[user % _SHARDS].get(user, ())))
+    def _evict(self, now: float) -> list[SessionInfo]:
+        key = self._eviction.first()
         info = None if key is None else self._end(key, now)
         return [] if info is None else [info]
 
     def _note_size(self, key: int, packed: bytes) -> None:
-        """Note a session that was written, if its owner may have more than a fair share."""
-        user = hash(user_of(packed)) & _HASH if packed[MARKS_AT] & HAS_USER else None
-        if len(packed) >= self._heavy.large_from:
-            self._heavy.note_large(key, user)
-        if user is not None and isinstance(keys := self._users[user % _SHARDS].get(user), dict):
-            self._heavy.note_many(user, keys, stored=self._bytes)
-
-    def _size_of(self, key: int) -> int:
-        packed = self._shards[key % _SHARDS].get(key)
-        return 0 if packed is None else len(packed) + _OVERHEAD
-
-    def _evict(self, wheel: TimingWheel, now: float) -> list[SessionInfo]:
-        first = wheel.first(truth=self._seen_in(wheel), budget=_BUDGET)
-        info = None if first is None else self._end(first[0], now)
-        return [] if info is None else [info]
+        self._eviction.note_size(key, packed, stored=self._bytes)
 
     def _end(self, key: int, now: float) -> SessionInfo | None:
         """Forget a session because of the time, or to make room."""
-        packed = self._shards[key % _SHARDS].get(key)
+        packed = self._shards[key % SHARDS].get(key)
         if packed is None:
             return None
         info = unpack_info(SessionId(int=key), packed)
@@ -477,7 +392,7 @@ class MemoryStore:
         return info
 
     def _forget(self, key: int) -> SessionInfo | None:
-        packed = self._shards[key % _SHARDS].get(key)
+        packed = self._shards[key % SHARDS].get(key)
         if packed is None:
             return None
         info = unpack_info(SessionId(int=key), packed)
@@ -485,122 +400,41 @@ class MemoryStore:
         return info
 
     def _drop(self, key: int, packed: bytes, info: SessionInfo) -> None:
-        del self._shards[key % _SHARDS][key]
-        self._heavy.forget(key)
+        del self._shards[key % SHARDS][key]
+        self._eviction.forget_size(key)
         self._count -= 1
-        self._bytes -= len(packed) + _OVERHEAD
+        self._bytes -= len(packed) + OVERHEAD
         self._leave(key, info)
-        if self._is_crowded(self._by_expiry):
-            self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
+        self._settle_expiry()
 
     def _enter(self, key: int, info: SessionInfo) -> None:
         """Note the session under its user, and in the order of eviction."""
         if self.bounded:
-            self._order_of(info).file(key, info.last_seen_at)
+            self._eviction.enter(key, info)
         if info.user_id is not None:
-            self._enter_user(key, hash(info.user_id) & _HASH)
-
-    def _enter_user(self, key: int, user: int) -> None:
-        users = self._users[user % _SHARDS]
-        known = users.get(user)
-        if isinstance(known, dict):
-            known[key] = None
-        elif known is None:
-            users[user] = key
-        else:
-            keys = (*_keys_in(known), key)
-            users[user] = keys if len(keys) <= _FEW else dict.fromkeys(keys)
+            self._users.enter(key, hash_of(info.user_id))
 
     def _leave(self, key: int, info: SessionInfo) -> None:
         if info.user_id is not None:
-            user = hash(info.user_id) & _HASH
-            users = self._users[user % _SHARDS]
-            keys = users[user]
-            if isinstance(keys, dict):
-                del keys[key]
-            else:
-                keys = users[user] = tuple(other for other in _keys_in(keys) if other != key)
-            if not keys:
-                del users[user]
+            self._users.leave(key, hash_of(info.user_id))
         if self.bounded:
-            wheel = self._order_of(info)
-            if self._is_crowded(wheel):
-                wheel.settle(truth=self._seen_in(wheel), budget=_SETTLED)
+            self._eviction.leave(info, is_crowded_from=self._crowd)
 
-    def _is_crowded(self, wheel: TimingWheel) -> bool:
-        """Whether the entries of forgotten sessions have come to outnumber the others: some are to be dropped."""
-        return len(wheel) > 2 * self._count + 1024
+    def _settle_expiry(self) -> None:
+        if len(self._by_expiry) > self._crowd:
+            self._by_expiry.settle(truth=self._expiry_of, budget=_SETTLED)
 
-    def _keys_of(self, user_id: str) -> tuple[int, ...]:
-        """Return the keys of the user's sessions, and perhaps of another's with the same hash."""
-        user = hash(user_id) & _HASH
-        return _keys_in(self._users[user % _SHARDS].get(user, ()))
+    @property
+    def _crowd(self) -> int:
+        """With more entries than this, those of forgotten sessions outnumber the others: some are to be dropped."""
+        return 2 * self._count + 1024
 
     def _expiry_of(self, key: int) -> float | None:
-        packed = self._shards[key % _SHARDS].get(key)
+        packed = self._shards[key % SHARDS].get(key)
         return None if packed is None else expiry(packed)
-
-    def _order_of(self, info: SessionInfo) -> TimingWheel:
-        return self._anonymous if info.user_id is None else self._logged_in
-
-    def _seen_in(self, wheel: TimingWheel) -> Truth:
-        """Return what tells when a session was last seen; None if it is forgotten or not in ``wheel``."""
-        logged_in = wheel is self._logged_in
-
-        def seen(key: int) -> float | None:
-            packed = self._shards[key % _SHARDS].get(key)
-            if packed is None or is_logged_in(packed) is not logged_in:
-                return None
-            return seen_at(packed)
-
-        return seen
 
 
 def _live_infos(pairs: list[tuple[int, bytes | None]], now: float) -> Iterator[SessionInfo]:
     for key, packed in pairs:
         if packed is not None and now < expiry(packed):
             yield unpack_info(SessionId(int=key), packed)
-
-
-def _keys_in(keys: int | tuple[int, ...] | dict[int, None]) -> tuple[int, ...]:
-    return (keys,) if isinstance(keys, int) else tuple(keys)
-
-
-def _size_of(shard: dict[int, bytes]) -> int:
-    return sum(map(len, shard.values())) + _OVERHEAD * len(shard)
-
-
-def _times(shard: dict[int, bytes]) -> bytes:
-    """Return the times at the front of every record, one after the other."""
-    return b"".join([packed[:TIMES_SIZE] for packed in shard.values()])
-
-
-def _instants(times: bytes) -> "array[float]":
-    """Return of each session when it was last seen, the end that no activity moves, and something else."""
-    return _array("d", times)
-
-
-def _first_expiry(times: bytes) -> float:
-    """Return when the first of them is over, or an instant before: an idle timeout may not be where most are."""
-    instants = _instants(times)
-    first: float = min(map(add, instants[0::3], _array("f", times)[4::6]))
-    return min(first, min(instants[1::3]))
-
-
-def _array(kind: Literal["d", "f"], numbers: bytes) -> "array[float]":
-    found = array(kind, numbers)
-    if sys.byteorder == "big":  # pragma: no cover
-        found.byteswap()
-    return found
-
-
-def _drop_expired(shard: dict[int, bytes], now: float) -> int:
-    """Drop what has expired, and clamp what was last seen in the future: the clock may have been set back
-    between two runs. Return how many were dropped."""
-    before = len(shard)
-    for key, packed in list(shard.items()):
-        if seen_at(packed) > now:
-            shard[key] = packed = seen_by(packed, now)
-        if expiry(packed) <= now:
-            del shard[key]
-    return before - len(shard)
