@@ -21,8 +21,8 @@ MUTATIONS = [
         "process/test_forks.py",
         "test_stores_rest_before_locks_and_threads_start_after_stores",
         "process/forks.py",
-        "    for stage in Stage:  # All",
-        "    for stage in reversed(Stage):  # All",
+        "[item for stage in Stage for item",
+        "[item for stage in reversed(Stage) for item",
     ),
     Mutation(
         "a server that evicts loses the list of a user's sessions, and a revocation misses them",
