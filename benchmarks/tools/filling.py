@@ -50,11 +50,14 @@ class Place:
         self._resident = resident() if server is None else 0
         self._used = _used_memory(self.url) if kind == REDIS else 0
 
-    def fill(self, store: Store, sessions: int) -> None:
-        """Add sessions like the one that the store has, each of a user of its own."""
+    def fill(self, store: Store, sessions: int, *, apart: float = 0.0) -> None:
+        """Add sessions like the one that the store has, each of a user of its own.
+
+        In a database each may have been seen ``apart`` seconds before the one before it.
+        """
         first = next(_numbers) * 10_000_000
         if self.kind in _SERIES:
-            self._copy(first, sessions)
+            self._copy(first, sessions, apart)
             return
         now = time.time()
         model = store.load(next(iter(store.find(now=now))).sid, now=now)
@@ -77,11 +80,16 @@ class Place:
         }
         return float(found[self.kind]())
 
-    def _copy(self, first: int, sessions: int) -> None:
+    def is_over(self, *, now: float) -> bool:
+        """Return whether a database has no session that is due."""
+        return not self._ask(f"SELECT 1 FROM {self._table()} WHERE due_at <= {now!r} LIMIT 1")
+
+    def _copy(self, first: int, sessions: int, apart: float) -> None:
         sid, user, series = _SERIES[self.kind]
+        instants = {name: f"{name} - {apart!r} * (n - {first})" for name in ("last_seen_at", "due_at") if apart}
         table = self._table()
         columns = [name for (name,) in self._ask(_COLUMNS[self.kind].format(table=table))]
-        chosen = ", ".join({"sid": sid, "user_id": user}.get(name, name) for name in columns)
+        chosen = ", ".join({"sid": sid, "user_id": user, **instants}.get(name, name) for name in columns)
         source = series.format(first=first + 1, last=first + sessions)
         self._ask(
             f"INSERT INTO {table} ({', '.join(columns)}) "
