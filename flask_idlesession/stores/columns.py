@@ -201,7 +201,7 @@ def to_ending(sid: SessionId, row: Sequence[Any]) -> Ending:
 
 
 def is_time_to_trim(number: int) -> bool:
-    """Return whether who buries so many must keep the bound too: by chance, so that nothing is counted."""
+    """Return whether the bound must be kept after ``number`` burials: by chance, so that nothing is counted."""
     return _chance.random() * TRIMMED_EVERY < number
 
 

@@ -50,7 +50,7 @@ class Eviction:
         self._anonymous.file_all([key for key in keys if key not in users] if users else keys, seen_at)
 
     def leave(self, info: SessionInfo, *, is_crowded_from: int) -> None:
-        """Note that a session is gone, or another user's; with so many entries, drop some that it left behind."""
+        """Note that a session is gone, or another user's. With more entries than that, drop some of dead ones."""
         wheel = self._order_of(info)
         if len(wheel) > is_crowded_from:
             wheel.settle(truth=self._seen_in(wheel), budget=_SETTLED)

@@ -1,6 +1,4 @@
-"""Takes up what a start put into the shards, one shard after the other, for all at once would take as long as to read
-it.
-"""
+"""Takes up what a start put into the shards, one shard after the other: all at once would take seconds."""
 
 from typing import NamedTuple
 
@@ -27,12 +25,11 @@ _SAMPLE = 16
 
 
 class Taken(NamedTuple):
-    """What became of a shard: the sessions that were looked at, those that were dropped, and by how many bytes all
-    that are left are more than they were taken for.
-    """
+    """Numbers of a shard's sessions: those that were looked at, and those that were dropped."""
 
     seen: int
     dropped: int
+    #: By how many bytes the sessions that are left are larger than they were taken for.
     more_bytes: int
 
 
