@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ _logger = logging.getLogger("flask_idlesession")
 
 #: Notes of a process about itself: no thread of it ever runs, and a proxy is in front of it whose header nothing reads.
 NO_THREADS, UNREAD_PROXY = "no-threads", "unread-proxy"
+
+#: The same: it has warned of several processes, and of several keys. The others need not.
+_WARNED, _WARNED_OF_KEYS = "warned", "warned-of-keys"
+
+#: How many processes a warning names.
+_NAMED = 3
 
 #: Bytes of a process's file, at most.
 _LONGEST = 256
@@ -78,8 +85,15 @@ class OtherProcesses:
         except OSError as error:
             _logger.debug("Other processes of this application cannot be looked for: %s", error)
             return
-        if others:
-            self._warn(others, mark)
+        with suppress(OSError):  # The disk is full: others warn, too.
+            if others and not _has_noted(others, _WARNED):
+                self._note(_WARNED)
+                _warn(others)
+            # A mark is empty while a process is just coming in.
+            strangers = {pid: peer for pid, peer in others.items() if peer.mark not in ("", mark)}
+            if strangers and not _has_noted(others, _WARNED_OF_KEYS):
+                self._note(_WARNED_OF_KEYS)
+                _warn_of_keys(self._pid, strangers)
 
     def note_forwarded(self, environ: Mapping[str, Any]) -> None:
         """Note it for :meth:`living` if a proxy forwarded this request, and nothing reads for whom it did so."""
@@ -87,8 +101,7 @@ class OtherProcesses:
             return
         try:
             if ip_address(environ.get("REMOTE_ADDR", "")).is_private:
-                self._notes.add(UNREAD_PROXY)
-                os.write(self._files[0][2], f" {UNREAD_PROXY}".encode())
+                self._note(UNREAD_PROXY)
         except (ValueError, OSError) as error:  # A socket of the file system has no address.
             _logger.debug("It was not noted that a proxy forwards requests: %s", error)
 
@@ -128,26 +141,41 @@ class OtherProcesses:
                     others[int(pid)] = peer
         return others
 
+    def _note(self, note: str) -> None:
+        self._notes.add(note)
+        os.write(self._files[0][2], f" {note}".encode())
+
     def _path(self, pid: int) -> Path:
         return self._folder / f"{self._name}.{pid}"
 
-    def _warn(self, others: dict[int, Peer], mark: str) -> None:
-        pids = ", ".join(map(str, sorted(others)))
-        _logger.warning(
-            "This application also runs in the processes %s, and its sessions live in the memory of each one alone: "
-            "users will be logged out at random. Share them: "
-            'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"'
-            " [ISE102]",
-            pids,
-        )
-        if any(other.mark not in ("", mark) for other in others.values()):  # Empty: it is just coming in.
-            _logger.error(
-                "Processes %s and %s of this application have different secret keys, so each refuses the other's "
-                "cookies. Set one key for all, from a file or the environment, not a random one at start."
-                " [ISE103]",
-                self._pid,
-                pids,
-            )
+
+def _has_noted(others: Mapping[int, Peer], note: str) -> bool:
+    return any(note in peer.notes for peer in others.values())
+
+
+def _warn(others: Mapping[int, Peer]) -> None:
+    _logger.warning(
+        "This application also runs in %s, and its sessions live in the memory of each process alone: users will be "
+        'logged out at random. Share them: app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db" [ISE102]',
+        _named(others),
+    )
+
+
+def _warn_of_keys(pid: int, strangers: Mapping[int, Peer]) -> None:
+    _logger.error(
+        "Process %s and %s of this application have different secret keys, so each refuses the other's cookies. Set "
+        "one key for all, from a file or the environment, not a random one at start. [ISE103]",
+        pid,
+        _named(strangers),
+    )
+
+
+def _named(others: Mapping[int, Peer]) -> str:
+    """Return how many processes these are, and the numbers of the first few."""
+    number, some = len(others), ", ".join(map(str, sorted(others)[:_NAMED]))
+    if number == 1:
+        return f"process {some}"
+    return f"{number} other processes ({some}{', …' if number > _NAMED else ''})"
 
 
 def _let_go(files: list[tuple[int, Path, int]]) -> None:

@@ -15,7 +15,7 @@ PEER = """
 import sys
 from pathlib import Path
 from flask_idlesession.operations.other_processes import OtherProcesses
-peers = OtherProcesses(sys.argv[2], folder=Path(sys.argv[1]))
+peers = OtherProcesses(sys.argv[2], folder=Path(sys.argv[1]), shares=len(sys.argv) > 4)
 peers.join(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.read()
@@ -27,8 +27,8 @@ def start(tmp_path):
     """Start another process of an application."""
     started = []
 
-    def start(name="app", key="key"):
-        command = [sys.executable, "-c", PEER, str(tmp_path / "peers"), name, key]
+    def start(name="app", key="key", shares=False):
+        command = [sys.executable, "-c", PEER, str(tmp_path / "peers"), name, key, *["shares"] * shares]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         started.append(process)
         assert process.stdout.readline() == b"ready\n"
@@ -36,7 +36,8 @@ def start(tmp_path):
 
     yield start
     for process in started:
-        process.communicate(timeout=10)
+        if process.returncode is None:
+            process.communicate(timeout=10)
 
 
 def join(tmp_path, caplog, *, name="app", key="key"):
@@ -55,6 +56,17 @@ def test_a_second_process_is_warned_once_with_the_line_that_mends_it(tmp_path, c
     assert join(tmp_path, caplog) == [logging.WARNING]
     assert str(other.pid) in caplog.text
     assert 'app.config["IDLESESSION_STORE"] = "sqlite:///sessions.db"' in caplog.text
+
+
+def test_many_processes_are_told_by_their_number_and_the_first_few_once_over_all(tmp_path, caplog, start):
+    pids = sorted(start(key=f"random {number}", shares=True).pid for number in range(6))
+    ours = OtherProcesses("app", folder=tmp_path / "peers")
+    ours.join("key")
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]
+    some = f"6 other processes ({', '.join(map(str, pids[:3]))}, …)"
+    assert all(some in message and str(pids[3]) not in message for message in caplog.messages)
+    told = start().communicate(timeout=10)[1]
+    assert told == b"" and len(ours.living()) == 6
 
 
 def test_another_secret_key_is_an_error_that_does_not_show_it(tmp_path, caplog, start):
