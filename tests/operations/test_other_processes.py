@@ -36,7 +36,7 @@ def start(tmp_path):
 
     yield start
     for process in started:
-        if process.returncode is None:
+        if not process.stdin.closed:
             process.communicate(timeout=10)
 
 
