@@ -27,6 +27,7 @@ from .sessions.manager import SessionManager
 from .sessions.remarks import Remarks
 from .sessions.requests import Requests
 from .sessions.session import Session
+from .settings.checks import read_metrics
 from .settings.checks import read_prefix
 from .settings.checks import Unshown
 from .settings.secret_keys import fault_in
@@ -55,9 +56,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .integrations.adopting import Adopting
+    from .integrations.opentelemetry import Instruments
     from .operations.audit_log import AuditLog
     from .operations.clock_skew import ClockSkew
     from .operations.event_counter import EventCounter
+    from .operations.figures import Figures
+    from .operations.figures import FiguresReader
     from .operations.health import Health
     from .operations.neighbours import Neighbours
     from .operations.store_advice import StoreAdvice
@@ -67,9 +71,10 @@ if TYPE_CHECKING:
     from .settings.keys import Settings
     from .web.hints import CookieHints
     from .web.jwt_cookie import MoreClaims
+    from .web.operators import Guard
     from .web.runtime import Logins
 
-_PAGES = "IDLESESSION_PAGES"
+_PAGES, _METRICS = "IDLESESSION_PAGES", "IDLESESSION_METRICS"
 
 #: The consequence of a server that forgets keys, where sessions from before are taken over.
 _FORGETS_MARKS = (
@@ -112,17 +117,21 @@ class IdleSession:
         claims: "MoreClaims | None" = None,
         before_ending: "BeforeEnding | None" = None,
         adopt_user: "Callable[[Mapping[str, Any]], Any] | None" = None,
+        dashboard: "Guard | None" = None,
         **unknown: Never,
     ) -> None:
         if unknown:
             name = next(iter(unknown))
-            raise TypeError(f"IdleSession() has no argument {name!r}; {_instead_of(name)}. [ISE044]")
+            from .settings.keys import instead_of
+
+            raise TypeError(f"IdleSession() has no argument {name!r}; {instead_of(name)}. [ISE044]")
         self.codec = Codec() if codec is None else codec
         self._store = store
         self._clock = system_clock if clock is None else clock
         self._claims = claims
         self._before_ending = before_ending
         self._adopt_user = adopt_user
+        self._dashboard = dashboard
         if app is not None:
             self.init_app(app)
 
@@ -147,6 +156,7 @@ class IdleSession:
             claims=self._claims,
             adopt_user=self._adopt_user,
             session_class=self.session_class,
+            has_guard=self._dashboard is not None,
         )
         state.check(app)
         hears_routes = _takes_a_round_trip(self._store, app.config.get("IDLESESSION_STORE"))
@@ -165,6 +175,11 @@ class IdleSession:
             from .pages.blueprint import mount
 
             state.pages = mount(app, read_prefix(app.config[_PAGES]), before_ending=self._before_ending)
+        if app.config.get(_METRICS) is not None:
+            from .integrations.prometheus import mount as mount_metrics
+
+            state.shows_tallies = True
+            state.metrics = mount_metrics(app, read_metrics(app.config[_METRICS]), guard=self._dashboard)
 
 
 class AppState:
@@ -183,12 +198,14 @@ class AppState:
         claims: "MoreClaims | None",
         adopt_user: "Callable[[Mapping[str, Any]], Any] | None",
         session_class: type[Session],
+        has_guard: bool,
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
         self._adopt_user = adopt_user
         #: The class of the sessions, until the first request.
         self.session_class = session_class
+        self._has_guard = has_guard
         former = app.session_interface
         self._former = former if isinstance(former, SecureCookieSessionInterface) else None
         self._codec = codec
@@ -211,6 +228,9 @@ class AppState:
         self.shows_tallies = False
         #: The prefix below which the pages are served; None where they are not.
         self.pages: str | None = None
+        #: The path at which the figures are served; None where they are not.
+        self.metrics: str | None = None
+        self._figures: FiguresReader | None = None
 
     @property
     def is_running(self) -> bool:
@@ -239,6 +259,15 @@ class AppState:
         manager = self.manager
         return examine(manager.store, now=manager.now())
 
+    def figures(self) -> "Figures":
+        """Return the figures that monitoring is told. An outage is an answer, no error."""
+        if self._figures is None:
+            from .operations.figures import FiguresReader
+
+            manager = self.manager
+            self._figures = FiguresReader(manager.store, tallies=self.tallies, clock=manager.now)
+        return self._figures.read()
+
     def copy_of_journal(self) -> tuple[Store, Codec, Clock] | None:
         """Return a copy of what the journal holds, which another process writes, with the codec and the clock.
 
@@ -248,10 +277,11 @@ class AppState:
         settings = self.check(app)
         if settings.journal is None or self._runtime is not None:
             return None
+        from .operations.wrapping import wrapped
         from .stores.journal.reading import JournalCopy
 
         copy = JournalCopy(Path(app.instance_path) / settings.journal, now=self._clock())
-        return _protected(copy, settings), self._codec, self._clock
+        return wrapped(copy, settings), self._codec, self._clock
 
     def runtime(self) -> Runtime:
         """Return what the sessions run on, the same each time."""
@@ -304,17 +334,16 @@ class AppState:
         return settings
 
     def _start(self) -> Runtime:
+        from .integrations.monitoring import gauges_of
+        from .integrations.monitoring import open_instruments
+        from .operations.wrapping import wrapped
+
         app = cast(Flask, self._app())
         settings = self.check(app)
-        if settings.pages != self.pages:
-            raise ConfigError(
-                f"IDLESESSION_PAGES is {settings.pages!r}, but it was {self.pages!r} when the pages were mounted; "
-                "set it before IdleSession(app) or init_app(app), which read it."
-                " [ISE027]"
-            )
+        self._check_mounted(settings)
         store = self._open_store(app, settings)
-        counter = self._event_counter(settings)
-        protected = _protected(store, settings, counter=counter)
+        counter, instruments = self._event_counter(settings), open_instruments(app, settings)
+        protected = wrapped(store, settings, gauges=gauges_of(counter, instruments))
         adopting = self._open_adopting(settings, protected) if settings.adopt else None
         manager = SessionManager(
             protected,
@@ -326,10 +355,7 @@ class AppState:
             marks=None if adopting is None else adopting.marks,
         )
         self._watch(store, manager, settings)
-        if settings.audit:
-            from .operations.audit_log import AuditLog
-
-            self._audit = AuditLog(app, clock=manager.now)
+        self._tell(app, manager, settings, instruments)
         self.follow_flask_login(app)
         activity = ActivityRule(settings.activity, views=app.view_functions, blueprints=app.blueprints)
         others = OtherProcesses(f"{app.root_path} {app.import_name}", shares=not store.traits.in_process)
@@ -345,6 +371,32 @@ class AppState:
             tallies=None if counter is None else self._tallies(app, manager, activity, counter),
             **self._parts_of_config(app, settings, manager=manager),
         )
+
+    def _tell(
+        self, app: Flask, manager: SessionManager, settings: "Settings", instruments: "Instruments | None"
+    ) -> None:
+        """Have the events of sessions logged, and OpenTelemetry told, as far as that is asked for."""
+        if instruments is not None:
+            instruments.watch(manager.store, clock=manager.now)
+        if settings.audit:
+            from .operations.audit_log import AuditLog
+
+            self._audit = AuditLog(app, clock=manager.now)
+
+    def _check_mounted(self, settings: "Settings") -> None:
+        """Raise ConfigError if the config has other paths by now than those that are served."""
+        if settings.pages != self.pages:
+            raise ConfigError(
+                f"IDLESESSION_PAGES is {settings.pages!r}, but it was {self.pages!r} when the pages were mounted; "
+                "set it before IdleSession(app) or init_app(app), which read it."
+                " [ISE027]"
+            )
+        if settings.metrics != self.metrics:
+            raise ConfigError(
+                f"IDLESESSION_METRICS is {settings.metrics!r}, but it was {self.metrics!r} when the metrics were "
+                "mounted; set it before IdleSession(app) or init_app(app), which read it."
+                " [ISE031]"
+            )
 
     def _event_counter(self, settings: "Settings") -> "EventCounter | None":
         """Return what counts events, if anything is to be counted."""
@@ -480,6 +532,9 @@ class AppState:
     def _parts_of_config(self, app: Flask, settings: "Settings", *, manager: SessionManager | None) -> dict[str, Any]:
         """Return the parts that only some applications have. Without a manager they are made to be checked alone."""
         options: dict[str, Any] = {}
+        from .integrations.monitoring import check_monitoring
+
+        check_monitoring(settings, has_guard=self._has_guard)
         if settings.keep_forms:
             from .model.encryption import require_cryptography
 
@@ -490,7 +545,7 @@ class AppState:
         if settings.token_header is not None:
             from .web.token_header import TokenHeader
 
-            options["header"] = TokenHeader(settings.token_header)
+            options["header"] = TokenHeader(settings.token_header, foreign=settings.metrics_token)
         if settings.claims is not None:
             from .web.jwt_cookie import open_claims
 
@@ -498,16 +553,6 @@ class AppState:
                 settings, app.config, manager=cast(SessionManager, manager), more=self._claims
             )
         return options
-
-
-def _instead_of(name: str) -> str:
-    """Return what to write instead of an argument that there is not: most are settings."""
-    from .settings.keys import KEYS
-
-    key = f"IDLESESSION_{name.upper()}"
-    if key not in KEYS:
-        return "docs/settings.rst has what can be set, in app.config"
-    return f'set app.config["{key}"] before IdleSession(app)'
 
 
 def _fault_in_keys(app: Flask) -> str | None:
@@ -535,24 +580,3 @@ def _takes_a_round_trip(store: Store | None, spec: object) -> bool:
 def _is_alone(app: Flask, store: Store) -> bool:
     """Whether the sessions are in the memory of this process alone, and that may surprise somebody."""
     return store.traits.in_process and not app.testing
-
-
-def _protected(store: Store, settings: "Settings", *, counter: "EventCounter | None" = None) -> Store:
-    """Return the store as the manager uses it: encrypted, if that is asked for, and not asked during an outage. Its
-    calls are measured where something is counted.
-    """
-    encrypted = store
-    if settings.encryption_keys:
-        from .stores.encrypted import EncryptedStore
-
-        encrypted = EncryptedStore(store, settings.encryption_keys)
-    if counter is not None:
-        from .operations.store_gauge import StoreGauge
-        from .stores.timed import TimedStore
-
-        encrypted = TimedStore(encrypted, StoreGauge(counter))
-    if store.traits.in_process:
-        return encrypted
-    from .stores.circuit_breaker import CircuitBreaker
-
-    return CircuitBreaker(encrypted)  # Outside: an outage is answered before anything is encrypted for it.

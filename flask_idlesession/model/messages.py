@@ -37,6 +37,8 @@ CODES: Mapping[str, str] = {
     "ISE028": "The key of the JWT cannot be used",
     "ISE029": "A client or an engine cannot be a store",
     "ISE030": "An encryption key cannot be used",
+    "ISE031": "The metrics were mounted at another path",
+    "ISE032": "Nothing guards the metrics",
     "ISE040": "The application has no idle sessions",
     "ISE041": "The session is another extension's",
     "ISE042": "The extension is set up twice",

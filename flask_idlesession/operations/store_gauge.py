@@ -8,8 +8,11 @@ from .event_counter import EventCounter
 from .latency import bucket_of
 from .latency import names_of
 
-#: The kinds of failures. Any other is "other".
+#: The kinds of failures, by their errors. Any other is "other".
 _KINDS = ((StoreUnavailable, "unavailable"), (RecordRejected, "rejected"), (UnreadableRecord, "unreadable"))
+
+#: The names of all kinds.
+KINDS = (*(name for _, name in _KINDS), "other")
 
 
 class StoreGauge:

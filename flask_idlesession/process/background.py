@@ -53,6 +53,13 @@ class Cleaner(ForkAware):
         self._stopped = False
         self._is_green = is_green()
         self._starts_again = False
+        self._passed_at: float | None = None
+
+    @property
+    def last_pass_ago(self) -> float | None:
+        """Seconds since the thread finished a pass in this process; None before its first."""
+        passed_at = self._passed_at
+        return None if passed_at is None else time.monotonic() - passed_at
 
     @property
     def is_running(self) -> bool:
@@ -160,6 +167,7 @@ class Cleaner(ForkAware):
             except Exception:
                 _logger.exception("The cleaner could not finish its pass; it tries again in a second. [ISE091]")
                 delay = min(delay, 1.0)
+        self._passed_at = time.monotonic()
         return delay
 
     def _present(self) -> list[Task]:

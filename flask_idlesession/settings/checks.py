@@ -72,11 +72,35 @@ def one_of(got: Mapping[str, Any], key: str, *known: str) -> str:
 
 def read_prefix(value: Any) -> str:
     """Return the path below which the pages are served."""
+    return _read_path(value, key="IDLESESSION_PAGES", such_as="/session")
+
+
+def read_metrics(value: Any) -> str:
+    """Return the path at which the figures are served."""
+    return _read_path(value, key="IDLESESSION_METRICS", such_as="/metrics")
+
+
+def _read_path(value: Any, *, key: str, such_as: str) -> str:
     if isinstance(value, str) and re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         return value
     raise ConfigError(
-        f"IDLESESSION_PAGES is {value!r}; it must be a path that begins with a slash and does not end with one, "
-        'such as "/session".'
+        f"{key} is {value!r}; it must be a path that begins with a slash and does not end with one, "
+        f'such as "{such_as}".'
+    )
+
+
+def read_metrics_token(value: Any) -> bytes | None:
+    """Return the token as bytes that are not shown. It has the signs that a bearer token may have (RFC 6750, 2.1)."""
+    if value is None:
+        return None
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
+        return Key(text.encode())
+    value = text = None  # No frame shows it.
+    raise ConfigError(
+        'IDLESESSION_METRICS_TOKEN must be a text of letters, digits and "-._~+/", or None; it is shown as a bearer '
+        "token, which has no other signs (RFC 6750). "
+        "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
     )
 
 

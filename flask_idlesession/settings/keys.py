@@ -29,6 +29,8 @@ from .checks import read_encryption_keys
 from .checks import read_flag
 from .checks import read_interval
 from .checks import read_journal
+from .checks import read_metrics
+from .checks import read_metrics_token
 from .checks import read_namespace
 from .checks import read_prefix
 from .checks import read_text
@@ -183,6 +185,20 @@ KEYS: dict[str, tuple[Any, str]] = {
         "Seconds (or a timedelta) before its end at which the user of a session is warned; never more than half of the "
         "idle timeout.",
     ),
+    "IDLESESSION_METRICS": (
+        None,
+        'The path at which figures of the sessions are served for Prometheus, such as "/metrics". init_app() reads it; '
+        "None: no figures.",
+    ),
+    "IDLESESSION_METRICS_TOKEN": (
+        None,
+        "The bearer token that a request for the figures must show; None: the guard that IdleSession was given as "
+        "dashboard= decides.",
+    ),
+    "IDLESESSION_OPENTELEMETRY": (
+        False,
+        "Whether this process tells OpenTelemetry's meter provider of its sessions.",
+    ),
     "IDLESESSION_ADOPT": (
         (),
         'Which sessions from before are taken over, so that nobody is logged out by the switch: a list of "flask" '
@@ -243,6 +259,9 @@ class Settings:
     keep_forms: int
     pages: str | None
     warn_before: float
+    metrics: str | None
+    metrics_token: bytes | None = field(repr=False)
+    opentelemetry: bool
     audit: bool
     tallies: bool
     silenced_checks: frozenset[str]
@@ -295,11 +314,21 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         pages=None if got["IDLESESSION_PAGES"] is None else read_prefix(got["IDLESESSION_PAGES"]),
         warn_before=_read_warn_before(got, policy.idle_timeout),
         audit=read_flag(got, "IDLESESSION_AUDIT"),
-        tallies=read_flag(got, "IDLESESSION_TALLIES"),
         silenced_checks=read_codes(got["IDLESESSION_SILENCED_CHECKS"]),
         ends_reused=one_of(got, "IDLESESSION_TOKEN_REUSE", "log", "end") == "end",
+        **_read_monitoring(got),
         **_read_adoption(got),
     )
+
+
+def _read_monitoring(got: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields for those who watch the sessions."""
+    return {
+        "metrics": None if got["IDLESESSION_METRICS"] is None else read_metrics(got["IDLESESSION_METRICS"]),
+        "metrics_token": read_metrics_token(got["IDLESESSION_METRICS_TOKEN"]),
+        "opentelemetry": read_flag(got, "IDLESESSION_OPENTELEMETRY"),
+        "tallies": read_flag(got, "IDLESESSION_TALLIES"),
+    }
 
 
 def _read_adoption(got: Mapping[str, Any]) -> dict[str, Any]:
@@ -326,6 +355,14 @@ def advice_on(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "PERMANENT_SESSION_LIFETIME is longer than 400 days, after which browsers forget any cookie (RFC 6265bis); "
             "it counts as 400 days. [ISW008]",
         )
+
+
+def instead_of(name: str) -> str:
+    """Return what to write instead of an argument of IdleSession that there is not: most are settings."""
+    key = f"{PREFIX}{name.upper()}"
+    if key not in KEYS:
+        return "docs/settings.rst has what can be set, in app.config"
+    return f'set app.config["{key}"] before IdleSession(app)'
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

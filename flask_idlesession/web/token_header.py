@@ -1,5 +1,6 @@
 """Carries the token in a request header, and a new one in a response header, for clients that keep no cookies."""
 
+import hmac
 import re
 
 from flask import has_request_context
@@ -29,16 +30,18 @@ class TokenHeader:
     """The header ``name`` as the place of the token, in ``Authorization`` as a bearer token (RFC 6750).
 
     A request that has it uses it, be it empty, and then its cookie counts for nothing: a page of another site can
-    make a browser send a cookie, but not such a header. Another scheme in ``Authorization`` is none of ours.
+    make a browser send a cookie, but not such a header. Another scheme in ``Authorization`` is none of ours, and so is
+    the token ``foreign``, which something else of the application asks for.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, foreign: bytes | None = None) -> None:
         if not re.fullmatch(_NAME, name) or re.fullmatch(_SENT_BY_ITSELF, name.lower()):
             raise ConfigError(
                 f'IDLESESSION_TOKEN_HEADER is {name!r}; it must be "Authorization", or the name of a header that '
                 'nothing else uses, such as "X-Session". A browser or a proxy must not send it by itself.'
             )
         self.name = name
+        self._foreign = foreign
         self._key = "HTTP_" + name.upper().replace("-", "_")
         self._is_bearer = name.lower() == "authorization"
 
@@ -56,7 +59,10 @@ class TokenHeader:
         with a comma in it, which is in no token.
         """
         value: str = request.environ[self._key].strip()
-        return (value.partition(" ")[2].strip() if self._is_bearer else value) or None
+        shown = value.partition(" ")[2].strip() if self._is_bearer else value
+        if self._foreign is not None and hmac.compare_digest(shown.encode(), self._foreign):
+            return None
+        return shown or None
 
     def tell(self, response: Response, token: str) -> None:
         """Give the client its new token, or an empty one. No cache may keep it."""

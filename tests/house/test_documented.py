@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,8 @@ def test_each_endpoint_is_documented() -> None:
 
     app = Flask(__name__)
     app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_PAGES="/session")
+    if find_spec("prometheus_client") is not None:
+        app.config.update(IDLESESSION_METRICS="/metrics", IDLESESSION_METRICS_TOKEN="a-token")
     IdleSession(app)
     assert not undocumented_endpoints(app, text_of("endpoints.rst")), "Name each of these in docs/endpoints.rst."
 

@@ -28,6 +28,8 @@ EXTRAS = {
     "cachelib": "from cachelib import SimpleCache; ask(STORE=SimpleCache())",
     "encryption": "ask(ENCRYPTION_KEYS=['mvLBiZsiTbGwrfJB6srAmuF9yLFrOyw3pUTWxqBJKcw'])",
     "jwt": "ask(CLAIMS='claims', CLAIMS_KEY='0Q1xJkR0XzBpS2k4b0V5c2J6eTh3M0h1Vd5KqfYx')",
+    "prometheus": "ask(METRICS='/metrics', METRICS_TOKEN='5mS3VnUYkeSWJQ8C')",
+    "opentelemetry": "ask(OPENTELEMETRY=True)",
     "devices": "import ua_parser; ask()",
 }
 
