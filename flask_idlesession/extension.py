@@ -100,7 +100,10 @@ class IdleSession:
     user ends other sessions of theirs on the page "where you are signed in" (``IDLESESSION_PAGES``); what it returns,
     if it is not None, is the answer in place of that. ``adopt_user`` is given the data of a session from before
     (``IDLESESSION_ADOPT``) and returns the id of the user who is logged in there, or None; without it Flask-Login's
-    user counts. One object serves any number of applications.
+    user counts. ``dashboard`` lets operators see and end the sessions of everybody, below ``IDLESESSION_PAGES``. It is
+    called without arguments in each request for the dashboard. It returns True for an operator, False for a stranger,
+    who is answered 404, or a response. Without it there is no dashboard. One object serves any number of
+    applications.
     """
 
     #: The classes of the sessions, and of the interface that Flask is given. A subclass may have others.
@@ -171,6 +174,10 @@ class IdleSession:
             app.url_value_preprocessor(interface.note_arrival)
         app.context_processor(offer_csrf_token)
         got_request_exception.connect(interface.note_failure, app)
+        self._mount(app, state)
+
+    def _mount(self, app: Flask, state: "AppState") -> None:
+        """Serve the pages, the metrics and the dashboard, as far as they are wanted."""
         if app.config.get(_PAGES) is not None:
             from .pages.blueprint import mount
 
@@ -180,6 +187,18 @@ class IdleSession:
 
             state.shows_tallies = True
             state.metrics = mount_metrics(app, read_metrics(app.config[_METRICS]), guard=self._dashboard)
+        if self._dashboard is None:
+            return
+        if state.pages is not None:
+            from .pages.dashboard import mount_dashboard
+
+            state.shows_tallies = True
+            mount_dashboard(app, state.pages, self._dashboard)
+        elif state.metrics is None:  # Else the guard is that of the metrics alone.
+            raise ConfigError(
+                "IdleSession was given dashboard=, but IDLESESSION_PAGES is not set, below which the dashboard is "
+                'served; set app.config["IDLESESSION_PAGES"] = "/session", or leave dashboard= out. [ISE033]'
+            )
 
 
 class AppState:

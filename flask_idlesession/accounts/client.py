@@ -134,6 +134,16 @@ def device_of(info: SessionInfo) -> str:
     return _parsed_device(agent) or _plain_device(agent)
 
 
+def shown_address(info: SessionInfo, *, kept: str | None) -> str | None:
+    """Return the address that a session was last seen from, as it would be kept now: one from before
+    ``IDLESESSION_CLIENT_INFO`` was set to "truncated" is truncated here. None if there is none to be shown.
+    """
+    said = str(info.labels.get(ADDRESS, ""))
+    if kept is None:
+        return None
+    return (said if kept == "full" or "/" in said else _truncated_address(said)) or None
+
+
 def hinted_device(request: Request) -> str | None:
     """Return "Chrome on macOS" by the client hints, which Chromium's kin send over HTTPS; None where there are none.
 

@@ -56,7 +56,7 @@ class Criteria:
                 yield info
 
     def _admit(self, info: "SessionInfo", *, now: float) -> bool:
-        from ..sessions.revocation import may_be_within
+        from ..model.networks import may_be_within
 
         if self.idle_over is not None and now - info.last_seen_at <= self.idle_over:
             return False

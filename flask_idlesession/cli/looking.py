@@ -2,6 +2,7 @@
 
 import json
 from bisect import bisect_left
+from dataclasses import asdict
 from typing import Any
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,7 +21,6 @@ from .tables import plain
 from .tables import print_table
 
 if TYPE_CHECKING:
-    from ..model.record import Record
     from ..model.record import SessionInfo
     from .group import View
 
@@ -171,12 +171,14 @@ def print_infos(infos: "list[SessionInfo]", *, now: float) -> None:
 @with_appcontext
 def show(sid: UUID, as_json: bool) -> None:
     """Show one session: its info, and its keys with their types and sizes, but never a value."""
+    from ..operations.contents import contents_of
+
     view = open_view()
     record = view.store.load(sid, now=view.now())
     if record is None:
         click.echo(f"Nothing matched: there is no live session {sid}.", err=True)
         raise SystemExit(NOTHING_FOUND)
-    keys = _keys_of(record, view)
+    keys = [asdict(content) for content in contents_of(record, view.codec)]
     told = described(record.info)
     if as_json:
         click.echo(json.dumps({**told, "keys": keys}))
@@ -196,16 +198,3 @@ def _said(value: object) -> str:
     if isinstance(value, float):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return "-" if value is None else str(value)
-
-
-def _keys_of(record: "Record", view: "View") -> list[dict[str, Any]]:
-    from ..model.errors import DecodeError
-
-    keys = []
-    for name, encoded in sorted(record.values.items()):
-        try:
-            kind = type(view.codec.decode(encoded)).__name__
-        except DecodeError:
-            kind = "unreadable"
-        keys.append({"name": name, "type": kind, "bytes": len(encoded)})
-    return keys

@@ -39,6 +39,7 @@ CODES: Mapping[str, str] = {
     "ISE030": "An encryption key cannot be used",
     "ISE031": "The metrics were mounted at another path",
     "ISE032": "Nothing guards the metrics",
+    "ISE033": "The dashboard has no place",
     "ISE040": "The application has no idle sessions",
     "ISE041": "The session is another extension's",
     "ISE042": "The extension is set up twice",

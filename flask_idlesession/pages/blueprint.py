@@ -8,6 +8,7 @@ from flask import abort
 from flask import Blueprint
 from flask import current_app
 from flask import Flask
+from flask import g
 from flask import redirect
 from flask import render_template
 from flask import request
@@ -53,6 +54,9 @@ BeforeEnding = Callable[[], ResponseReturnValue | None]
 
 #: The blueprint's attribute that holds the check.
 _BEFORE_ENDING = "_idlesession_before_ending"
+
+#: The endpoints of files, which browsers may keep.
+_FILES = ("idlesession.static", "idlesession.dashboard_static")
 
 #: Digits that a number of milliseconds may have: some 30 years.
 _MOST_DIGITS = 12
@@ -250,7 +254,9 @@ def _guard_alone(endpoint: str | None, values: dict[str, Any] | None) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    if request.endpoint != "idlesession.static":
+    if g.get("_idlesession_stranger"):  # The guard's answer: it looks as if there were no dashboard.
+        return response
+    if request.endpoint not in _FILES:
         response.headers["Cache-Control"] = "no-store"
         response.headers.setdefault("Referrer-Policy", "same-origin")
         response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")

@@ -76,14 +76,14 @@ def idlesession_notice() -> Markup:
 
 def idlesession_assets(*, nonce: str | None = None) -> Markup:
     """Return the links to the script and the style sheet, for the head of a page."""
-    nonce = nonce or _nonce()
+    nonce = nonce or page_nonce()
     said = Markup(' nonce="{}"').format(nonce) if nonce else ""
     return Markup('<link rel="stylesheet" href="{}"{}><script type="module" src="{}"{}></script>').format(
         _static_url("idlesession.css"), said, _static_url("idlesession.js"), said
     )
 
 
-def _nonce() -> str | None:
+def page_nonce() -> str | None:
     """Return the nonce that the application has for the script of this page, where it says so."""
     found: Any = g.get(_CSP_NONCE) or current_app.jinja_env.globals.get(_CSP_NONCE)
     return cast(str | None, found() if callable(found) else found)

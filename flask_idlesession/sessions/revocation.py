@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from ipaddress import ip_network
-from ipaddress import IPv4Network
-from ipaddress import IPv6Network
 from random import SystemRandom
 from uuid import uuid5
 
@@ -18,6 +16,7 @@ from ..model.errors import TooManySessions
 from ..model.ids import new_secret
 from ..model.ids import SessionId
 from ..model.labels import TURN
+from ..model.networks import may_be_within
 from ..model.record import Change
 from ..model.record import Ending
 from ..model.record import EndReason
@@ -231,11 +230,3 @@ class Revocation:
     def _end_all(self, infos: Iterable[SessionInfo], *, keep: SessionId | None, by: str | None) -> int:
         meant = (info for info in infos if info.sid != keep and TURN not in info.labels)
         return self._lifecycle.end_all(meant, EndReason.REVOKED, by=by)
-
-
-def may_be_within(kept: object, network: IPv4Network | IPv6Network) -> bool:
-    """Whether a session whose address was kept so, whole or truncated, may have come from the network."""
-    try:
-        return ip_network(str(kept), strict=False).overlaps(network)
-    except ValueError:
-        return False

@@ -123,7 +123,7 @@ def test_each_endpoint_is_documented() -> None:
     app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_PAGES="/session")
     if find_spec("prometheus_client") is not None:
         app.config.update(IDLESESSION_METRICS="/metrics", IDLESESSION_METRICS_TOKEN="a-token")
-    IdleSession(app)
+    IdleSession(app, dashboard=lambda: True)
     assert not undocumented_endpoints(app, text_of("endpoints.rst")), "Name each of these in docs/endpoints.rst."
 
 
