@@ -526,6 +526,15 @@ class TestEndings:
             store.bury([an_ending(ended_at=NOW + 60)], until=NOW + 600)
             assert _endings(store) == left
 
+    def test_how_a_session_ended_that_is_pruned_is_noted_in_the_statement_or_transaction_that_forgets_it(
+        self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record = a_record()
+        store.create(record)
+        monkeypatch.setattr(store, "bury", None)
+        assert [info.sid for info in store.prune(now=NOW + 61, limit=10)] == [record.info.sid]
+        assert store.ending(record.info.sid, now=NOW + 61) == Ending(record.info.sid, EndReason.IDLE, NOW + 60)
+
     def test_of_a_flood_the_newest_are_remembered(
         self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:

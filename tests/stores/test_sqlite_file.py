@@ -29,6 +29,8 @@ from flask_idlesession.model.errors import ConfigError
 from flask_idlesession.model.errors import RecordRejected
 from flask_idlesession.model.errors import StoreUnavailable
 from flask_idlesession.model.record import Change
+from flask_idlesession.model.record import Ending
+from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import Outcome
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.stores.contract import Touch
@@ -595,6 +597,27 @@ def test_it_works_without_rows_that_a_change_returns(path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+def test_a_process_that_is_killed_while_it_prunes_leaves_no_session_of_which_nobody_knows_how_it_ended(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, rows = a_record(), Connection.rows
+    store.create(record)
+
+    def killed(self: Connection, statement: str, told: Any = ()) -> Any:
+        if statement.startswith("DELETE"):
+            raise sqlite3.OperationalError("killed")
+        return rows(self, statement, told)
+
+    with monkeypatch.context() as killing:
+        killing.setattr(Connection, "rows", killed)
+        with pytest.raises(StoreUnavailable):
+            store.prune(now=NOW + 60, limit=10)
+    ending = Ending(record.info.sid, EndReason.IDLE, NOW + 60)
+    assert store.ending(record.info.sid, now=NOW + 60) == ending
+    assert [info.sid for info in store.prune(now=NOW + 60, limit=10)] == [record.info.sid]
+    assert store.ending(record.info.sid, now=NOW + 60) == ending
 
 
 def test_a_backlog_that_is_pruned_leaves_no_log_that_grew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
