@@ -1,50 +1,29 @@
 """Ends sessions from outside, by id, user or criteria, and keeps a user's sessions to a number."""
 
-import time
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextlib import suppress
 from ipaddress import ip_network
-from random import SystemRandom
-from uuid import uuid5
 
 from ..model.clock import TOLERANCE
-from ..model.errors import SessionExists
 from ..model.errors import StoreError
 from ..model.errors import TooManySessions
-from ..model.ids import new_secret
 from ..model.ids import SessionId
 from ..model.labels import TURN
 from ..model.networks import may_be_within
-from ..model.record import Change
 from ..model.record import Ending
 from ..model.record import EndReason
-from ..model.record import Record
 from ..model.record import SessionInfo
 from ..stores.contract import endings_of
 from ..stores.contract import evicting
 from ..stores.revocation_marks import EVERYBODY
 from ..stores.revocation_marks import mark_of
 from ..stores.revocation_marks import MEMORY
-from ..stores.revocation_marks import NAMES
 from .lifecycle import Lifecycle
-
-#: The module's own state is the application's: tests seed it, and no thread of ours is to change it.
-_chance = SystemRandom()
-
+from .turns import Turns
 
 #: Seconds between two instants that are told apart.
 _TICK = 1e-6
-
-#: Seconds that log-ins of one user wait for the one whose turn it is; after them its process is taken for dead.
-_TURN = 5.0
-
-#: An instant at which nothing has expired yet.
-_LONG_AGO = 0.0
-
-#: Seconds between two looks at whether it is one's turn.
-_PAUSE = 0.005
 
 
 class Revocation:
@@ -55,6 +34,7 @@ class Revocation:
         self._now = lifecycle.now
         self._store = lifecycle.store
         self._policy = lifecycle.policy
+        self.turns = Turns(lifecycle)
         #: When sessions were last revoked or logged out by this process: a request that comes later is later, also on
         #: a clock that stands still.
         self.revoked_at = 0.0
@@ -137,7 +117,7 @@ class Revocation:
         if limit is None:
             yield
             return
-        with self._turn_of(user_id):
+        with self.turns.of(user_id):
             others = [info for info in self.sessions_of(user_id) if info.sid != sid]
             others.sort(key=lambda info: info.authenticated_at or info.created_at)
             excess = others[: max(len(others) - limit + 1, 0)]
@@ -148,49 +128,6 @@ class Revocation:
                 )
             self._lifecycle.end_all(excess, EndReason.EVICTED)
             yield
-
-    @contextmanager
-    def _turn_of(self, user_id: str) -> Iterator[None]:
-        """Be the only one, over all workers, who logs in as this user: a record that is created is the turn."""
-        sid, came_at = uuid5(NAMES, f"turn of {user_id}"), time.monotonic()
-        while not self._take_turn(sid):
-            if time.monotonic() - came_at > 2 * _TURN:
-                raise StoreError("Somebody else was logging in as this user all the time.")
-            time.sleep(_chance.uniform(_PAUSE / 2, _PAUSE))
-        taken_at = time.monotonic()
-        try:
-            yield
-        finally:
-            if time.monotonic() - taken_at < _TURN / 2:  # Else it may be another's by now; it ends by itself.
-                with suppress(StoreError):
-                    self._store.delete(sid)
-
-    def _take_turn(self, sid: SessionId) -> bool:
-        now = self._lifecycle.now()
-        info = SessionInfo(
-            sid=sid,
-            created_at=now,
-            last_seen_at=now,
-            idle_timeout=_TURN,
-            lifetime_ends_at=now + _TURN,
-            labels={TURN: 1},
-        )
-        try:
-            self._store.create(Record(info=info, secret_digest=new_secret(), values={}))
-        except SessionExists:
-            self._forget_dead_turn(sid, now=now)
-            return False
-        return True
-
-    def _forget_dead_turn(self, sid: SessionId, *, now: float) -> None:
-        """Forget the turn if it is over and was not given back, or was taken while a clock was ahead.
-
-        Another worker may forget it, too, and take the next turn: the digest tells one turn from another.
-        """
-        turn = self._lifecycle.look_up(sid, now=_LONG_AGO)
-        if turn is not None and not now - _TURN < turn.info.created_at < now + _TURN:
-            change = Change(holder=turn.secret_digest, end_if_emptied=True)
-            self._store.commit(sid, change, now=turn.info.created_at)
 
     def _revoke(self, marker: SessionId, user_id: str | None, *, keep: SessionId | None, by: str | None) -> int:
         """End the sessions, and remember the instant for log-ins under way. A store that cannot remember it may still

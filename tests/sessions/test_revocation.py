@@ -560,11 +560,11 @@ def test_only_the_turn_that_is_dead_is_forgotten(clock: FakeClock) -> None:
             found = load(sid, **how)
             if not taken:  # Another worker forgets it, and takes the next turn.
                 store.delete(sid)
-                taken.append(revocation._take_turn(sid))
+                taken.append(revocation.turns.take(sid))
             return found
 
         store.load = load_and_be_overtaken  # type: ignore[method-assign]
-        assert revocation._take_turn(dead.sid) is False
+        assert revocation.turns.take(dead.sid) is False
         assert taken == [True]
         assert turn_of(manager).created_at == clock()
     manager.close()

@@ -140,7 +140,7 @@ MUTATIONS = [
         "a log-in forgets the whole backlog first",
         "sessions/test_revocation.py",
         "test_a_dead_turn_is_forgotten_and_the_backlog_is_left",
-        "sessions/revocation.py",
+        "sessions/turns.py",
         "            self._forget_dead_turn(sid, now=now)\n",
         "            self._lifecycle.pruner.prune_all()\n",
     ),
