@@ -81,8 +81,11 @@ class Instruments:
             description="Requests with a cookie or a token header that is no token of the application. They are told "
             "once a minute at most.",
         )
-        self._seconds = _histogram(
-            meter, "idlesession.store.duration", "Seconds that the calls of the store took, by its verb."
+        self._seconds = meter.create_histogram(
+            "idlesession.store.duration",
+            unit="s",
+            description="Seconds that the calls of the store took, by its verb.",
+            explicit_bucket_boundaries_advisory=BOUNDS,  # The usual buckets begin at 5 s.
         )
         self._errors = meter.create_counter(
             "idlesession.store.errors", unit="{call}", description="Calls of the store that failed, by the kind."
@@ -163,16 +166,6 @@ def _api() -> Any:
 
 def _meter() -> Any:
     return _api().get_meter("flask_idlesession")
-
-
-def _histogram(meter: Any, name: str, description: str) -> Any:
-    """Return a histogram with buckets for what a store takes: the usual ones begin at 5 s."""
-    try:
-        return meter.create_histogram(
-            name, unit="s", description=description, explicit_bucket_boundaries_advisory=list(BOUNDS)
-        )
-    except TypeError:  # Before 1.30 an application tells the buckets by a view.
-        return meter.create_histogram(name, unit="s", description=description)
 
 
 def _callback(

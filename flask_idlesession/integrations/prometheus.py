@@ -109,7 +109,7 @@ class _Families:
             ),
         ):
             if value is not None:
-                yield self._gauge(name, help, value=value)
+                yield self._gauge(name, help, value=value, unit=_unit_of(name))
 
     def of_totals(self, totals: Mapping[str, int]) -> Iterator[Any]:
         """Yield what only rises."""
@@ -119,9 +119,8 @@ class _Families:
         yield self._by_label("idlesession_ended", "Sessions that ended, by the reason.", "reason", ended)
         errors = {kind: totals.get(f"store_errors.{kind}", 0) for kind in KINDS}
         yield self._by_label("idlesession_store_errors", "Calls of the store that failed, by the kind.", "kind", errors)
-        seconds = self._histogram(
-            "idlesession_store_seconds", "Seconds that the calls of the store took, by its verb.", labels=["verb"]
-        )
+        name, help = "idlesession_store_seconds", "Seconds that the calls of the store took, by its verb."
+        seconds = self._histogram(name, help, labels=["verb"], unit=_unit_of(name))
         for verb, told in histograms(totals).items():
             edges = [*(f"{bound:g}" for bound in BOUNDS), "+Inf"]
             seconds.add_metric([verb], list(zip(edges, told.counts, strict=True)), told.total)
@@ -132,6 +131,12 @@ class _Families:
         for value, number in sorted(values.items()):
             family.add_metric([value], number)
         return family
+
+
+def _unit_of(name: str) -> str:
+    """Return the unit that a name ends with, for OpenMetrics; "" for a number of something."""
+    last = name.rpartition("_")[2]
+    return last if last in ("seconds", "bytes") else ""
 
 
 def require_prometheus(what: str) -> None:

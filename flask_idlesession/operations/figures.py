@@ -60,7 +60,7 @@ class FiguresReader:
             stored_bytes = self._bytes()
             totals = None if self._tallies is None else self._tallies.totals()
         except StoreError:
-            is_up = False
+            is_up, live, stored_bytes = False, None, None
         store = self._store
         is_refused = isinstance(store, CircuitBreaker) and (store.is_down or store.refuses_writes)
         return Figures(
