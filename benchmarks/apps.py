@@ -165,7 +165,7 @@ def answer(app: Flask, path: str, cookies: dict[str, str]) -> str:
     body, status, headers = run_wsgi_app(app, environ_of(path, cookies))
     text = b"".join(body).decode()
     if status != "200 OK":
-        raise RuntimeError(f"{app.name} answered {path} with {status}: {text}")
+        raise RuntimeError(f"An application answered {path} with {status}: {text}")
     for header in headers.getlist("Set-Cookie"):
         cookies.update(parse_cookie(header.partition(";")[0]))
     return text

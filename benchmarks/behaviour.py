@@ -40,6 +40,8 @@ _PACKAGES = {THEIR_REDIS: "Flask-Session", DJANGO: "Django"}
 
 _KEY = "a key of the trials, which nobody else has"
 _PATIENCE = 10.0
+#: Seconds that an answer may take while the server hangs, and seconds until everything has noticed that it goes on.
+_HANGS, _RECOVERY = 5.0, 2.0
 
 
 class Gate:
@@ -180,6 +182,43 @@ def leaked_store(site: Site) -> str:
     return "has each cookie" if any(value.encode() in stored for value in browser.cookies.values()) else "has no cookie"
 
 
+def server_hangs(site: Site) -> str:
+    """Return how a page with its session, and one without, are answered within five seconds while the server hangs."""
+    browser = Browser(site)
+    browser.get("/in/ada")
+    if not site.everything_stored():
+        return "there is none"
+    os.kill(site.server.pid, signal.SIGSTOP)
+    try:
+        return " and ".join(_answer_in_time(browser, path) for path in ("/keys", "/plain"))
+    finally:
+        os.kill(site.server.pid, signal.SIGCONT)
+        time.sleep(_RECOVERY)  # Requests that waited are answered, and a package may look whether its server is back.
+
+
+def _answer_in_time(browser: Browser, path: str) -> str:
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(browser.copy().get(path)[0]), daemon=True)
+    thread.start()
+    thread.join(_HANGS)
+    return str(statuses[0]) if statuses else "no answer"
+
+
+def store_back(site: Site) -> str:
+    """Return whether a user is logged in after pages were asked for while the server hung."""
+    browser = Browser(site)
+    browser.get("/in/ada")
+    if not site.everything_stored():
+        return "there is none"
+    os.kill(site.server.pid, signal.SIGSTOP)
+    try:
+        _answer_in_time(browser, "/write/a")
+    finally:
+        os.kill(site.server.pid, signal.SIGCONT)
+        time.sleep(_RECOVERY)
+    return "is logged in" if browser.get("/who")[1] == "ada" else "is logged out"
+
+
 def store_away(site: Site) -> str:
     """Return how a page that needs its session, and one that does not, are answered while the server is away."""
     browser = Browser(site)
@@ -198,7 +237,9 @@ TRIALS: dict[str, Callable[[Site], str]] = {
     "A planted cookie after the victim's log-in": planted,
     "A list that a view appends to": in_place,
     "A reader of the store": leaked_store,
-    "The server is away: a page with its session, and one without": store_away,
+    "The server hangs for five seconds: a page with its session, and one without": server_hangs,
+    "Its user when the server goes on": store_back,
+    "The server is gone: a page with its session, and one without": store_away,
 }
 
 
@@ -284,13 +325,14 @@ def run(ways: list[str]) -> dict[str, dict[str, str]]:
 def table(seen: dict[str, dict[str, str]]) -> str:
     """Return the table as reStructuredText."""
     ways = list(next(iter(seen.values())))
-    lines = [".. list-table::", "   :header-rows: 1", "", "   * - Trial", *(f"     - {_title(way)}" for way in ways)]
+    lines = [".. list-table::", "   :header-rows: 1", "", "   * - Trial", *(f"     - {title_of(way)}" for way in ways)]
     for name, cells in seen.items():
         lines += [f"   * - {name}", *(f"     - {cells[way]}" for way in ways)]
     return "\n".join([*lines, ""])
 
 
-def _title(way: str) -> str:
+def title_of(way: str) -> str:
+    """Return how a column is called."""
     if way in _PACKAGES:
         return f"{_PACKAGES[way]} {'.'.join(version(_PACKAGES[way]).split('.')[:2])}"
     return "flask_idlesession" if way == REDIS else way

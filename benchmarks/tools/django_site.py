@@ -1,4 +1,4 @@
-"""Makes a Django application with the views that are measured, and Django's sessions in PostgreSQL or none."""
+"""Makes a Django application with the views that are measured, and Django's sessions in PostgreSQL, Redis or none."""
 
 from collections.abc import Callable
 from itertools import count
@@ -36,6 +36,43 @@ def make_site(data_of: Callable[..., dict[str, Any]], *, sql: str | None, saves_
         call_command("migrate", verbosity=0)
     urlpatterns[:] = _patterns(data_of)
     return get_wsgi_application()
+
+
+def make_plain_site(data_of: Callable[..., dict[str, Any]], *, redis: str) -> Any:
+    """Return the WSGI application without sessions, in a process where :func:`make_redis_site` may make another."""
+    import django
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+
+    settings.configure(
+        SECRET_KEY="a key of the benchmarks, 32 bytes",
+        ALLOWED_HOSTS=["localhost"],
+        ROOT_URLCONF=__name__,
+        CACHES={"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis}},
+        SESSION_ENGINE="django.contrib.sessions.backends.cache",
+        SESSION_COOKIE_NAME="session",
+        SESSION_COOKIE_AGE=1800,
+        LOGGING_CONFIG=None,
+    )
+    django.setup()
+    urlpatterns[:] = _patterns(data_of)
+    return get_wsgi_application()
+
+
+def make_redis_site() -> Any:
+    """Return the same application with sessions in its cache, which is a Redis server."""
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+
+    settings.MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]
+    return get_wsgi_application()
+
+
+def save_each_request(*, wanted: bool) -> None:
+    """Have Django store each session at each request, as an idle timeout needs it, or changed ones alone."""
+    from django.conf import settings
+
+    settings.SESSION_SAVE_EVERY_REQUEST = wanted
 
 
 #: Where Django looks for the views.

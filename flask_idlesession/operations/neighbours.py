@@ -33,7 +33,7 @@ _WARNING = (
 class Neighbours:
     """Says once if another application uses the store: one of another name, or with other keys.
 
-    ``keys`` returns the application's secret keys of today. The first application of a store leaves its name there and
+    ``keys`` returns the application's secret keys of today, and none once it is gone. The first application of a store leaves its name there and
     what tells its keys apart, and the others compare.
     """
 
@@ -53,8 +53,10 @@ class Neighbours:
         return self._pace.run(self._look)
 
     def _look(self) -> bool:
-        """Return whether the store answered."""
+        """Return whether the store answered, or there is nobody to tell any more."""
         ours = [_fingerprint(key) for key in self._keys()]
+        if not ours:
+            return True
         try:
             name, theirs = _read(mark(self._store, _MARK))
             if theirs and (name != self._name or not set(ours).intersection(theirs)):

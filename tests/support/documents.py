@@ -4,7 +4,8 @@ A block of Python is a program of its own. Comments, which no reader sees, say o
 
     .. continues              the next block goes on with the names of the one before
     .. given                  the indented code below runs before the next block
-    .. check                  the indented code below runs after the block above, and says what is true then
+    .. check                  the indented code below runs after the block above, and says what is true then;
+                              a block of another language is ``shown`` to it
     .. typed                  the blocks of this page are files and commands, which a test of its own types
 """
 
@@ -22,6 +23,9 @@ PAGES = [
     *(CHECKOUT / name for name in ("README.rst", "CONTRIBUTING.rst")),
     *sorted((CHECKOUT / "docs").glob("*.rst")),
 ]
+
+#: The comments that are for this module.
+COMMENTS = ("continues", "given", "check")
 
 _OPENING = re.compile(r"^( *)\.\. (?:(?:code-block|sourcecode):: *(\S*)|(continues|given|check)\b(.*))$")
 _OPTION = re.compile(r"^ +:([\w-]+): *(.*)$")
@@ -46,7 +50,7 @@ class Program:
     parts: list[Block] = field(default_factory=list)
 
     def __str__(self) -> str:
-        shown = next(part for part in self.parts if part.kind == "python")
+        shown = next((part for part in self.parts if part.kind == "python"), self.parts[0])
         return f"{self.page.name}:{shown.line}"
 
     def run(self, **names: Any) -> dict[str, Any]:
@@ -89,6 +93,7 @@ def programs_of(page: Path) -> list[Program]:
     """Return what a page's Python is together."""
     programs: list[Program] = []
     given: list[Block] = []
+    shown = None
     goes_on = False
     text = page.read_text(encoding="utf-8")
     for block in [] if _TYPED.search(text) else blocks_of(text):
@@ -97,12 +102,18 @@ def programs_of(page: Path) -> list[Program]:
         elif block.kind == "given":
             given.append(block)
         elif block.kind == "check":
+            if not programs:
+                programs.append(Program(page))
+            if shown is not None:
+                programs[-1].parts.append(Block("check", block.line, f"shown = {shown.code!r}"))
             programs[-1].parts.append(block)
         elif block.kind == "python":
             if not goes_on:
                 programs.append(Program(page))
             programs[-1].parts += [*given, block]
             given, goes_on = [], False
+        if block.kind not in COMMENTS:
+            shown = None if block.kind == "python" else block
     if given or goes_on:
         raise ValueError(f"{page.name}: no block of Python follows the last '.. given' or '.. continues'.")
     return programs

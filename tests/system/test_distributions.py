@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from email import message_from_string
 from email.message import Message
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,16 @@ EXTRAS = {
     "prometheus": "ask(METRICS='/metrics', METRICS_TOKEN='5mS3VnUYkeSWJQ8C')",
     "opentelemetry": "ask(OPENTELEMETRY=True)",
     "devices": "import ua_parser; ask()",
+    "socketio": "from flask_idlesession.integrations.socketio import SocketIO; "
+    "from flask import Flask; app = Flask('app'); app.secret_key = '7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f'; "
+    "IdleSession(app); assert SocketIO(app).test_client(app).is_connected()",
+    "sock": "from flask_idlesession.integrations.flask_sock import Sock; "
+    "from flask import Flask; app = Flask('app'); app.secret_key = '7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f'; "
+    "IdleSession(app); Sock(app)",
 }
+
+#: The extras of those who work on the package: what they bring is in no application.
+OF_THE_WORKSHOP = {"test", "bench", "docs", "lint"}
 
 _USE = """
 from flask import Flask
@@ -133,7 +143,9 @@ def test_the_metadata_says_what_it_is(installed: Path) -> None:
     assert told["Name"] == "flask-idlesession"
     assert told["Requires-Python"] == ">=3.11"
     assert told["Description-Content-Type"] == "text/x-rst"
-    assert {name.lower() for name in told.get_all("Provides-Extra", [])} >= EXTRAS.keys() - {""}
+    assert told["Author"] == "the flask_idlesession authors"
+    extras = {name.lower() for name in told.get_all("Provides-Extra", [])}
+    assert extras - OF_THE_WORKSHOP == EXTRAS.keys() - {""}, "EXTRAS has no trial of one of these."
     assert told.get_all("Project-URL") is None, "An address is made up; write one when there is one."
 
 
@@ -172,12 +184,59 @@ def test_the_tests_of_the_source_distribution_run(unpacked: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+# In fresh environments, with the packages that an installer finds.
+
+
+def fresh_environment(folder: Path, *, python: str = sys.executable) -> str:
+    """Return the Python of a new environment."""
+    subprocess.run([python, "-m", "venv", str(folder)], check=True)
+    return str(folder / "bin/python")
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_it_is_for(extra: str, wheel: Path, tmp_path: Path) -> None:
-    """In a fresh environment, with the packages that an installer finds."""
-    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    python = str(tmp_path / "venv/bin/python")
+    python = fresh_environment(tmp_path / "venv")
     wanted = f"{wheel}[{extra}]" if extra else str(wheel)
     subprocess.run([python, "-m", "pip", "install", "-q", wanted], check=True)
     subprocess.run([python, "-c", _USE + EXTRAS[extra]], check=True, cwd=tmp_path)
+
+
+def pythons() -> list[str]:
+    """Return each supported Python that is found here: those of pyenv, and those on the path."""
+    found = glob(str(Path.home() / ".pyenv/versions/3.*/bin/python"))
+    found += [path for minor in range(11, 30) if (path := shutil.which(f"python3.{minor}"))]
+    asked = "import sys; print(sys.version_info >= (3, 11), sys.version.split()[0])"
+    by_version = {}
+    for path in found:
+        done = subprocess.run([path, "-c", asked], capture_output=True, text=True)
+        supported, _, version = done.stdout.strip().partition(" ")
+        if supported == "True":
+            by_version[version] = path
+    return [pytest.param(path, id=version) for version, path in sorted(by_version.items())]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["sdist", "wheel"])
+@pytest.mark.parametrize("python", pythons())
+def test_all_tests_run_in_a_fresh_environment(
+    python: str, kind: str, unpacked: Path, wheel: Path, tmp_path: Path
+) -> None:
+    """For the source distribution as README says it; for the wheel with the package's files as it installed them."""
+    tree = Path(shutil.copytree(unpacked, tmp_path / "tree"))
+    python = fresh_environment(tmp_path / "venv", python=python)
+    wanted = ["-e", f"{tree}[test]"] if kind == "sdist" else [f"{wheel}[test]"]
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
+    if kind == "wheel":
+        (packages,) = (tmp_path / "venv/lib").glob("python3.*/site-packages")
+        shutil.rmtree(tree / "flask_idlesession")
+        shutil.copytree(packages / "flask_idlesession", tree / "flask_idlesession")
+        shutil.rmtree(packages / "flask_idlesession")
+        (packages / "the_tree.pth").write_text(f"{tree}\n")
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTHONPATH")}
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", "-rs"], cwd=tree, env=environment, capture_output=True, text=True
+    )
+    print(done.stdout[-1500:])
+    shutil.rmtree(tmp_path / "venv")
+    assert done.returncode == 0, done.stdout[-6000:]

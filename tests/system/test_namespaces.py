@@ -219,6 +219,18 @@ def test_the_processes_of_one_application_are_no_others_also_while_its_key_is_re
     warnings_of([make_app("app", url), make_app("app", url), new], caplog, expected=0)
 
 
+def test_an_application_that_is_gone_is_no_other_one(tmp_path, caplog):
+    url = f"sqlite:///{tmp_path}/s/s.db"
+    app, gone = make_app("app", url), make_app("app", url)
+    warnings_of([app], caplog, expected=0)
+    gone.test_client().post("/n")
+    task = gone.extensions["idlesession"]._neighbours
+    task._keys = list  # What is returned once the application was collected.
+    assert task._look()
+    assert not [text for text in caplog.messages if "[ISW009]" in text]
+    gone.extensions["idlesession"].manager.close()
+
+
 def test_applications_with_namespaces_are_not_told_of_each_other(tmp_path, caplog):
     url = f"sqlite:///{tmp_path}/s/s.db"
     apps = [make_app(name, url, IDLESESSION_NAMESPACE=name) for name in ("shop", "wiki")]
