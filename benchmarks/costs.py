@@ -53,7 +53,7 @@ _MEGA = 1e6
 
 IGNORE, READ, READ_ON, WRITE = "ignore", "read", "read, and go on", "write"
 
-#: What is timed, and how its row is called.
+#: The name of the row of each time.
 TIMED = {
     IGNORE: "A page that does not look at its session, µs",
     READ: "A page that reads one key, µs",
@@ -64,7 +64,7 @@ COOKIE_SIZE = "The cookie that comes with each request, bytes"
 SERVER_ROOM = "Memory of the Redis server for each session, bytes"
 PROCESS_ROOM = "Memory of an application's process for the package, MB"
 
-#: What a process runs whose memory is looked at: the framework, then its sessions, then a request.
+#: A process whose memory is looked at runs its framework, then its sessions, then a request.
 _FLASK = """
 import sys
 from flask import Flask

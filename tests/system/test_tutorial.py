@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -178,6 +179,29 @@ def test_step_4_lists_both_browsers_and_signs_the_other_out(tmp_path: Path, brow
         here.get_by_role("heading", name="Notes").wait_for()
     for page in (here, there):
         page.context.close()
+
+
+@pytest.mark.soak
+def test_an_empty_folder_becomes_one_in_which_the_steps_run(tmp_path: Path) -> None:
+    """The first commands of the page, as they are typed; the package comes from a wheel of this working copy."""
+    need_packages("build", "setuptools")
+    tree = shutil.copytree(CHECKOUT, tmp_path / "tree", ignore=shutil.ignore_patterns(".git", "build", "*.egg-info"))
+    wheels = tmp_path / "wheels"
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(wheels), str(tree)]
+    subprocess.run(build, check=True, capture_output=True)
+    (first,) = (block for block in blocks_of(TEXT.partition("Step 1")[0]) if block.kind == "console")
+    typed = "\n".join(line.removeprefix("$ ") for line in first.code.splitlines())
+    looks = "flask --version; python -c 'import flask_idlesession as f; print(f.__file__)'; echo $FLASK_SECRET_KEY; pwd"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PIP_FIND_LINKS": str(wheels), "PIP_PRE": "1"}
+    done = subprocess.run(
+        ["bash", "-ec", f"{typed}\n{looks}"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    *_, module, key, folder = done.stdout.splitlines()
+    assert Path(folder) == tmp_path / "notebook"
+    assert Path(module).is_relative_to(tmp_path / "notebook/.venv")
+    assert len(key) == 64
 
 
 def test_what_is_installed_first_is_what_the_steps_need() -> None:
