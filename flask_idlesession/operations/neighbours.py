@@ -33,8 +33,8 @@ _WARNING = (
 class Neighbours:
     """Says once if another application uses the store: one of another name, or with other keys.
 
-    ``keys`` returns the application's secret keys of today, and none once it is gone. The first application of a store leaves its name there and
-    what tells its keys apart, and the others compare.
+    ``keys`` returns the application's secret keys of today, and none once it is gone. The first application of a store
+    leaves its name there and what tells its keys apart, and the others compare.
     """
 
     def __init__(
