@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,7 +82,7 @@ def started(argv: list[str], folder: Path, **environment: str) -> Iterator[int]:
     if program == "granian":
         command += ["--host", "127.0.0.1", "--port", str(port)]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=around, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=around, stdout=log, stderr=log, start_new_session=True)
     try:
         give_up_at = time.monotonic() + 30
         while not answers(port):
@@ -89,8 +91,17 @@ def started(argv: list[str], folder: Path, **environment: str) -> Iterator[int]:
             time.sleep(0.05)
         yield port
     finally:
-        process.terminate()
-        process.wait(30)
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a server, and all its workers if it does not end them in time."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
 
 
 @pytest.fixture(scope="module")
