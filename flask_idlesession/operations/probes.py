@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from math import inf
 
 from ..model.ids import Credential
 from ..model.record import Change
@@ -14,6 +15,9 @@ from ..stores.contract import Store
 
 #: Seconds that the trial session lives, in case nothing comes back to delete it.
 _LIFE = 60.0
+
+#: Reads that are timed.
+_READS = 5
 
 #: The trial session's user.
 _USER = "flask idlesession check"
@@ -28,7 +32,7 @@ class Trial:
 
     #: The first thing that was not as it must be; None if all was.
     fault: str | None
-    #: Seconds of the read, and of all.
+    #: Seconds of the fastest read, and of all. One slow read tells of a busy moment, not of the way to the store.
     latency: float
     took: float
 
@@ -41,9 +45,8 @@ def probe(store: Store, *, now: float) -> Trial:
     began_at, credential = time.perf_counter(), Credential.new()
     store.create(_record(credential, now=now))
     try:
-        asked_at = time.perf_counter()
-        fault = None if store.load(credential.sid, now=now) is not None else "it was not there after it was created"
-        latency = time.perf_counter() - asked_at
+        is_there, latency = _timed_reads(store, credential, now=now)
+        fault = None if is_there else "it was not there after it was created"
         fault = fault or _live_on(store, credential, now=now)
     finally:
         was_there = store.delete(credential.sid)
@@ -58,6 +61,16 @@ def innermost(store: Store) -> Store:
     while (inner := getattr(store, "store", None)) is not None:
         store = inner
     return store
+
+
+def _timed_reads(store: Store, credential: Credential, *, now: float) -> tuple[bool, float]:
+    """Return whether each of some reads found the session, and the seconds of the fastest."""
+    is_there, fastest = True, inf
+    for _ in range(_READS):
+        asked_at = time.perf_counter()
+        is_there = store.load(credential.sid, now=now) is not None and is_there
+        fastest = min(fastest, time.perf_counter() - asked_at)
+    return is_there, fastest
 
 
 def _live_on(store: Store, credential: Credential, *, now: float) -> str | None:

@@ -1,14 +1,13 @@
 """The idle warning in Firefox, by WebDriver BiDi: what is right in one engine only is not right."""
 
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 
 import pytest
 from support.browsers import firefox
-from support.browsers import PATIENCE
 from support.browsers import served
 from support.browsers import Socket
+from support.browsers import wait_for
 from support.pages_site import IDLE
 from support.pages_site import make_site
 from support.pages_site import Site
@@ -152,10 +151,3 @@ def test_without_scripts_the_page_says_in_words_how_long_a_session_lasts(site: S
         words = "You are signed out when you are not active for 10 minutes, and 1 hour after you signed in."
         assert tab.locate({"type": "xpath", "value": f"//noscript/p[normalize-space() = '{words}']"})
         assert tab.locate({"type": "css", "value": "meta[http-equiv=refresh]"}) == []
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import ExitStack
@@ -32,6 +33,14 @@ CHROMIUM_OPTIONS = [
 
 #: Seconds that anything in a browser may take on a busy machine.
 PATIENCE = 20.0
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    give_up_at = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
 
 
 @contextmanager
