@@ -18,6 +18,8 @@ from urllib.request import Request
 
 import pytest
 from support import redis_servers
+from support.browsers import chromium
+from support.browsers import PATIENCE
 from support.programs import need_packages
 from support.servers import free_port
 
@@ -187,3 +189,133 @@ def test_an_idle_users_socket_does_not_keep_them_signed_in(redis: str, tmp_path:
         assert sleeping.told == ["idle"]
         assert typing.connected and not idle.is_logged_in() and busy.is_logged_in()
         typing.disconnect()
+
+
+# The same by the page, in Chromium.
+
+#: Writes to the console when the page says what became of its chat. The idle widget may lead away from the page soon.
+WATCHER = """
+new MutationObserver(() => console.log(`state ${Date.now()} ${document.getElementById("state").textContent}`))
+  .observe(document.getElementById("state"), {childList: true});
+"""
+
+#: Notes when the server has admitted the page's socket.
+GATE = """
+window.admitted = new Promise(resolve => {
+  window.WebSocket = class extends WebSocket {
+    constructor(address) {
+      super(address);
+      this.addEventListener("message", ({data}) => data.startsWith("40") && resolve());
+    }
+  };
+});
+"""
+
+#: Asks by the page's socket how much this session has said.
+SAID_SO_FAR = """
+() => new Promise(resolve => {
+  socket.addEventListener("message", ({data}) => {
+    if (data.startsWith("437")) resolve(JSON.parse(data.slice(3))[0]);
+  });
+  socket.send('427["said so far"]');
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def window(browser: Any) -> Iterator[Any]:
+    window = browser.new_context(viewport={"width": 1000, "height": 700}, locale="en")
+    window.set_default_timeout(PATIENCE * 1000)
+    problems: list[str] = []
+    window.on("weberror", lambda error: problems.append(str(error.error)))
+    yield window
+    window.close()
+    assert not problems
+
+
+def enter(window: Any, user: str, at: Process) -> None:
+    page = window.new_page()
+    page.goto(f"{at.url}/login")
+    page.fill("[name=user]", user)
+    page.fill("[name=password]", PASSWORDS[user])
+    page.click("main button, form button")
+    page.wait_for_url(f"{at.url}/**")
+    page.close()
+
+
+def closed(pages: list[Any], lines: list[str], *, reason: str) -> list[float]:
+    """Wait until these pages have said that their chats are closed for this reason; return when each did."""
+    deadline = time.monotonic() + PATIENCE
+    while len(said := [line for line in lines if f"your session is over ({reason})" in line]) < len(pages):
+        assert time.monotonic() < deadline, lines
+        pages[0].wait_for_timeout(20)
+    return [float(line.split()[1]) / 1000 for line in said]
+
+
+def chat(window: Any, at: Process) -> Any:
+    page = window.new_page()
+    page.add_init_script(GATE)
+    page.goto(f"{at.url}/chat/")
+    page.evaluate(WATCHER)
+    page.evaluate("() => admitted")
+    return page
+
+
+@pytest.fixture
+def lines(window: Any) -> list[str]:
+    """The lines of the console that tell of the chat's state."""
+    lines: list[str] = []
+    window.on("console", lambda message: lines.append(message.text) if message.text.startswith("state ") else None)
+    return lines
+
+
+def test_pages_on_both_processes_close_within_a_second_of_a_revocation(
+    window: Any, lines: list[str], processes: list[Process], redis: str
+) -> None:
+    enter(window, "ada", processes[0])
+    pages = [chat(window, at) for at in processes]
+    operator = create_app({"SECRET_KEY": KEY, "IDLESESSION_STORE": redis})
+    with operator.app_context():
+        began_at = time.time()
+        assert revoke_user("ada") >= 1
+    assert max(closed(pages, lines, reason="revoked")) - began_at < 1.0
+    for page, at in zip(pages, processes, strict=True):
+        page.goto(f"{at.url}/chat/")
+        assert "/login" in page.url
+
+
+def test_fifty_messages_of_two_pages_at_once_are_shown_on_both_and_counted_exactly(
+    window: Any, processes: list[Process]
+) -> None:
+    enter(window, "ada", processes[0])
+    pages = [chat(window, at) for at in processes]
+    for number, page in enumerate(pages):
+        page.evaluate(
+            """number => { for (let n = 0; n < 25; n++)
+                socket.send("42" + JSON.stringify(["say", `message ${number}.${n}`])); }""",
+            number,
+        )
+    for page in pages:
+        page.locator("#said li").nth(49).wait_for()
+        assert page.locator("#said li").count() == 50
+        assert page.evaluate(SAID_SO_FAR) == 50
+
+
+def test_a_page_that_is_only_read_does_not_keep_its_user_signed_in(
+    window: Any, lines: list[str], redis: str, tmp_path: Path
+) -> None:
+    with two_processes(tmp_path, redis, idle=IDLE) as processes:
+        enter(window, "ada", processes[0])
+        window.route("**/session/**", lambda route: route.abort())  # The idle widget would lead away from the page.
+        pages = [chat(window, at) for at in processes]
+        opened_at = max(page.evaluate("performance.timeOrigin") for page in pages) / 1000
+        for closed_at in closed(pages, lines, reason="idle"):
+            assert IDLE < closed_at - opened_at < IDLE + 2
+        pages[0].goto(f"{processes[1].url}/chat/")
+        assert "/login" in pages[0].url
