@@ -40,6 +40,7 @@ function add({ by, text }) {
 
 function close() {
   if (reason !== null) {
+    document.querySelector("#say button").disabled = true;
     state.textContent = `The chat is closed, because your session is over (${reason}).`;
   } else {
     state.textContent = "The connection is lost. Trying again…";
@@ -50,6 +51,9 @@ function close() {
 document.getElementById("say").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = document.getElementById("text");
+  if (socket.readyState !== WebSocket.OPEN) {
+    return;
+  }
   socket.send(`42${JSON.stringify(["say", field.value])}`);
   field.value = "";
 });

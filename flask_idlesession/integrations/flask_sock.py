@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from threading import Thread
 from types import TracebackType
 from typing import Any
 
@@ -64,7 +65,7 @@ class SessionSocket:
         self._active = active
         self._session = current_session()
         begin_event(self._session, active=active)
-        self._follower = Follower(self._session, self._end)
+        self._follower = Follower(self._session, self._end_soon)
 
     def receive(self, timeout: float | None = None) -> Any:
         """As the WebSocket's. Then the session is read again."""
@@ -87,6 +88,10 @@ class SessionSocket:
     ) -> None:
         self._follower.close()
         end_event(self._session)
+
+    def _end_soon(self, reason: str) -> None:
+        """End it from another thread: to close a WebSocket is to wait for the client's network."""
+        Thread(target=self._end, args=(reason,), name="flask_idlesession end of a socket", daemon=True).start()
 
     def _end(self, reason: str) -> None:
         with suppress(ConnectionClosed, OSError):

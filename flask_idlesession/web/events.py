@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from flask import current_app
@@ -63,7 +62,8 @@ def end_event(session: Session) -> None:
 class Follower:
     """Calls ``end`` once with the reason when a session ends, or when its browser gets a new token.
 
-    A stream that the old token opened must not go on with the new one's rights. ``end`` runs in a thread of its own.
+    A stream that the old token opened must not go on with the new one's rights. ``end`` must not wait: it is called by
+    the thread that watches all sessions, or by the one that serves the log-in.
     """
 
     def __init__(self, session: Session, end: Callable[[str], None]) -> None:
@@ -102,4 +102,4 @@ class Follower:
     def _call(self, reason: str) -> None:
         end, self._end = self._end, None
         if end is not None:
-            Thread(target=end, args=(reason,), name="flask_idlesession end of a stream", daemon=True).start()
+            end(reason)

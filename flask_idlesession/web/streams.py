@@ -112,14 +112,11 @@ class EventStream:
 
     def close(self) -> None:
         """End the stream. Events that wait are not sent. Calling it again does nothing."""
-        if not self.is_open:
-            return
-        self.is_open = False
+        on_close, self._on_close = self._on_close, None
+        self._stop()
         self._follower.close()
-        with suppress(Full):  # If it is full there is something to wake up for.
-            self._waiting.put_nowait(None)
-        if self._on_close is not None:
-            self._on_close(self)
+        if on_close is not None:
+            on_close(self)
 
     def response(self) -> Response:
         """Return the stream as an answer that is neither cached nor buffered."""
@@ -144,9 +141,15 @@ class EventStream:
             self.close()
 
     def _end(self, reason: str) -> None:
+        """Send no event any more but the last one. The thread that sends them closes the stream then."""
         if reason != NEW_TOKEN:
             self._last = _event(json.dumps({"reason": reason}), "session_ended")
-        self.close()
+        self._stop()
+
+    def _stop(self) -> None:
+        self.is_open = False
+        with suppress(Full):  # If it is full there is something to wake up for.
+            self._waiting.put_nowait(None)
 
 
 def _event(text: str, event: str | None) -> str:

@@ -1,9 +1,12 @@
 """Streams end with the session of the request that opened them, and do not keep it alive."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from support.users_site import UsersSite
 
 from flask_idlesession import EventStream
 from flask_idlesession import log_out
+from flask_idlesession import SessionManager
 from flask_idlesession import until_session_ends
 from flask_idlesession.testing import FakeClock
 
@@ -20,8 +24,8 @@ EVENT_STREAM = {"Accept": "text/event-stream"}
 
 
 class Site(UsersSite):
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__("streams", clock)
+    def __init__(self, clock: FakeClock, **config: Any) -> None:
+        super().__init__("streams", clock, **config)
         app = self.app
         self.streams: set[EventStream] = set()
         self.is_closed = threading.Event()
@@ -152,12 +156,38 @@ def test_a_generator_is_closed_when_the_client_leaves(site: Site) -> None:
     assert site.is_closed.is_set()
 
 
-def test_a_thousand_open_streams_have_one_thread_between_them(site: Site) -> None:
-    opened(site, site.browser("bob"))
-    before = threading.active_count()
-    open_ones = [opened(site, site.browser("ada")) for _ in range(3)]
-    browser = site.browser("ada")
-    open_ones += [opened(site, browser) for _ in range(997)]
-    assert threading.active_count() <= before
-    site.revoke("ada")
-    assert all("revoked" in rest_of(said)[0] for said, _ in open_ones)
+def held() -> tuple[int, int]:
+    """Return how many threads this process has, and how many files and connections are open in it."""
+    return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="Only Linux tells what a process has open.")
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis_server", "postgresql"])
+def test_a_thousand_open_streams_have_no_thread_and_no_connection_of_their_own(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/sessions.db"}
+    site = Site(clock, IDLESESSION_STORE=places.get(kind) or request.getfixturevalue(kind).url)
+    manager = site.app.extensions["idlesession"].manager
+    with closing(manager):
+        first = opened(site, site.browser("bob"))  # It stays open, too.
+        settle(manager)
+        before = held()
+        browsers = [site.browser("ada") for _ in range(100)]
+        open_ones = [opened(site, browser) for browser in browsers for _ in range(10)]
+        settle(manager)
+        assert all(now <= then + 2 for now, then in zip(held(), before, strict=True)), "A few are made at first use."
+        monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("An end costs a thread."))
+        site.revoke("ada")
+        assert all("revoked" in rest_of(said)[0] for said, _ in open_ones)
+        first[1].close()
+
+
+def settle(manager: SessionManager) -> None:
+    """Wait until the thread that watches sessions has begun with all of them."""
+    watch = manager.lifecycle._watch
+    assert watch is not None
+    deadline = time.monotonic() + 20
+    while watch._asked or (watch._hears and watch._news is None):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
