@@ -423,6 +423,19 @@ def test_sessions_that_were_seen_while_the_clock_was_ahead_end_in_time_after_it_
     assert [f"ahead by {ahead - 10:.0f} s" in record.getMessage() for record in caplog.records] == [True]
 
 
+def test_a_session_that_was_seen_long_ago_and_is_carried_into_the_file_says_nothing_of_the_clock(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    records = [a_record(last_seen_at=NOW - ago, idle_timeout=9000.0, lifetime_ends_at=NOW + 1e9) for ago in (0, 900)]
+    with closing(SQLiteStore(path)) as before:
+        before.create(records[0])
+        list(before.find(now=NOW))
+    with closing(SQLiteStore(path)) as store:
+        store.create(records[1])
+        assert [store.load(record.info.sid, now=NOW + 1) for record in records] == records
+    assert not caplog.records
+
+
 def test_processes_whose_clocks_differ_by_a_moment_set_nothing_right(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -86,8 +86,7 @@ class SQLiteStore:
 
     def create(self, record: Record) -> None:
         """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
-        sid = record.info.sid
-        self._note(record.info.last_seen_at)
+        sid = record.info.sid  # It tells no time: one that is carried from another store was seen long ago.
         with self._file.writing() as connection:
             if changed(connection, self._sql.insert, (sid.bytes, *_columns(record), record.info.expires_at), sid):
                 return
