@@ -25,6 +25,7 @@ from flask_idlesession.model.clock import system_clock
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import SessionInfo
 from flask_idlesession.stores import open_store
+from flask_idlesession.stores.contract import chunked
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal.reading import JournalCopy
@@ -85,8 +86,11 @@ class Places:
         if kind in ("journal", "sqlite"):
             shutil.rmtree(self.folder / kind[0], ignore_errors=True)
             return
-        with closing(self.open(kind)) as store, ThreadPoolExecutor(4) as threads:
-            list(threads.map(store.delete, [info.sid for info in store.find(now=0.0)]))
+        with closing(self.open(kind)) as store:
+            together, sids = chunked(store), [info.sid for info in store.find(now=0.0)]
+            assert together is not None
+            for at in range(0, len(sids), 500):
+                together.delete_many(sids[at : at + 500])
 
     def fill(self, kind: str, count: int) -> None:
         with closing(self.open(kind)) as store:
