@@ -1,6 +1,6 @@
 """``move`` with as many sessions as a large site has, between any two kinds of store, and killed on its way.
 
-    python -m pytest -m soak -n 0 -s tests/system/test_moving.py
+    python -m pytest -m soak -n 0 -s tests/system/test_moving_many.py
 
 It takes an hour on two cores. ``MOVE_SESSIONS=5000`` in front of it makes it minutes.
 """
