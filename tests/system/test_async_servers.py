@@ -72,6 +72,55 @@ from served import app
 {adapter}
 """
 
+#: The application, where each call of the store takes half a second, and a task that beats in the loop of the server.
+BEATING = """
+import asyncio, time
+from flask_idlesession.stores.sqlite import SQLiteStore
+from flask import session
+from flask_idlesession import passive
+from served import app
+{adapter}
+
+ROUND_TRIP = 0.5
+for name in ("load", "commit"):
+    def wait(self, *args, real=getattr(SQLiteStore, name), **named):
+        time.sleep(ROUND_TRIP)
+        return real(self, *args, **named)
+    setattr(SQLiteStore, name, wait)
+
+async def beat(gaps):
+    before = time.monotonic()
+    while True:
+        await asyncio.sleep(0.001)
+        now = time.monotonic()
+        gaps.append(now - before)
+        before = now
+
+@app.get("/look")
+@passive  # Others are read before the view begins.
+async def look():
+    gaps = []
+    beating = asyncio.create_task(beat(gaps))
+    await asyncio.sleep(0.01)
+    session.get("count")
+    await asyncio.sleep(0.01)
+    session.get("modified")
+    await asyncio.sleep(0.01)
+    beating.cancel()
+    return str(max(gaps))
+
+adapted, gaps, tasks = asgi, [], []
+
+async def asgi(scope, receive, send):
+    if not tasks:
+        tasks.append(asyncio.create_task(beat(gaps)))
+    if scope["type"] != "http" or scope["path"] != "/gaps":
+        return await adapted(scope, receive, send)
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": f"{{len(gaps)}} {{max(gaps)}}".encode()}})
+    gaps.clear()
+"""
+
 ASGIREF = "from asgiref.wsgi import WsgiToAsgi\nasgi = WsgiToAsgi(app)"
 A2WSGI = "from a2wsgi import WSGIMiddleware\nasgi = WSGIMiddleware(app)"
 
@@ -108,11 +157,11 @@ class Site:
 
 
 @contextmanager
-def serving(folder: Path, way: str) -> Iterator[Site]:
+def serving(folder: Path, way: str, *, adapted: str = ADAPTED) -> Iterator[Site]:
     packages, adapter, command = WAYS[way]
     need_packages("asgiref", *packages)
     (folder / "served.py").write_text(APP)
-    (folder / "adapted.py").write_text(ADAPTED.format(adapter=adapter))
+    (folder / "adapted.py").write_text(adapted.format(adapter=adapter))
     port = free_port()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -152,3 +201,18 @@ def test_sessions_are_right(way: str, tmp_path: Path) -> None:
         site.ask("POST", "/enter")
         site.ask("POST", "/leave")
         assert site.ask("GET", "/all") == b'{"user":null}\n'
+
+
+@pytest.mark.parametrize("way", ["hypercorn and asgiref", "hypercorn and a2wsgi"])
+def test_no_loop_stands_still_for_longer_than_a_round_trip_of_the_store(way: str, tmp_path: Path) -> None:
+    with serving(tmp_path, way, adapted=BEATING) as site:
+        site.ask("POST", "/enter")
+        site.ask("GET", "/gaps")
+        began_at = time.monotonic()
+        with ThreadPoolExecutor(5) as pool:
+            list(pool.map(lambda path: site.ask("POST", path), ["/modify"] * 5))
+        assert time.monotonic() - began_at > 1.0, "The store is slow."
+        beats, longest = map(float, site.ask("GET", "/gaps").split())
+        assert beats > 50 and longest < 0.4, "The server's loop does not wait for the store."
+        in_view = float(site.ask("GET", "/look"))
+        assert 0.5 <= in_view < 0.9, "The view's own loop waits for one round trip, and for no second one."
