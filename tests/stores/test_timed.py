@@ -31,6 +31,8 @@ class NotingGauge:
 
 
 class TestTimedStore(StoreContract):
+    crowd = 50
+
     @pytest.fixture
     def make_store(self):
         return lambda: TimedStore(MemoryStore(), NotingGauge())
