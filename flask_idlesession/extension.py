@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from .web.hints import CookieHints
     from .web.jwt_cookie import MoreClaims
     from .web.operators import Guard
+    from .web.request_tally import RequestTally
     from .web.runtime import Logins
 
 _PAGES, _METRICS = "IDLESESSION_PAGES", "IDLESESSION_METRICS"
@@ -239,6 +240,7 @@ class AppState:
         self._advice: StoreAdvice | None = None
         self._neighbours: Neighbours | None = None
         self._cookie_hints: CookieHints | None = None
+        self._request_tally: RequestTally | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
@@ -429,8 +431,11 @@ class AppState:
         self, app: Flask, manager: SessionManager, activity: ActivityRule, counter: "EventCounter"
     ) -> "Tallies":
         from .operations.tallies import Tallies
+        from .web.request_tally import RequestTally
 
-        return Tallies(app, manager.store, counter)
+        tallies = Tallies(app, manager.store, counter)
+        self._request_tally = RequestTally(app, tallies, activity)
+        return tallies
 
     def _watch(self, store: Store, manager: SessionManager, settings: "Settings") -> None:
         """Look after the store's server in the background, as far as the store can tell of it."""

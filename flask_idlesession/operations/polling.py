@@ -2,19 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 
 #: The part of an endpoint's judged sessions that must ask at a beat, and those that may not have been opened by hand.
-_LEAST_SHARE = 0.6
+_LEAST_SHARE = 0.65
 _MOST_OPENED = 0.2
 
-#: The bits of evidence that are enough: by chance one endpoint in some 16,000 would reach them.
-_ENOUGH = 14
+#: The bits of evidence that are enough: by chance one endpoint in a million would reach them.
+_ENOUGH = 20
 
 #: Periods that differ by less than this part are one.
 _ALIKE = 0.1
 
 _PREFIX = "beat."
-_JUDGED, _OPENED, _SPREAD, _EVIDENCE = "judged", "opened", "spread", "evidence"
+_NUMBERS = frozenset({"judged", "opened", "left", "sure", "spread", "evidence"})
+
+#: The amount that has the number of processes that judged in a minute.
+PROCESSES = "beat.(processes).judged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,30 +42,61 @@ class Poller:
         )
 
 
-def pollers_in(amounts: Mapping[str, int]) -> list[Poller]:
-    """Return the pollers that the amounts of some minutes tell of, those of most sessions first."""
-    beats: dict[str, dict[str, int]] = {}
-    for name, amount in amounts.items():
-        if name.startswith(_PREFIX):
-            endpoint, _, what = name.removeprefix(_PREFIX).rpartition(".")
-            beats.setdefault(endpoint, {})[what] = amount
+def pollers_in(by_minute: Mapping[int, Mapping[str, int]]) -> list[Poller]:
+    """Return the pollers that the amounts of some minutes tell of, those of most sessions first.
+
+    Each minute tells what the processes know at that time. Of each endpoint the minute counts that knows most of it.
+    """
+    beats: dict[str, _Beat] = {}
+    for amounts in by_minute.values():
+        for endpoint, beat in _beats_in(amounts).items():
+            if endpoint not in beats or beat.judged >= beats[endpoint].judged:
+                beats[endpoint] = beat
     found = [poller for endpoint, beat in beats.items() if (poller := _poller(endpoint, beat)) is not None]
     return sorted(found, key=lambda poller: (-poller.share, poller.endpoint))
 
 
-def _poller(endpoint: str, beat: Mapping[str, int]) -> Poller | None:
-    judged = beat.get(_JUDGED, 0)
-    periods = {int(what): count for what, count in beat.items() if what.isdigit()}
-    on_beat = sum(periods.values())
-    if not judged or on_beat < _LEAST_SHARE * judged or beat.get(_EVIDENCE, 0) < _ENOUGH:
+@dataclass(slots=True)
+class _Beat:
+    """The numbers of one minute about an endpoint."""
+
+    processes: int
+    judged: int = 0
+    opened: int = 0
+    left: int = 0
+    sure: int = 0
+    spread: int = 0
+    evidence: int = 0
+    periods: dict[int, int] = field(default_factory=dict)
+
+
+def _beats_in(amounts: Mapping[str, int]) -> dict[str, _Beat]:
+    beats: dict[str, _Beat] = {}
+    processes = max(amounts.get(PROCESSES, 1), 1)
+    for name, amount in amounts.items():
+        if name.startswith(_PREFIX) and name != PROCESSES:
+            endpoint, _, what = name.removeprefix(_PREFIX).rpartition(".")
+            beat = beats.setdefault(endpoint, _Beat(processes))
+            if what.isdigit():
+                beat.periods[int(what)] = amount
+            elif what in _NUMBERS:
+                setattr(beat, what, amount)
+    return beats
+
+
+def _poller(endpoint: str, beat: _Beat) -> Poller | None:
+    on_beat = sum(beat.periods.values())
+    # A session that left one process may go on in another.
+    asked = beat.judged + beat.left / beat.processes
+    if not on_beat or on_beat < _LEAST_SHARE * asked or beat.evidence < _ENOUGH:
         return None
-    if beat.get(_OPENED, 0) > _MOST_OPENED * judged:
+    if beat.opened > _MOST_OPENED * beat.judged:
         return None
     return Poller(
         endpoint=endpoint,
-        period=_commonest(periods) / 1000,
-        spread=beat.get(_SPREAD, 0) / on_beat / 1000,
-        share=min(on_beat / judged, 1.0),
+        period=_commonest(beat.periods) / 1000,
+        spread=beat.spread / max(beat.sure, 1) / 1000,
+        share=min(on_beat / asked, 1.0),
     )
 
 

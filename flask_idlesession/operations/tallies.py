@@ -1,6 +1,7 @@
 """Adds up what all workers count, in the store that they share, and reads it back.
 
-These are the names of the amounts. None has a user, a session or an address in it:
+These are the names of the amounts. None has a user, a session or an address in it. Amounts of a beat are no sums over
+time: each minute has what the processes knew then, and their totals mean nothing.
 
 ====================================  ==================================================================================
 ``created``                           sessions that began
@@ -13,11 +14,14 @@ These are the names of the amounts. None has a user, a session or an address in 
                                       (:data:`.latency.BOUNDS`); ``inf`` for those that took longer
 ``store.VERB.sum``                    the microseconds that these calls took together
 ``store_errors.KIND``                 calls that failed: ``unavailable``, ``rejected``, ``unreadable``, ``other``
-``beat.ENDPOINT.judged``              sessions that asked for the endpoint often enough to tell, each minute again
-``beat.ENDPOINT.opened``              those of the judged sessions whose users opened it by hand, as their browsers said
+``beat.ENDPOINT.judged``              sessions that asked for it more than once in the last 20 minutes
 ``beat.ENDPOINT.MILLISECONDS``        those of the judged sessions that asked at this period
-``beat.ENDPOINT.spread``              milliseconds by which these were early or late: the sum over the sessions
-``beat.ENDPOINT.evidence``            bits that speak for a beat and against chance: the sum over the sessions
+``beat.ENDPOINT.sure``                those of them that asked three times or more
+``beat.ENDPOINT.opened``              sessions whose users opened it by hand, as their browsers said
+``beat.ENDPOINT.left``                sessions that asked once, and no more
+``beat.ENDPOINT.spread``              milliseconds by which the sure ones were early or late at most: their sum
+``beat.ENDPOINT.evidence``            bits that speak for a beat and against chance: their sum
+``beat.(processes).judged``           processes that have judged in this minute
 ====================================  ==================================================================================
 """
 
@@ -39,6 +43,7 @@ from ..stores.contract import keeps_tallies
 from ..stores.contract import KeepsTallies
 from ..stores.contract import Store
 from ..stores.memory.tallies import TalliesInMemory
+from .beats import Beats
 from .event_counter import EventCounter
 from .event_counter import SOON
 from .polling import Poller
@@ -63,6 +68,8 @@ class Tallies:
 
     def __init__(self, app: object, store: Store, counter: EventCounter) -> None:
         self.counter = counter
+        #: The requests of this process in which polls are looked for.
+        self.beats = Beats()
         kept = keeps_tallies(store)
         #: Whether the tallies are those of all processes that share the store.
         self.is_shared = kept is not None
@@ -102,7 +109,7 @@ class Tallies:
 
         Raise :exc:`~flask_idlesession.StoreError` if the store does not answer.
         """
-        return pollers_in(summed(self.read(minutes=minutes)))
+        return pollers_in(self.read(minutes=minutes))
 
     # The writing part.
 
@@ -121,9 +128,17 @@ class Tallies:
             self._due = inf if self.flush() else now + FLUSHED_EACH
         return self._due - now
 
+    def flush_without_cleaner(self) -> None:
+        """Add what was counted if it is time to and no thread does so: a server may run none."""
+        if cleaner.thread is None:
+            self.run()
+
     def flush(self) -> bool:
         """Add what this process counted to the store's tallies; return whether that is done."""
-        taken, now = self.counter.take(), self.counter.clock()
+        now = self.counter.clock()
+        for name, amount in self.beats.judge_if_due(now=now):
+            self.counter.count(name, amount)
+        taken = self.counter.take()
         while taken:
             minute = min(taken)
             try:

@@ -321,6 +321,11 @@ def keeps_tallies(store: Store) -> KeepsTallies | None:
     return cast(KeepsTallies, store) if store.traits.keeps_tallies else None
 
 
+def oldest_tallied(now: float) -> int:
+    """Return the first minute whose tallies are still kept at ``now``."""
+    return int(now // 60) - TALLIED
+
+
 def has_clock(store: Store) -> HasClock | None:
     """Return the store if it has the trait ``has_clock``."""
     return cast(HasClock, store) if store.traits.has_clock else None

@@ -809,7 +809,7 @@ class TestFaults:
         assert 3595 < store.clock_skew(time.time() + 3600) < 3605
 
 
-def everything(store: Store, record: Record) -> list[Callable[[], Any]]:
+def everything(store: RedisStore, record: Record) -> list[Callable[[], Any]]:
     sid = record.info.sid
     return [
         lambda: store.create(a_record()),
@@ -823,6 +823,9 @@ def everything(store: Store, record: Record) -> list[Callable[[], Any]]:
         lambda: store.next_expiry(),
         lambda: store.bury([an_ending()], until=NOW + 60),
         lambda: store.ending(sid, now=NOW),
+        lambda: store.add_tally(int(NOW // 60), {"created": 1}, now=NOW),
+        lambda: store.tallies(since=0),
+        lambda: store.tally_totals(),
     ]
 
 

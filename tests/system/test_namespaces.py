@@ -133,7 +133,7 @@ def test_the_names_of_the_stores_begin_with_the_namespace(tmp_path, redis_server
     assert {name for name in names if not name.startswith(("shop_", "sqlite_autoindex_shop_"))} == set()
     engine = sqlalchemy.create_engine("sqlite://")
     tables = open_store(engine, folder=tmp_path, namespace="shop").metadata.tables
-    assert set(tables) == {"shop_idlesession_session", "shop_idlesession_ending"}
+    assert set(tables) == {"shop_idlesession_session", "shop_idlesession_ending", "shop_idlesession_tally"}
     engine.dispose()
 
 

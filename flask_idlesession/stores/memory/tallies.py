@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ...process.locks import ForkSafeLock
-from ..contract import TALLIED
+from ..contract import oldest_tallied
 
 
 class TalliesInMemory:
@@ -16,7 +16,7 @@ class TalliesInMemory:
 
     def add(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
         """Add the amounts to those of the minute and to the totals; forget the minutes that are too old."""
-        oldest = oldest_kept(now)
+        oldest = oldest_tallied(now)
         with self._lock:
             for kept in [self._totals] if minute < oldest else [self._minutes.setdefault(minute, {}), self._totals]:
                 for name, amount in amounts.items():
@@ -33,8 +33,3 @@ class TalliesInMemory:
         """Return a copy of the totals."""
         with self._lock:
             return dict(self._totals)
-
-
-def oldest_kept(now: float) -> int:
-    """Return the first minute that is still kept at ``now``."""
-    return int(now // 60) - TALLIED

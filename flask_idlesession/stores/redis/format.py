@@ -230,6 +230,15 @@ def to_keep(endings: Sequence[Ending], *, until: float) -> bytes:
     return b"%d" % (1000 * min(max(seconds, 0.0), _LONGEST))
 
 
+def to_amounts(told: Sequence[bytes]) -> dict[str, int]:
+    """Return the amounts in names and numbers, one after the other, without what is no number."""
+    amounts = {}
+    for name, amount in zip(told[::2], told[1::2], strict=True):
+        with suppress(ValueError):
+            amounts[name.decode()] = int(amount)
+    return amounts
+
+
 def to_visit(holder: bytes, *, now: float, refresh_by: float | None) -> bytes:
     """Return what the script :data:`VISIT` is told."""
     return _VISIT.pack(now, _NOT_TOLD if refresh_by is None else refresh_by) + holder

@@ -4,6 +4,7 @@ import os
 import re
 from binascii import crc_hqx
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -29,11 +30,13 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from .. import news
 from ..contract import Count
+from ..contract import oldest_tallied
 from ..contract import REMEMBERED
 from ..contract import Touch
 from ..contract import Traits
 from . import format as form
 from . import scripts
+from . import tallies
 from .connections import connections_like
 from .hearing import Hearing
 from .scripts import Script
@@ -44,6 +47,9 @@ _SLOTS = 16384
 
 #: How many of the newest endings are remembered at least; at most about twice as many are.
 _MAX_BURIED = 50_000
+
+#: How many minutes of tallies are read in one step: few enough that nobody else waits long.
+_MINUTES_AT_ONCE = 60
 
 #: The policy of a server that forgets nothing by itself.
 _KEEPS_ALL = b"noeviction"
@@ -81,6 +87,7 @@ class RedisStore:
         has_facts=True,
         tells_ends=True,
         counts=True,
+        keeps_tallies=True,
     )
 
     def __init__(self, client: Any, *, prefix: str = "idlesession:") -> None:
@@ -241,6 +248,27 @@ class RedisStore:
         """Return how the server should be set up and is not: one text for each fault."""
         return [_advice(policy) for policy in sorted(self._policies() - {_KEEPS_ALL})]
 
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts to those of the minute and to the totals, in one step."""
+        told = [b"%d" % minute, b"%d" % oldest_tallied(now), os.urandom(8)]
+        for name, amount in amounts.items():
+            told += (name.encode(), b"%d" % amount)
+        self._run(tallies.ADD, self._key_of_tallies, *told)
+
+    def tallies(self, *, since: int) -> dict[int, dict[str, int]]:
+        """Return the amounts of each minute from ``since`` on."""
+        minutes: list[bytes] = self._run(tallies.MINUTES, self._key_of_tallies, b"%d" % since)
+        found: dict[int, dict[str, int]] = {}
+        for at in range(0, len(minutes), _MINUTES_AT_ONCE):
+            asked = minutes[at : at + _MINUTES_AT_ONCE]
+            told = self._run(tallies.READ, self._key_of_tallies, *asked)
+            found |= {int(minute): form.to_amounts(each) for minute, each in zip(asked, told, strict=True) if each}
+        return found
+
+    def tally_totals(self) -> dict[str, int]:
+        """Return the sums of all amounts."""
+        return form.to_amounts(self._run(tallies.TOTALS, self._key_of_tallies))
+
     def count(self) -> Count:
         """Return how many records there are."""
         try:
@@ -304,6 +332,10 @@ class RedisStore:
     @property
     def _channel(self) -> bytes:
         return self._prefix.encode() + b"ends"
+
+    @property
+    def _key_of_tallies(self) -> tuple[bytes]:
+        return (self._bases[0] + b"due",)
 
     @property
     def _most_buried(self) -> bytes:

@@ -1,12 +1,15 @@
 """Creates the tables: one process at a time, however many begin together."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy import func
 from sqlalchemy import inspect
 from sqlalchemy import MetaData
 from sqlalchemy import select
+from sqlalchemy import Table
 
 from .connections import Connections
 from .engines import create_file
@@ -16,14 +19,14 @@ from .kinds import BEGIN
 _LOCK = 0x49646C65
 
 
-def create_tables(metadata: MetaData, connections: Connections) -> None:
-    """Create the tables that are missing."""
+def create_tables(metadata: MetaData, connections: Connections, *, needed: Sequence[Table]) -> None:
+    """Create those of the tables that are missing, and their indexes."""
     name = connections.engine.dialect.name
     if name == "sqlite":
         create_file(connections.engine)
-    if not connections.open(lambda connection: all(map(inspect(connection).has_table, metadata.tables))):
+    if not connections.open(lambda connection: all(inspect(connection).has_table(table.name) for table in needed)):
         create = _under_lock if name in ("mysql", "mariadb") else _in_transaction
-        connections.open(lambda connection: create(connection, metadata.create_all))
+        connections.open(lambda connection: create(connection, partial(metadata.create_all, tables=needed)))
 
 
 def _in_transaction(connection: Connection, create: Callable[[Connection], None]) -> None:

@@ -12,13 +12,14 @@ from .many_sessions import ManySessions
 from .one_session import OneSession
 from .pruning import Pruning
 from .rows import Rows
+from .tallies import Tallies
 from .turns import Turns
 
 
 class Parts:
     """The parts that do the store's work, each with its statements, on a server that has been connected to once."""
 
-    def __init__(self, connections: Connections, sessions: Table, ended: Table) -> None:
+    def __init__(self, connections: Connections, sessions: Table, ended: Table, tallied: Table) -> None:
         kind = Kind(connections.engine.dialect)
         endings = EndedSessions(ended, kind)
         one, many = OneSession(sessions, kind), ManySessions(sessions, kind, endings)
@@ -28,3 +29,4 @@ class Parts:
         self.lists = Lists(connections, many, kind)
         self.endings = Endings(connections, endings, kind)
         self.pruning = Pruning(connections, many, kind, self.endings)
+        self.tallies = Tallies(connections, tallied, kind)

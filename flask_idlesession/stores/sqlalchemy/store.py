@@ -1,6 +1,7 @@
 """Keeps records in a table of an SQL server: PostgreSQL, MariaDB or MySQL, or an SQLite engine, by SQLAlchemy."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from weakref import finalize
 
@@ -34,11 +35,14 @@ from .server_clock import has_server
 from .server_clock import ServerClock
 from .tables import make_endings
 from .tables import make_sessions
+from .tables import make_tallies
 from .tables import print_ddl
+from .tallies import Tallies
 
 
 class SQLAlchemyStore(ForkAware):
-    """The store of many hosts that share an SQL server, in the tables ``idlesession_session`` and ``…_ending``.
+    """The store of many hosts that share an SQL server, in the tables ``idlesession_session`` and ``…_ending``, and the
+    tallies in ``…_tally``.
 
     Of ``engine`` the pool is used, each connection in autocommit mode and for no longer than one call. Nothing is
     sent before the first call, which creates the tables unless ``create_table`` is false; :meth:`ddl` prints them,
@@ -58,10 +62,12 @@ class SQLAlchemyStore(ForkAware):
         self.metadata = MetaData()
         self._sessions = make_sessions(self.metadata, table_prefix)
         self._ended = make_endings(self.metadata, table_prefix)
+        self._tallied = make_tallies(self.metadata, table_prefix)
         self._connections = Connections(engine, timeout=timeout)
         self._creates = create_table
         self._channel = f"{table_prefix}ends"
         self._made: Parts | None = None
+        self._has_tallies = not create_table
         register(self, stage=Stage.STORES)
 
     @classmethod
@@ -86,6 +92,7 @@ class SQLAlchemyStore(ForkAware):
             has_facts=True,
             tells_ends=tells_ends,
             counts=True,
+            keeps_tallies=True,
         )
 
     def __repr__(self) -> str:
@@ -173,6 +180,18 @@ class SQLAlchemyStore(ForkAware):
         self._parts()
         return self._connections.open(lambda connection: stored_bytes(connection, self._sessions))
 
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts to those of the minute and to the totals, in one step."""
+        self._tallies().add(minute, amounts, now=now)
+
+    def tallies(self, *, since: int) -> dict[int, dict[str, int]]:
+        """Return the amounts of each minute from ``since`` on."""
+        return self._tallies().since(since)
+
+    def tally_totals(self) -> dict[str, int]:
+        """Return the sums of all amounts."""
+        return self._tallies().totals()
+
     def close(self) -> None:
         """Close the connections that are not in use, in this process. The next call opens one again."""
         self._connections.close()
@@ -185,8 +204,16 @@ class SQLAlchemyStore(ForkAware):
         """Return what does the work, which knows the server: the first call connects, and creates the tables."""
         if self._made is None:
             if self._creates:
-                create_tables(self.metadata, self._connections)
+                create_tables(self.metadata, self._connections, needed=[self._sessions, self._ended])
             else:
                 self._connections.open(lambda connection: None)
-            self._made = Parts(self._connections, self._sessions, self._ended)
+            self._made = Parts(self._connections, self._sessions, self._ended, self._tallied)
         return self._made
+
+    def _tallies(self) -> Tallies:
+        """Return what keeps the tallies, in a table that is created when it is first needed."""
+        tallies = self._parts().tallies
+        if not self._has_tallies:
+            create_tables(self.metadata, self._connections, needed=[self._tallied])
+            self._has_tallies = True
+        return tallies

@@ -107,6 +107,16 @@ class Words(UserId):
         return dialect.type_descriptor(mysql.BLOB() if dialect.name in _MYSQL else Text())
 
 
+class Name(UserId):
+    """The name of an amount, compared byte by byte."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type in this kind of database."""
+        return dialect.type_descriptor(mysql.VARBINARY(255) if dialect.name in _MYSQL else Text())
+
+
 _ESCAPED = re.compile(r"\\[\\0]")
 
 #: Leaves room in PostgreSQL's pages for touched rows. SQLAlchemy 2.0 cannot say it where a table is created.
@@ -167,6 +177,19 @@ def make_endings(metadata: MetaData, prefix: str) -> Table:
     )
     Index(f"{name}_forget_at", table.c.forget_at)
     return table
+
+
+def make_tallies(metadata: MetaData, prefix: str) -> Table:
+    """Return the table of the counts of all processes together, in which nothing refers to a session."""
+    return Table(
+        f"{prefix}tally",
+        metadata,
+        Column("minute", BigInteger(), primary_key=True, autoincrement=False),
+        Column("name", Name(), primary_key=True),
+        Column("amount", BigInteger(), nullable=False),
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+    )
 
 
 def print_ddl(metadata: MetaData, dialect: Dialect) -> str:

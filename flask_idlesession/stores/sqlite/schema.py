@@ -51,6 +51,14 @@ _CLOCK = """CREATE TABLE IF NOT EXISTS "{0}clock" (
     latest REAL NOT NULL
 )"""
 
+# The counts of all processes, by minute and name. It is of no version either.
+_TALLY = """CREATE TABLE IF NOT EXISTS "{0}tally" (
+    minute INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    PRIMARY KEY (minute, name)
+) WITHOUT ROWID"""
+
 # The tables of sessions in the file: one for each namespace.
 _SESSIONS = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%session'"
 
@@ -81,15 +89,17 @@ def bring_up_to_date(connection: Connection, path: Path, *, prefix: str) -> None
     """Create the tables whose names begin with ``prefix``, and bring those of an older version up to date, once over
     all processes. A version is the file's, so the tables of other applications in it are brought to it, too.
     """
-    has_both = "SELECT count(*) = 2 FROM sqlite_master WHERE name IN (?, ?)"
+    has_all = "SELECT count(*) = 3 FROM sqlite_master WHERE name IN (?, ?, ?)"
+    names = (f"{prefix}session", f"{prefix}clock", f"{prefix}tally")
     is_current = check(connection, path) == len(MIGRATIONS)
-    if is_current and connection.rows(has_both, (f"{prefix}session", f"{prefix}clock"))[0][0]:
+    if is_current and connection.rows(has_all, names)[0][0]:
         return
     with connection.transaction():
         version = check(connection, path)
         steps = {name.removesuffix("session"): version for (name,) in connection.rows(_SESSIONS)}
         for each, done in {prefix: 0, **steps}.items():
             connection.plain.execute(_CLOCK.format(each))
+            connection.plain.execute(_TALLY.format(each))
             for statement in (statement for statements in MIGRATIONS[done:] for statement in statements):
                 connection.plain.execute(statement.format(each))
         connection.plain.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

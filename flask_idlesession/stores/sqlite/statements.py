@@ -53,6 +53,7 @@ class Statements:
         self.page = f"SELECT {INFO} FROM {session} WHERE sid > ? ORDER BY sid LIMIT ?"
         self.of_user = f"SELECT {INFO} FROM {session} WHERE user_id = ?"
         self._write_about_endings(ending)
+        self._write_about_tallies(f'"{prefix}tally"')
         # Traces of a clock that was ahead.
         self.latest = f"SELECT latest FROM {clock}"
         self.note_latest = f"INSERT OR REPLACE INTO {clock} (id, latest) VALUES (1, ?)"
@@ -100,6 +101,15 @@ class Statements:
             f"(SELECT sid FROM {ending} WHERE {which} ORDER BY forget_at LIMIT ?)"
             for which in kinds
         }
+
+    def _write_about_tallies(self, tally: str) -> None:
+        known = f"SELECT amount FROM {tally} WHERE minute = ? AND name = ?"
+        self.add_tally = (
+            f"INSERT OR REPLACE INTO {tally} (minute, name, amount) VALUES (?, ?, ? + coalesce(({known}), 0))"
+        )
+        self.forget_tallies = f"DELETE FROM {tally} WHERE minute >= 0 AND minute < ?"
+        self.tallies = f"SELECT minute, name, amount FROM {tally} WHERE minute >= ? ORDER BY minute"
+        self.tally_totals = f"SELECT name, amount FROM {tally} WHERE minute = -1"
 
     def list_some(self, number: int) -> str:
         """Return the statement that reads the infos of ``number`` sessions."""

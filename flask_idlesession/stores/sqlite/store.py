@@ -4,6 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from .expiry import Expiry
 from .file import has_wal_reset_fault
 from .file import SQLiteFile
 from .statements import HAS_RETURNING
+from .tallies import Tallies
 
 #: How many sessions are looked at in one step: no request waits long for it.
 _CHUNK = 128
@@ -70,7 +72,7 @@ class SQLiteStore:
     change is made in a transaction.
     """
 
-    traits = Traits(chunked=True, has_facts=True, recalls=True, buries=True, counts=True)
+    traits = Traits(chunked=True, has_facts=True, recalls=True, buries=True, counts=True, keeps_tallies=True)
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
@@ -78,6 +80,7 @@ class SQLiteStore:
         self._witness = ClockWitness(self._file)
         self._endings = Endings(self._file)
         self._expiry = Expiry(self._file, self._endings)
+        self._tallies = Tallies(self._file)
         self._thread = threading.local()
         self._file.try_to_open()
 
@@ -180,6 +183,18 @@ class SQLiteStore:
     def endings(self, sids: Sequence[SessionId], *, now: float) -> list[Ending]:
         """Return how these sessions ended, as far as that is remembered."""
         return self._endings.find_some(sids, now=now)
+
+    def add_tally(self, minute: int, amounts: Mapping[str, int], *, now: float) -> None:
+        """Add these amounts to those of the minute and to the totals, in one step."""
+        self._tallies.add(minute, amounts, now=now)
+
+    def tallies(self, *, since: int) -> dict[int, dict[str, int]]:
+        """Return the amounts of each minute from ``since`` on."""
+        return self._tallies.since(since)
+
+    def tally_totals(self) -> dict[str, int]:
+        """Return the sums of all amounts."""
+        return self._tallies.totals()
 
     def close(self) -> None:
         """Close the connections that are not in use. The next use opens one again."""

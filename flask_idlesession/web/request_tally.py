@@ -1,0 +1,62 @@
+"""Counts an application's requests by endpoint, and notes those of sessions for the finder of polls."""
+
+from typing import TYPE_CHECKING
+
+from flask import Flask
+from flask import has_request_context
+from flask import request
+from flask import request_finished
+
+from ..sessions.session import Session
+from .activity import ActivityRule
+
+if TYPE_CHECKING:
+    from ..operations.tallies import Tallies
+
+#: How many endpoints are counted by their names.
+_MOST = 200
+
+_NONE, _OTHERS = "requests.(none)", "requests.(others)"
+
+
+class RequestTally:
+    """Hears of each request that the application has answered, as long as somebody keeps it."""
+
+    def __init__(self, app: Flask, tallies: "Tallies", activity: ActivityRule) -> None:
+        self._counter = tallies.counter
+        self._beats = tallies.beats
+        self._tallies = tallies
+        self._activity = activity
+        self._names: dict[str, str] = {}
+        request_finished.connect(self._note, app)
+
+    def _note(self, sender: object, **_: object) -> None:
+        if not has_request_context():
+            return
+        rule = request.url_rule
+        endpoint = None if rule is None else rule.endpoint
+        self._counter.count(_NONE if endpoint is None else self._names.get(endpoint) or self._name(endpoint))
+        session = getattr(request, "_idlesession", None)
+        if endpoint is not None and session is not None:
+            self._note_beat(endpoint, session)
+        self._tallies.flush_without_cleaner()
+
+    def _note_beat(self, endpoint: str, session: Session) -> None:
+        """Note a request that is activity of a session: only that can keep one from going idle."""
+        facts = session._facts
+        credential = facts.credential
+        if credential is None or session._is_loaded and session._record is None:
+            return
+        is_active = facts.is_active
+        if is_active is None:
+            is_active = self._activity.counts(request)
+        if is_active is not False:
+            is_opened = request.environ.get("HTTP_SEC_FETCH_USER") == "?1"
+            self._beats.note(endpoint, credential.sid, at=facts.came_at, is_opened=is_opened)
+
+    def _name(self, endpoint: str) -> str:
+        """Return the name by which requests of the endpoint are counted."""
+        if len(self._names) >= _MOST:
+            return _OTHERS
+        name = self._names[endpoint] = f"requests.{endpoint}"
+        return name
