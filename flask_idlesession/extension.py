@@ -72,7 +72,6 @@ if TYPE_CHECKING:
     from .web.hints import CookieHints
     from .web.jwt_cookie import MoreClaims
     from .web.operators import Guard
-    from .web.request_tally import RequestTally
     from .web.runtime import Logins
 
 _PAGES, _METRICS = "IDLESESSION_PAGES", "IDLESESSION_METRICS"
@@ -240,7 +239,6 @@ class AppState:
         self._advice: StoreAdvice | None = None
         self._neighbours: Neighbours | None = None
         self._cookie_hints: CookieHints | None = None
-        self._request_tally: RequestTally | None = None
         # For several first requests at once. Made when the first comes: by then gevent has patched what it patches, and
         # a lock from before would stop all greenlets while one of them waits for the store.
         self._starting: dict[str, ForkSafeLock] = {}
@@ -358,6 +356,7 @@ class AppState:
         from .integrations.monitoring import gauges_of
         from .integrations.monitoring import open_instruments
         from .operations.wrapping import wrapped
+        from .web.request_tally import open_tallies
 
         app = cast(Flask, self._app())
         settings = self.check(app)
@@ -389,7 +388,7 @@ class AppState:
             logins=self._flask_login,
             adoption=None if adopting is None else adopting.adoption(manager),
             others=None if app.testing else others,
-            tallies=None if counter is None else self._tallies(app, manager, activity, counter),
+            tallies=open_tallies(app, manager.store, counter, activity),
             **self._parts_of_config(app, settings, manager=manager),
         )
 
@@ -426,16 +425,6 @@ class AppState:
         from .operations.event_counter import EventCounter
 
         return EventCounter(self._clock)
-
-    def _tallies(
-        self, app: Flask, manager: SessionManager, activity: ActivityRule, counter: "EventCounter"
-    ) -> "Tallies":
-        from .operations.tallies import Tallies
-        from .web.request_tally import RequestTally
-
-        tallies = Tallies(app, manager.store, counter)
-        self._request_tally = RequestTally(app, tallies, activity)
-        return tallies
 
     def _watch(self, store: Store, manager: SessionManager, settings: "Settings") -> None:
         """Look after the store's server in the background, as far as the store can tell of it."""

@@ -70,6 +70,8 @@ class Tallies:
         self.counter = counter
         #: The requests of this process in which polls are looked for.
         self.beats = Beats()
+        #: Objects that count for these tallies, and live as long.
+        self.kept: list[object] = []
         kept = keeps_tallies(store)
         #: Whether the tallies are those of all processes that share the store.
         self.is_shared = kept is not None

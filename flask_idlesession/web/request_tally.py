@@ -8,15 +8,28 @@ from flask import request
 from flask import request_finished
 
 from ..sessions.session import Session
+from ..stores.contract import Store
 from .activity import ActivityRule
 
 if TYPE_CHECKING:
+    from ..operations.event_counter import EventCounter
     from ..operations.tallies import Tallies
 
 #: How many endpoints are counted by their names.
 _MOST = 200
 
 _NONE, _OTHERS = "requests.(none)", "requests.(others)"
+
+
+def open_tallies(app: Flask, store: Store, counter: "EventCounter | None", activity: ActivityRule) -> "Tallies | None":
+    """Return the tallies of an application, which hear of its requests; None if nothing is counted."""
+    if counter is None:
+        return None
+    from ..operations.tallies import Tallies  # Most applications need none.
+
+    tallies = Tallies(app, store, counter)
+    tallies.kept.append(RequestTally(app, tallies, activity))
+    return tallies
 
 
 class RequestTally:
