@@ -26,6 +26,8 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..model.record import Values
 from .contract import UnreadableRecord
+from .row_record import info_of
+from .row_record import row_record
 
 _chance = SystemRandom()
 
@@ -63,6 +65,9 @@ _TEXTS_AND_BYTES = {0xC0: 0, 0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 
 _ONLY_BYTES = frozenset((bytes,))
 #: SQLite returns a whole number as an int if one statement changes and returns it.
 _NUMBERS = frozenset((float, int))
+
+#: The types of the columns of :data:`RECORD` after the id, in rows that were read and could be. They are a few.
+_well_typed: set[tuple[type, ...]] = set()
 
 
 def to_row(record: Record) -> dict[str, Any]:
@@ -143,35 +148,37 @@ def to_info(sid: SessionId, row: Sequence[Any]) -> SessionInfo:
 
 def to_record(sid: SessionId, row: Sequence[Any]) -> Record:
     """Return the record in a row that begins with the columns of :data:`RECORD`."""
-    secret_digest, former_digest, former_ends_at, data = row[8:12]
     try:
-        if type(former_ends_at) not in _NUMBERS:
-            raise _spoilt(sid, what="secrets")
-        return Record(
-            info=_to_info(sid, row, _to_labels(sid, row[7])),
-            secret_digest=_to_bytes(sid, secret_digest, what="secrets"),
-            values=_to_values(sid, data),
-            former_digest=_to_bytes(sid, former_digest, what="secrets"),
-            former_ends_at=former_ends_at,
+        if tuple(map(type, row[1:12])) not in _well_typed:
+            row = _checked(sid, row)
+        labels = row[7]
+        return row_record(
+            sid, row, labels=_to_labels(sid, labels) if labels else NO_LABELS, values=_to_values(sid, row[11])
         )
     except StoreError as error:
         raise UnreadableRecord(str(error), info=to_info(sid, row)) from error
 
 
+def _checked(sid: SessionId, row: Sequence[Any]) -> Sequence[Any]:
+    """Return the row with bytes where they are to be, and remember its types. Raise StoreError if one is another."""
+    _check_facts(sid, row)
+    if type(row[10]) not in _NUMBERS:
+        raise _spoilt(sid, what="secrets")
+    whats = {7: "labels", 8: "secrets", 9: "secrets", 11: "values"}
+    checked = [_to_bytes(sid, value, what=whats[at]) if at in whats else value for at, value in enumerate(row)]
+    _well_typed.add(tuple(map(type, checked[1:12])))
+    return checked
+
+
 def _to_info(sid: SessionId, row: Sequence[Any], labels: Labels) -> SessionInfo:
-    _, user_id, created_at, last_seen_at, idle_timeout, lifetime_ends_at, refresh_by = row[:7]
+    _check_facts(sid, row)
+    return info_of(sid, row, labels)
+
+
+def _check_facts(sid: SessionId, row: Sequence[Any]) -> None:
+    user_id = row[1]
     if not _NUMBERS.issuperset(map(type, row[2:7])) or not (user_id is None or type(user_id) is str):
         raise _spoilt(sid, what="user and times")
-    return SessionInfo(
-        sid=sid,
-        user_id=user_id,
-        created_at=created_at,
-        last_seen_at=last_seen_at,
-        idle_timeout=idle_timeout,
-        lifetime_ends_at=lifetime_ends_at,
-        refresh_by=refresh_by,
-        labels=labels,
-    )
 
 
 def to_ending_rows(endings: Sequence[Ending], *, until: float) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from ...model.ids import SessionId
 from ...model.record import SessionInfo
 from .. import columns as row
 from .connection import Connection
+from .connection import Rows
 from .connection import Told
 from .statements import HAS_RETURNING
 from .statements import Statements
@@ -18,6 +19,11 @@ def changed(connection: Connection, statement: str, told: Told, sid: SessionId) 
     answered = connection.rows(statement, told)
     if not HAS_RETURNING:
         return bool(connection.rows("SELECT changes()")[0][0])
+    return is_about(sid, answered)
+
+
+def is_about(sid: SessionId, answered: Rows) -> bool:
+    """Return whether a statement that answers with the id of the session that it changed did change it."""
     if answered and answered != [(sid.bytes,)]:
         raise wrong_answer(sid, answered)
     return bool(answered)

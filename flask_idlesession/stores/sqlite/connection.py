@@ -105,6 +105,11 @@ def is_busy(error: Exception) -> bool:
     return code is not None and code & 0xFF in _BUSY
 
 
+def too_busy(path: Path, patience: float) -> StoreUnavailable:
+    """Return the store's error for a call that has waited too long for its turn to write."""
+    return StoreUnavailable(f"Others have written to the session database {quoted(path)} for {patience} s.")
+
+
 def failure_of(path: Path, error: Exception) -> StoreError:
     """Return the store's error for an error of the driver."""
     if isinstance(error, ABOUT_A_RECORD):

@@ -29,6 +29,9 @@ from .connection import ABOUT_A_RECORD
 from .connection import Connection
 from .connection import failure_of
 from .connection import is_busy
+from .connection import Rows
+from .connection import Told
+from .connection import too_busy
 from .file_systems import file_system_of
 from .file_systems import NETWORK_FILE_SYSTEMS
 from .schema import bring_up_to_date
@@ -47,6 +50,9 @@ _CHECKPOINT_AFTER = 2000
 
 #: How long a fork, or another file, waits for statements under way, at most.
 _PATIENCE = 10.0
+
+#: Seconds that a reader waits for its turn, which it does not need.
+_MOMENT = 0.005
 
 #: Seconds between two looks whether the file is still the one that was opened.
 _LOOK_EVERY = 1.0
@@ -83,7 +89,7 @@ class SQLiteFile(ForkAware):
     SQLite must not see one file from two processes with one memory: a fork waits until none is in use, closes
     them all, and parent and child open their own when they next need one.
 
-    The threads of a process queue for writing, in their order, before one of them asks SQLite, which knows no order.
+    The threads of a process queue for writing before one of them asks SQLite, which knows no order.
     Another file at this path is noticed within a second, and opened in the place of the first.
 
     ``_lock`` guards the fields below it; a fork holds it. Nothing is called under it but the closing.
@@ -120,7 +126,8 @@ class SQLiteFile(ForkAware):
 
         Raise :exc:`~flask_idlesession.ConfigError` for a file that is none of ours.
         """
-        self._reserve()
+        with self._lock:
+            self._reserve()
         connection = None
         try:
             with suppress(sqlite3.Error, OSError, StoreUnavailable):
@@ -139,6 +146,46 @@ class SQLiteFile(ForkAware):
     def writing_through(self) -> "_Use":
         """The same, for what must be on disk before the block ends."""
         return _Use(self, self.queue, self.busy_timeout, is_durable=True)
+
+    # Most calls are one statement: for these a block, with an object for it, takes twice as long as is needed.
+
+    def read(self, statement: str, told: Told) -> Rows:
+        """Run one statement that only reads; return its rows.
+
+        A reader needs no turn. It waits a moment for one, so that it gets the connection that wrote last: another one
+        must read its pages again.
+        """
+        if not self.queue.acquire(timeout=_MOMENT):
+            return self._run(statement, told)
+        try:
+            return self._run(statement, told)
+        finally:
+            self.queue.release()
+
+    def write(self, statement: str, told: Told) -> Rows:
+        """Run one statement that writes, once it is this thread's turn; return its rows."""
+        if not self.queue.acquire(timeout=self.busy_timeout):
+            raise too_busy(self.path, self.busy_timeout)
+        try:
+            rows = self._run(statement, told)
+        finally:
+            self.queue.release()
+        self.note_write()
+        return rows
+
+    def _run(self, statement: str, told: Told) -> Rows:
+        try:
+            connection = self.take(is_durable=False, patience=self.busy_timeout)
+        except (sqlite3.Error, OSError, ConfigError) as error:
+            raise failure_of(self.path, error) from error
+        connection.patience = self.busy_timeout
+        try:
+            rows = connection.rows(statement, told)
+        except BaseException as error:
+            self.take_back(connection, error)
+            raise
+        self.give_back(connection)
+        return rows
 
     def note_write(self, *, rows: int = 1) -> None:
         """Count a write, and make a checkpoint where it is time.
@@ -183,9 +230,13 @@ class SQLiteFile(ForkAware):
         """Lend a connection, which is to be given back."""
         if time.monotonic() >= self._look_at:
             self._look()
-        self._reserve()
+        with self._lock:
+            self._reserve()
+            connection = self._pick(is_durable=is_durable)
+        if connection is not None:
+            return connection
         try:
-            return self._pick(is_durable=is_durable) or self._open(is_durable=is_durable, patience=patience)
+            return self._open(is_durable=is_durable, patience=patience)
         except BaseException:
             self._note_back(None)
             raise
@@ -197,6 +248,15 @@ class SQLiteFile(ForkAware):
         else:
             self._note_back(connection)
 
+    def take_back(self, connection: Connection, error: BaseException) -> None:
+        """Take back a connection after an error. Raise what it means, if it is the driver's."""
+        if isinstance(error, ABOUT_A_RECORD) and not connection.plain.in_transaction:
+            self.give_back(connection)
+        else:
+            self.throw_away(connection)
+        if isinstance(error, (sqlite3.Error, OSError, *ABOUT_A_RECORD)):
+            raise failure_of(self.path, error) from error
+
     def throw_away(self, connection: Connection) -> None:
         """Take back a connection after an exception: it is closed, and with it whatever was half done undone."""
         try:
@@ -207,10 +267,12 @@ class SQLiteFile(ForkAware):
 
     def _take_into(self, taken: list[Connection], number: int) -> None:
         """Lend several connections in one step."""
-        self._reserve(number)
+        with self._lock:
+            self._reserve(number)
         for left in range(number, 0, -1):
             try:
-                connection = self._pick(is_durable=False)
+                with self._lock:
+                    connection = self._pick(is_durable=False)
                 taken.append(connection or self._open(is_durable=False, patience=self.busy_timeout))
             except BaseException:
                 for _ in range(left):
@@ -218,18 +280,16 @@ class SQLiteFile(ForkAware):
                 raise
 
     def _reserve(self, number: int = 1) -> None:
-        """Wait until connections may be used, and note that ``number`` of them are."""
-        with self._lock:
-            while self._is_resting:
-                self._turn.wait()
-            self._used += number
+        """Wait until connections may be used, and note that ``number`` of them are. The lock is held."""
+        while self._is_resting:
+            self._turn.wait()
+        self._used += number
 
     def _pick(self, *, is_durable: bool) -> Connection | None:
-        """Return a connection that is open and not in use; None if there is none of this kind."""
-        with self._lock:
-            for at in range(len(self._idle) - 1, -1, -1):
-                if self._idle[at].is_durable is is_durable:
-                    return self._idle.pop(at)
+        """Return a connection that is open and not in use; None if there is none of this kind. The lock is held."""
+        for at in range(len(self._idle) - 1, -1, -1):
+            if self._idle[at].is_durable is is_durable:
+                return self._idle.pop(at)
         return None
 
     def _note_back(self, connection: Connection | None) -> None:
@@ -414,9 +474,7 @@ class _Use:
     def __enter__(self) -> Connection:
         file, queue = self._file, self._queue
         if queue is not None and not queue.acquire(timeout=self._patience):
-            raise StoreUnavailable(
-                f"Others have written to the session database {quoted(file.path)} for {self._patience} s."
-            )
+            raise too_busy(file.path, self._patience)
         try:
             self._connection = connection = file.take(is_durable=self._is_durable, patience=self._patience)
             connection.patience = self._patience
@@ -433,15 +491,13 @@ class _Use:
     ) -> None:
         file, connection = self._file, self._connection
         try:
-            if error is None or (isinstance(error, ABOUT_A_RECORD) and not connection.plain.in_transaction):
+            if error is None:
                 file.give_back(connection)
             else:
-                file.throw_away(connection)
+                file.take_back(connection, error)
         finally:
             if self._queue is not None:
                 self._queue.release()
-        if isinstance(error, (sqlite3.Error, OSError, *ABOUT_A_RECORD)):
-            raise failure_of(file.path, error) from error
         if error is None and self._queue is not None:
             file.note_write()
 

@@ -14,9 +14,11 @@ from ...model.errors import SessionExists
 from ...model.ids import SessionId
 from ...model.record import Change
 from ...model.record import Ending
+from ...model.record import merged
 from ...model.record import Outcome
 from ...model.record import Record
 from ...model.record import SessionInfo
+from ...model.record import Values
 from .. import columns as row
 from ..contract import Count
 from ..contract import Touch
@@ -24,6 +26,7 @@ from ..contract import Traits
 from .answers import changed
 from .answers import delete_some
 from .answers import info_of
+from .answers import is_about
 from .answers import wrong_answer
 from .clock_witness import ClockWitness
 from .connection import Connection
@@ -44,11 +47,11 @@ _SEEN_AT, _DATA = row.RECORD.index("last_seen_at"), row.RECORD.index("data")
 
 
 class _Known(NamedTuple):
-    """A row as this thread read or wrote it last, and the record that it makes."""
+    """A row as this thread read or wrote it last, and the values in it."""
 
     sid: SessionId
     columns: Sequence[Any]
-    record: Record
+    values: Values
 
 
 class _Step(NamedTuple):
@@ -111,12 +114,15 @@ class SQLiteStore:
         self._note(now)
         step = self._step_of(sid, change, now) if HAS_RETURNING else None
         is_final = change.rotation is not None or change.end_if_emptied
+        if step is not None and not is_final and is_about(sid, self._file.write(step.statement, step.told)):
+            self._thread.known = step.known
+            return Outcome.DONE
         with self._file.writing_through() if is_final else self._file.writing() as connection:
-            if step is None or not changed(connection, step.statement, step.told, sid):
-                self._thread.known = None
-                return self._commit(connection, sid, change, now)[0]
-        self._thread.known = step.known
-        return Outcome.DONE
+            if is_final and step is not None and changed(connection, step.statement, step.told, sid):
+                self._thread.known = step.known
+                return Outcome.DONE
+            self._thread.known = None
+            return self._commit(connection, sid, change, now)[0]
 
     def delete(self, sid: SessionId) -> bool:
         """Forget the session, and return when that is on the disk; return whether there was one."""
@@ -208,15 +214,13 @@ class SQLiteStore:
 
     def _read(self, sid: SessionId) -> Record | None:
         """Return the record, live or not."""
-        with self._file.reading() as connection:
-            found = connection.rows(self._sql.load, (sid.bytes,))
+        found = self._file.read(self._sql.load, (sid.bytes,))
         return self._seen(sid, found[0]) if found else None
 
     def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
         holder, refresh_by = touch.holder, touch.refresh_by
         if HAS_RETURNING:
-            with self._file.writing() as connection:
-                found = connection.rows(self._sql.visit, (now, refresh_by, sid.bytes, holder, now, refresh_by))
+            found = self._file.write(self._sql.visit, (now, refresh_by, sid.bytes, holder, now, refresh_by))
             if found:
                 return self._seen(sid, found[0])
         before = self._read(sid)
@@ -229,7 +233,7 @@ class SQLiteStore:
     def _seen(self, sid: SessionId, columns: Sequence[Any]) -> Record:
         """Return the record in a row, and keep it until this thread writes: most write what they have just read."""
         record = _record_of(sid, columns)
-        self._thread.known = _Known(sid, columns, record) if len(columns[_DATA]) <= _LARGEST_KNOWN else None
+        self._thread.known = _Known(sid, columns, record.values) if len(columns[_DATA]) <= _LARGEST_KNOWN else None
         return record
 
     def _step_of(self, sid: SessionId, change: Change, now: float) -> _Step | None:
@@ -237,18 +241,31 @@ class SQLiteStore:
         known: _Known | None = getattr(self._thread, "known", None)
         if change.is_simple and not change.delta and change.last_seen_at is not None:
             return _Step(self._sql.touch, (min(change.last_seen_at, now), sid.bytes, change.holder, now), known)
-        if known is None or known.sid != sid or known.record.judge(change, now=now) is not Outcome.DONE:
+        if known is None or known.sid != sid:
             return None
-        after, before = known.record.apply(change, now=now), known.columns
-        if change.is_simple:
-            seen_at, data = after.info.last_seen_at, row.to_data(after.values)
-            columns: tuple[Any, ...] = (*before[:_SEEN_AT], seen_at, *before[_SEEN_AT + 1 : _DATA], data)
-            told = (seen_at, data, sid.bytes, change.holder, now, before[_DATA])
-            return _Step(self._sql.write, told, _Known(sid, columns, after))
+        return self._write_of(known, change, now) if change.is_simple else self._replacement_of(known, change, now)
+
+    def _write_of(self, known: _Known, change: Change, now: float) -> _Step | None:
+        """Return the statement that writes values. Whether the session is live and the holder's, it asks itself."""
+        sid, before, _ = known
+        values = merged(known.values, change.delta)
+        seen_at, data = before[_SEEN_AT], row.to_data(values)
+        if change.last_seen_at is not None:
+            seen_at = max(seen_at, min(change.last_seen_at, now))
+        told = (seen_at, data, sid.bytes, change.holder, now, before[_DATA])
+        columns = (*before[:_SEEN_AT], seen_at, *before[_SEEN_AT + 1 : _DATA], data)
+        return _Step(self._sql.write, told, _Known(sid, columns, values))
+
+    def _replacement_of(self, known: _Known, change: Change, now: float) -> _Step | None:
+        sid, before, _ = known
+        record = row.to_record(sid, before)
+        if record.judge(change, now=now) is not Outcome.DONE:
+            return None
+        after = record.apply(change, now=now)
         columns = (sid.bytes, *_columns(after))
         as_read = (*before[1:_SEEN_AT], *before[_SEEN_AT + 1 : _DATA + 1])
         told = (*columns[1:], after.info.expires_at, sid.bytes, *as_read)
-        return _Step(self._sql.replace, told, _Known(sid, columns, after))
+        return _Step(self._sql.replace, told, _Known(sid, columns, after.values))
 
     def _commit(
         self, connection: Connection, sid: SessionId, change: Change, now: float
