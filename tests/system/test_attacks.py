@@ -100,9 +100,11 @@ def test_revoking_the_others_ends_the_grace_of_a_rotation_before_it_too(clock: F
 def test_a_proof_without_a_level_proves_none(clock: FakeClock) -> None:
     app = make_app(clock)
     app.add_url_rule("/again", "again", lambda: reauthenticate() or str(authentication_level()))
+    app.add_url_rule("/level", "level", lambda: str(authentication_level()))
     client = app.test_client()
     client.get("/in/ada?level=passkey")
-    assert client.get("/again").text == "None"
+    assert client.get("/level").text == "passkey"
+    assert client.get("/again").text == client.get("/level").text == "None"
 
 
 @pytest.mark.parametrize(
