@@ -259,6 +259,17 @@ class Record:
         """Return the same with other values."""
         return replace(self, values=values)
 
+    def rewound(self, *, now: float) -> "Record":
+        """Return the record of a session that was seen in the future as seen at ``now``, and begun no later."""
+        info = self.info
+        earlier = replace(
+            info,
+            created_at=min(info.created_at, now),
+            last_seen_at=min(info.last_seen_at, now),
+            lifetime_ends_at=info.lifetime_ends_at - max(info.created_at - now, 0.0),
+        )
+        return replace(self, info=earlier, former_ends_at=min(self.former_ends_at, now))
+
     def opens_to(self, holder: bytes, *, now: float) -> bool:
         """Return whether a request that shows ``holder`` may read and write this session at ``now``."""
         return self._holds(holder) or self.is_former(holder, now=now)

@@ -11,6 +11,7 @@ from math import inf
 from struct import error as StructError
 from struct import Struct
 from typing import Any
+from typing import cast
 from typing import NoReturn
 from typing import ParamSpec
 from typing import TypeVar
@@ -30,6 +31,7 @@ from ..model.record import Record
 from ..model.record import SessionInfo
 from ..process.locks import ForkSafeLock
 from . import columns as row
+from .clock_witness import ClockWitness
 from .contract import REMEMBERED
 from .contract import Touch
 from .contract import Traits
@@ -45,6 +47,8 @@ _PIECES = 16
 
 #: An entry of a list: a session's id, and when prune() is to look at it, never after it expires.
 _ENTRY = Struct("<16sd")
+
+_INSTANT = Struct("<d")
 
 #: The number of pieces in which endings are kept, of endings in a piece, and of its bytes. The endings of a flood must
 #: not make the cache forget sessions.
@@ -92,6 +96,7 @@ class CachelibStore:
         self._prefix = prefix
         self._keeps = False  # Whether the cache was seen to keep anything.
         self._lock = ForkSafeLock()
+        self._witness = ClockWitness(self)
 
     def __repr__(self) -> str:
         return f"<CachelibStore in {type(self._cache).__qualname__} {self._prefix!r}>"
@@ -99,6 +104,7 @@ class CachelibStore:
     def create(self, record: Record) -> None:
         """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
         info = record.info
+        self._note(info.last_seen_at)
         key, timeout = self._key(info.sid), _timeout(info, max(info.created_at, info.last_seen_at))
         with self._lock:
             if not self._call(self._cache.add, key, _pack(record), timeout=timeout):
@@ -115,6 +121,7 @@ class CachelibStore:
 
         Raise :exc:`UnreadableRecord` if the bytes in the cache are no record.
         """
+        self._note(now)
         if touch is not None:
             return self._touched(sid, touch, now)
         record = self._record(sid)
@@ -124,6 +131,7 @@ class CachelibStore:
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply the change under the lock, if the session is live and opens to its holder; return the outcome."""
+        self._note(now)
         with self._lock:
             try:
                 record = self._record(sid)
@@ -152,10 +160,12 @@ class CachelibStore:
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
+        self._note(now)
         yield from only_live(self._infos() if user_id is None else self._infos_of(user_id), now=now)
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """Forget up to ``limit`` sessions that have expired; return their infos. Two processes may return one."""
+        self._note(now)
         gone: list[SessionInfo] = []
         for number in range(_PIECES):
             with self._lock:
@@ -182,6 +192,37 @@ class CachelibStore:
 
     def close(self) -> None:
         """Do nothing: the cache is the application's."""
+
+    # For the witness of the clock.
+
+    @property
+    def place(self) -> str:
+        """The kind of the cache."""
+        return f"the cache {type(self._cache).__qualname__}"
+
+    def latest(self) -> float | None:
+        """Return the instant that was noted last; None if none was."""
+        try:
+            return cast(float, _INSTANT.unpack(self._get(f"{self._prefix}latest") or b"")[0])
+        except (StructError, _Spoilt):
+            return None
+
+    def note_latest(self, now: float) -> None:
+        """Note an instant."""
+        self._set(f"{self._prefix}latest", _INSTANT.pack(now), 0)
+
+    def rewind(self, now: float) -> None:
+        """Take the sessions that were seen later than now for seen now."""
+        for number in range(_PIECES):
+            with self._lock:
+                for sid in self._entries(f"{self._prefix}all:{number}"):
+                    record = self._record_if_readable(sid)
+                    if record is not None and record.info.last_seen_at > now:
+                        self._replace(record, record.rewound(now=now), now)
+
+    def _note(self, now: float) -> None:
+        if now >= self._witness.due:
+            self._witness.note(now)
 
     # The steps of the above; those that write want the lock held.
 

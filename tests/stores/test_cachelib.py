@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from typing import NoReturn
@@ -320,6 +321,41 @@ class TestTheCache:
         one.create(record)
         assert two.load(record.info.sid, now=NOW) is None and delete_all(two, "ada") == 0
         assert one.commit(record.info.sid, Change(holder=HOLDER), now=NOW) is Outcome.DONE
+
+
+@pytest.mark.parametrize("ahead", [300.0, 3600.0, 1e6])
+def test_sessions_that_were_seen_while_the_clock_was_ahead_end_in_time_after_it_was_set_right(
+    ahead: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache: Any = SimpleCache()
+    future = a_record(created_at=NOW + ahead, last_seen_at=NOW + ahead, lifetime_ends_at=NOW + ahead + 900)
+    touched, other = a_record(lifetime_ends_at=NOW + 1e9, idle_timeout=1e7), a_record(idle_timeout=900.0)
+    before = a_store(cache)
+    for record in (touched, other, future):
+        before.create(record)
+    assert before.load(touched.info.sid, now=NOW + ahead, touch=Touch(HOLDER)) is not None
+    caplog.clear()
+    store = a_store(cache)
+    for record in (future, touched):
+        loaded = store.load(record.info.sid, now=NOW + 10)
+        assert loaded is not None and loaded.info.last_seen_at == NOW + 10
+    assert store.load(future.info.sid, now=NOW + 10 + IDLE - 1) is not None
+    assert store.load(future.info.sid, now=NOW + 10 + IDLE) is None
+    unchanged = store.load(other.info.sid, now=NOW + 10)
+    assert unchanged is not None and unchanged.info.last_seen_at == NOW
+    due = store.next_expiry()
+    assert due is not None and due <= NOW + 10 + IDLE
+    assert sids(store.prune(now=NOW + 10 + IDLE, limit=10)) == {future.info.sid}
+    assert [f"ahead by {ahead - 10:.0f} s" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_store_whose_clock_is_a_moment_behind_another_s_sets_nothing_back(caplog: pytest.LogCaptureFixture) -> None:
+    cache: Any = SimpleCache()
+    record = a_record()
+    a_store(cache).create(replace(record, info=replace(record.info, last_seen_at=NOW + 50)))
+    caplog.clear()
+    loaded = a_store(cache).load(record.info.sid, now=NOW)
+    assert loaded is not None and loaded.info.last_seen_at == NOW + 50 and not caplog.records
 
 
 def test_flask_caching_s_cache_is_one() -> None:

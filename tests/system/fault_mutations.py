@@ -132,8 +132,8 @@ MUTATIONS = [
         "a session that was seen while the clock was ahead outlives its timeout",
         "stores/test_sqlite_file.py",
         "test_sessions_that_were_seen_while_the_clock_was_ahead",
-        "stores/sqlite/clock_witness.py",
-        "        if not latest or latest[0][0] <= now + _NOTED_EVERY:\n",
+        "stores/clock_witness.py",
+        "        if latest is None or latest <= now + _NOTED_EVERY:\n",
         "        if True:\n",
     ),
     Mutation(
@@ -552,5 +552,13 @@ MUTATIONS = [
         "stores/journal/ownership.py",
         '    return f"process {text}" if text.isdecimal() else "another process"\n',
         '    return f"process {text}"\n',
+    ),
+    Mutation(
+        "a session that was seen while the clock was ahead outlives its timeout: caches",
+        "stores/test_cachelib.py",
+        "test_sessions_that_were_seen_while_the_clock_was_ahead_end_in_time_after_it_was_set_right",
+        "stores/cachelib.py",
+        "record is not None and record.info.last_seen_at > now:",
+        "False and record is not None:",
     ),
 ]

@@ -20,6 +20,7 @@ from ...model.record import Record
 from ...model.record import SessionInfo
 from ...model.record import Values
 from .. import columns as row
+from ..clock_witness import ClockWitness
 from ..contract import Count
 from ..contract import Touch
 from ..contract import Traits
@@ -28,12 +29,12 @@ from .answers import delete_some
 from .answers import info_of
 from .answers import is_about
 from .answers import wrong_answer
-from .clock_witness import ClockWitness
 from .connection import Connection
 from .endings import Endings
 from .expiry import Expiry
 from .file import has_wal_reset_fault
 from .file import SQLiteFile
+from .latest import Latest
 from .statements import HAS_RETURNING
 from .tallies import Tallies
 
@@ -80,7 +81,7 @@ class SQLiteStore:
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = 5.0, table_prefix: str = "") -> None:
         self._file = SQLiteFile(path, busy_timeout=busy_timeout, table_prefix=table_prefix)
         self._sql = self._file.sql
-        self._witness = ClockWitness(self._file)
+        self._witness = ClockWitness(Latest(self._file))
         self._endings = Endings(self._file)
         self._expiry = Expiry(self._file, self._endings)
         self._tallies = Tallies(self._file)
