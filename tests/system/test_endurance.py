@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -305,7 +306,7 @@ def test_no_session_is_lost_and_no_log_out_comes_back(kind: Kind, tmp_path: Path
         time.sleep(5)
         check_the_end(users)
         check_the_log(fleet, users, disturbances)
-        report(fleet, users, disturbances)
+        report(kind.name, fleet, users, disturbances)
 
 
 def check_the_end(users: list[User]) -> None:
@@ -328,9 +329,11 @@ def check_the_log(fleet: Fleet, users: list[User], disturbances: list[Disturbanc
     assert "Traceback" not in fleet.log, fleet.log[fleet.log.index("Traceback") - 2000 :][:6000]
 
 
-def report(fleet: Fleet, users: list[User], disturbances: list[Disturbance]) -> None:
+def report(kind: str, fleet: Fleet, users: list[User], disturbances: list[Disturbance]) -> None:
     met: Counter[str] = Counter()
     for user in users:
         met.update(user.met)
     workers = fleet.log.count("Booting worker")
-    print(f"\n{_SECONDS / 60:g} minutes: {dict(met)}; {workers} workers; {Counter(each.name for each in disturbances)}")
+    happened = dict(Counter(each.name for each in disturbances))
+    # Of the worker processes of pytest-xdist this alone is seen.
+    print(f"\n{kind}, {_SECONDS / 60:g} minutes: {dict(met)}; {workers} workers; {happened}", file=sys.stderr)
