@@ -47,7 +47,7 @@ _SEARCHES = ("/session/dashboard/sessions?q=user17", "/session/dashboard/session
 
 
 class Seen(NamedTuple):
-    """What was measured with one store, in milliseconds."""
+    """The figures of one store, in milliseconds."""
 
     kind: str
     #: The first answer, the slowest later one, and the slowest search.
