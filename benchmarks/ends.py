@@ -10,6 +10,7 @@ backlog, and is asked for reads and writes until all is forgotten; then it is as
 import argparse
 import http.client
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -47,7 +48,7 @@ from .ways import SQLITE
 from .ways import STORES
 
 _SESSIONS = 10_000
-_ROUNDS = 3
+_ROUNDS = 2
 
 #: The browsers that ask at the same time, and seconds from each one's answer to its next request.
 _BROWSERS, _APART = 4, 0.02
@@ -86,6 +87,7 @@ def _of_user() -> Table:
                 continue
             taken = [revoke(_opened(kind, at, number), at.folder) for number in range(_ROUNDS)]
             rows.append([kind, *(figure(seconds) for seconds in map(max, zip(*taken, strict=True)))])
+            print(*rows[-1], file=sys.stderr, flush=True)
     note = f"{_SESSIONS:,} sessions, the audit log written to a file; the longest of {_ROUNDS} runs."
     heads = ["revoke_user()", "seconds", "of this process's processor time"]
     return Table(title="The sessions of one user end", heads=heads, rows=rows, note=note)

@@ -17,15 +17,16 @@ _LONG_AGO = 0.0
 
 def put_mark(store: Store, name: str, text: str, *, now: float, until: float) -> None:
     """Keep a text under a name, in the place of an earlier one. It may be lost before its time."""
-    ending = Ending(sid=_id_of(name), reason=EndReason.REVOKED, ended_at=now, user_id=None, by=text)
+    ending = Ending(sid=id_of_mark(name), reason=EndReason.REVOKED, ended_at=now, user_id=None, by=text)
     store.bury([ending], until=until)
 
 
 def mark(store: Store, name: str) -> str | None:
     """Return the text that is kept under the name; None if there is none."""
-    ending = store.ending(_id_of(name), now=_LONG_AGO)
+    ending = store.ending(id_of_mark(name), now=_LONG_AGO)
     return None if ending is None else ending.by
 
 
-def _id_of(name: str) -> SessionId:
+def id_of_mark(name: str) -> SessionId:
+    """Return the id under which a text of this name is kept."""
     return uuid5(_NAMES, name)

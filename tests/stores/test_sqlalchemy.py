@@ -331,6 +331,11 @@ class TestColumns:
 
 
 class TestStatements:
+    @pytest.fixture(autouse=True)
+    def note_no_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Count no note of the time, which is written once a minute."""
+        monkeypatch.setattr("flask_idlesession.stores.clock_witness.ClockWitness.note", lambda self, now: None)
+
     def test_a_look_that_touches_is_one_statement_and_two_where_an_update_returns_nothing(
         self, store: SQLAlchemyStore
     ) -> None:
@@ -738,3 +743,29 @@ def _family(server: servers.Server) -> list[int]:
     assert server.process is not None
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
     return [server.process.pid, *map(int, children)]
+
+
+@pytest.mark.parametrize("ahead", [300.0, 3600.0, 1e6])
+def test_sessions_in_an_sqlite_engine_that_were_seen_while_the_clock_was_ahead_end_in_time_once_it_is_right(
+    tmp_path: Path, ahead: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where there is a server, its clock is the witness."""
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    future = a_record(created_at=NOW + ahead, last_seen_at=NOW + ahead, lifetime_ends_at=NOW + ahead + 900)
+    touched, other = a_record(idle_timeout=1e7), a_record(idle_timeout=900.0)
+    with closing(SQLAlchemyStore.from_url(url)) as before:
+        for record in (touched, other, future):
+            before.create(record)
+        assert before.load(touched.info.sid, now=NOW + ahead, touch=Touch(HOLDER)) is not None
+    with closing(SQLAlchemyStore.from_url(url)) as store:
+        for record in (future, touched):
+            loaded = store.load(record.info.sid, now=NOW + 10)
+            rewound = replace(record.rewound(now=NOW + 10).info, last_seen_at=NOW + 10)
+            assert loaded is not None and loaded.info == rewound
+        assert store.load(future.info.sid, now=NOW + 10 + 60) is None
+        unchanged = store.load(other.info.sid, now=NOW + 10)
+        assert unchanged is not None and unchanged.info.last_seen_at == NOW
+        due = store.next_expiry()
+        assert due is not None and due <= NOW + 10 + 60
+        assert [info.sid for info in store.prune(now=NOW + 100, limit=10)] == [future.info.sid]
+    assert [f"ahead by {ahead - 10:.0f} s" in record.getMessage() for record in caplog.records] == [True]

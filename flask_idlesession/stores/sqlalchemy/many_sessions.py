@@ -73,6 +73,26 @@ class ManySessions:
         return self._once("refile", size, lambda: self._kind.made(refiled))
 
     @cached_property
+    def seen_now(self) -> Statement:
+        """Takes the sessions that were seen later than now for seen now, as :meth:`Record.rewound` does.
+
+        It is for a database whose UPDATE reads a row as it was, which MariaDB's does not.
+        """
+        table, kind, now = self._table.c, self._kind, given("now", Instant())
+        ends_at = table.lifetime_ends_at - kind.greatest(table.created_at - now, literal_column("0.0", Instant()))
+        earlier = update(self._table).where(table.last_seen_at > now)
+        return kind.made(
+            earlier.values(
+                last_seen_at=now,
+                created_at=kind.least(table.created_at, now),
+                former_ends_at=kind.least(table.former_ends_at, now),
+                lifetime_ends_at=ends_at,
+                due_at=kind.least(table.due_at, now + table.idle_timeout, ends_at, table.refresh_by),
+                version=table.version + literal_column("1"),
+            )
+        )
+
+    @cached_property
     def first_page(self) -> Statement:
         """Answers with the first sessions by their ids."""
         return self._kind.made(self._page(), answers=self._info)

@@ -104,19 +104,19 @@ class SQLAlchemyStore(ForkAware):
 
     def create(self, record: Record) -> None:
         """Keep a new record. Raise :exc:`~flask_idlesession.SessionExists` if its id is taken."""
-        self._parts().commits.create(record)
+        self._parts_at(record.info.last_seen_at).commits.create(record)
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
         """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step.
 
         Raise :exc:`UnreadableRecord` if what the database holds is no record.
         """
-        rows = self._parts().rows
+        rows = self._parts_at(now).rows
         return rows.load(sid, now=now) if touch is None else rows.visit(sid, touch, now=now)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
-        return self._parts().commits.commit(sid, change, now=now)
+        return self._parts_at(now).commits.commit(sid, change, now=now)
 
     def delete(self, sid: SessionId) -> bool:
         """Forget the session; return whether there was one."""
@@ -128,7 +128,7 @@ class SQLAlchemyStore(ForkAware):
 
     def find(self, *, now: float, user_id: str | None = None) -> Iterator[SessionInfo]:
         """Yield the infos of the sessions that are live at ``now``, in no order; with ``user_id``, only that user's."""
-        lists = self._parts().lists
+        lists = self._parts_at(now).lists
         for found in lists.all() if user_id is None else lists.of_user(user_id):
             info = row.to_info(found[0], found)
             if info.is_live(now):
@@ -136,7 +136,7 @@ class SQLAlchemyStore(ForkAware):
 
     def prune(self, *, now: float, limit: int) -> list[SessionInfo]:
         """Forget up to ``limit`` sessions that have expired; return their infos, each once over all processes."""
-        return self._parts().pruning.prune(now=now, limit=limit)
+        return self._parts_at(now).pruning.prune(now=now, limit=limit)
 
     def next_expiry(self) -> float | None:
         """Return an instant before which :meth:`prune` has nothing to do; None if there is nothing to wait for."""
@@ -209,6 +209,13 @@ class SQLAlchemyStore(ForkAware):
                 self._connections.open(lambda connection: None)
             self._made = Parts(self._connections, self._sessions, self._ended, self._tallied)
         return self._made
+
+    def _parts_at(self, now: float) -> Parts:
+        """Return what does the work of a call that says what time it is."""
+        parts = self._parts()
+        if parts.witness is not None and now >= parts.witness.due:
+            parts.witness.note(now)
+        return parts
 
     def _tallies(self) -> Tallies:
         """Return what keeps the tallies, in a table that is created when it is first needed."""
