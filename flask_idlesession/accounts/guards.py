@@ -26,7 +26,7 @@ from ..web.paths import local_path
 from .log_in import authentication_age
 from .log_in import authentication_level
 from .log_in import current_user_id
-from .log_in import is_suspect
+from .log_in import is_trusted
 from .log_in import session_ending
 from .saved_forms import forget_sent_form
 from .saved_forms import keep_form
@@ -51,7 +51,7 @@ def login_required(view: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(view)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if current_user_id() is None or is_suspect():
+        if not is_trusted():
             _ask_to_log_in()
         return _answer(view, *args, **kwargs)
 

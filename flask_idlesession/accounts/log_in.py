@@ -129,7 +129,7 @@ def authentication_age() -> float | None:
     somewhere else: its user must prove it again.
     """
     ours = _looked_at()
-    if ours._intents.user_id is not None:
+    if ours._intended_user_id is not None:
         return None if AUTHENTICATED_AT in (ours._intents.labels or {}) else 0.0
     info = ours._info
     if ours._user_id is None or info is None or info.authenticated_at is None or SUSPECT in info.labels:
@@ -153,13 +153,21 @@ def id_of(user_id: UserId, *, for_what: str = "log_in()") -> str:
     return str(user_id)
 
 
+def is_trusted() -> bool:
+    """Return whether a user is logged in, and the session was seen from nowhere else since they proved who they are."""
+    ours = _looked_at()
+    return ours._user_id is not None and not _is_suspect(ours)
+
+
 def is_suspect() -> bool:
     """Return whether the session was seen from somewhere else since its user last proved who they are."""
     ours = _looked_at()
+    return not ours._is_new and _is_suspect(ours)
+
+
+def _is_suspect(ours: Session) -> bool:
     record = ours._record
-    if ours._is_new or record is None or ours._intents.user_id is not None:
-        return False
-    return SUSPECT in record.info.labels
+    return record is not None and ours._intended_user_id is None and SUSPECT in record.info.labels
 
 
 def _bind(

@@ -15,12 +15,18 @@ Clock = Callable[[], float]
 #: written by a clock that was ahead.
 TOLERANCE = 5.0
 
-#: Tells, called with these arguments, seconds that no change of the wall clock can move, counted through a suspend
-#: where the system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
-_since_boot: Callable[..., float] = time.monotonic
-_ARGUMENTS: tuple[int, ...] = ()
-if hasattr(time, "CLOCK_BOOTTIME"):
-    _since_boot, _ARGUMENTS = time.clock_gettime, (time.CLOCK_BOOTTIME,)
+#: The real one, whatever a test puts in its place later.
+_monotonic = time.monotonic
+
+
+def _count_awake(_: int) -> float:
+    return _monotonic()
+
+
+#: The number of a clock that no change of the wall clock can move, and what reads it. It counts through a suspend where
+#: the system can: CLOCK_MONOTONIC stands still while a laptop sleeps, and its user is idle all the same.
+_BOOTTIME: int = getattr(time, "CLOCK_BOOTTIME", -1)
+_since_boot: Callable[[int], float] = _count_awake if _BOOTTIME < 0 else time.clock_gettime
 
 
 def _wall_time() -> float:
@@ -33,7 +39,7 @@ def _wall_time() -> float:
     return time.time()
 
 
-_START = _wall_time() - _since_boot(*_ARGUMENTS)
+_START = _wall_time() - _since_boot(_BOOTTIME)
 
 #: Where the packages are seen that move the time for tests. Both leave the time since boot alone.
 _modules = sys.modules
@@ -47,12 +53,12 @@ def system_clock() -> float:
     """
     if _stopped is not None or "freezegun" in _modules or "time_machine" in _modules:  # Takes 0.05 µs.
         return _tell_test()
-    return _START + _since_boot(*_ARGUMENTS)
+    return _START + _since_boot(_BOOTTIME)
 
 
 def since_boot() -> float:
     """Return the seconds since this host was started: the same for all its processes."""
-    return _since_boot(*_ARGUMENTS)
+    return _since_boot(_BOOTTIME)
 
 
 def host_of_boot() -> str | None:
@@ -117,7 +123,7 @@ def _tell_test() -> float:
     if _stopped is not None:
         return _stopped()
     frozen = _frozen_at()
-    return _START + _since_boot(*_ARGUMENTS) if frozen is None else frozen
+    return _START + _since_boot(_BOOTTIME) if frozen is None else frozen
 
 
 def _frozen_at() -> float | None:

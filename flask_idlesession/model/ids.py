@@ -42,14 +42,12 @@ class Credential:
     the session id alone.
     """
 
-    __slots__ = ("sid", "secret", "holder", "fades_at")
+    __slots__ = ("sid", "secret", "holder")
 
     def __init__(self, sid: SessionId, secret: bytes) -> None:
         self.sid = sid
         self.secret = secret
         self.holder = digest(secret)
-        #: Before this instant more than half of the session's idle timeout is left to it; 0.0 until somebody asked.
-        self.fades_at = 0.0
 
     @classmethod
     def new(cls) -> "Credential":

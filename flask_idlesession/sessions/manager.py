@@ -174,6 +174,7 @@ class SessionManager:
             after = record.apply(change, now=self.now())
             if self.store.commit(sid, change, now=self.now()) is Outcome.DONE:
                 self.lifecycle.pruner.note(after.expires_at)
+                self.lifecycle.forget_freshness()
                 return after.info
         raise ConflictError(f"Others gave session {sid} a new token {_TRIES} times while its timeouts were set.")
 

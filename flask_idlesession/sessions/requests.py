@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from ..model.errors import RecordRejected
@@ -60,8 +61,8 @@ Guard = Callable[[Credential, Record], Record | None]
 #: How many tokens of one request are looked up.
 _MOST_SHOWN = 8
 
-_NO_DELTA: Delta = {}
-
+#: Of how many credentials it is remembered until when their sessions are fresh. Then all of that is forgotten.
+_MOST_FRESH = 4096
 
 #: Python 3.11 calls a function each time a member is named, and nearly every request ends with these.
 _KEPT, _DONE = Saved.KEPT, Outcome.DONE
@@ -104,6 +105,7 @@ class Requests:
         self.policy: Policy = lifecycle.policy
         self.codec = lifecycle.codec
         self.now = lifecycle.now
+        self._arrives = lifecycle.arrives
         self._lifecycle = lifecycle
         self._revocation = revocation
         self._store = lifecycle.store
@@ -121,6 +123,8 @@ class Requests:
         #: The store, if a look at it takes no round trip.
         self.near = in_process(self._store)
         self._is_simple = self.policy.is_simple
+        #: The same, if a touch is all that has to be written of a request that did not look.
+        self._near_and_simple = self.near if self._is_simple else None
         self._habits = Habits()
         self._log_outs = LogOuts(lifecycle, revocation)
         self._issuing = Issuing(self, lifecycle, revocation, self._log_outs, self._remarks)
@@ -137,7 +141,7 @@ class Requests:
 
         ``older`` is what the request shows of a session from before, which is taken over at the first look.
         """
-        now = self._lifecycle.arrives()
+        now = self._arrives()
         came_at = now if now > self._revocation.revoked_at else self._revocation.arrival()
         return self._session_class(self, RequestFacts(came_at, credential, credential, carrier, older))
 
@@ -156,13 +160,23 @@ class Requests:
                 opened[credential.sid] = credential
         return list(opened.values())
 
-    def is_fading(self, credential: Credential, session: Session, *, far: bool) -> bool:
-        """Return whether a view might outlive the session: less than half of its idle timeout is left.
-
-        ``far`` is the answer where only a round trip could tell.
+    def may_fade(self, credential: Credential, session: Session) -> bool:
+        """Return whether a view might outlive the session: less than half of its idle timeout is left, or only a round
+        trip could tell.
         """
-        near = self.near
-        return far if near is None else near.fades_at(credential.sid) <= session._facts.came_at
+        came_at = session._facts.came_at
+        # Activity only puts that off. To ask the store each time takes 5 % more of a request that ignores its session.
+        fresh_until = self._lifecycle.fresh_until
+        if came_at < fresh_until.get(credential, 0.0):
+            return False
+        if self.near is None:
+            return True
+        fades_at = self.near.fades_at(credential.sid)
+        if fades_at < inf:  # Else there is no such session, or none yet: a journal is still another process's.
+            if len(fresh_until) >= _MOST_FRESH:
+                fresh_until.clear()
+            fresh_until[credential] = fades_at
+        return fades_at <= came_at
 
     def note_arrival(self, session: Session, *, kind: Hashable = None) -> None:
         """Count an arriving request as activity before its view runs.
@@ -305,7 +319,10 @@ class Requests:
 
     def commit(self, credential: Credential, change: Change) -> Outcome:
         """Apply the change in one step."""
-        return self._store.commit(credential.sid, change, now=self.now())
+        outcome = self._store.commit(credential.sid, change, now=self.now())
+        if change.shortens:
+            self._lifecycle.forget_freshness()
+        return outcome
 
     def ending(self, sid: SessionId) -> Ending | None:
         """Return how the session ended, while that is remembered."""
@@ -329,30 +346,54 @@ class Requests:
 
     # The request is over.
 
+    def touch_alone(self, session: Session, *, active: bool) -> bool:
+        """Note the activity of a request that changed nothing; return False where more is to be done: to :meth:`save`.
+
+        Most requests end here, and their sessions are told apart from others by what costs least.
+        """
+        facts = session._facts
+        if session._modified or session._saved is not None or session._live is not None and session._suspects:
+            return False
+        if facts.is_unsent or facts.was_sent or session._failure is not None:
+            return False
+        if session._intents_made is not None and session._intends:
+            return False
+        credential = facts.credential
+        if credential is None or not active:
+            return True
+        if session._is_loaded:
+            return facts.is_touched and self._is_simple and self._is_noted(session, facts)
+        near, pruner = self._near_and_simple, self._pruner
+        if near is None or session_loaded.receivers or pruner.condemned:
+            return False
+        now = self.now()
+        if now >= pruner.due or cleaner.thread is None:
+            pruner.prune_few(now=now)
+        return near.touch(credential.sid, credential.holder, now)
+
     def save(self, session: Session, *, active: bool) -> Saved:
         """Store what a request did to its session, in one step; ``active``: the request is activity.
 
         Nothing is stored of a session that ended meanwhile: the log-out was final.
         """
         facts = session._facts
+        if not session._modified and self.touch_alone(session, active=active):
+            return _KEPT
         if session._failure is not None and not (session._intents_made or NOTHING).end:
             return _KEPT
         if not session._is_loaded:
             if facts.credential is None or not active:
-                return _KEPT
-            if not session._modified and not session._intends and self._touch_unread(facts.credential):
                 return _KEPT
             facts.is_active = True
             try:
                 session._load()
             except StoreError:
                 return _KEPT
-        if session._is_unchanged:
-            if not active or facts.credential is None:
-                return _KEPT
-            if facts.is_touched and self._is_simple and self._is_noted(session, facts):
-                return _KEPT
+        if (not active or facts.credential is None) and session._is_unchanged:
+            return _KEPT
         saved = self._save(session, active=active)
+        if saved is _KEPT and not facts.is_unsent:
+            return saved
         if saved is Saved.ISSUED:
             facts.is_unsent = True
         elif facts.is_unsent and saved in (Saved.KEPT, Saved.REFRESHED):
@@ -368,59 +409,72 @@ class Requests:
             return True
         return not record.is_permanent and self._client().items() <= record.info.labels.items()
 
-    def _touch_unread(self, credential: Credential) -> bool:
-        """Touch a session that its request did not ask for, if that takes no round trip and there is nothing else to
-        do; return whether it was done.
-        """
-        near, pruner = self.near, self._pruner
-        if near is None or not self._is_simple or session_loaded.receivers or pruner.condemned:
-            return False
-        now = self.now()
-        if now >= pruner.due or cleaner.thread is None:
-            pruner.prune_few(now=now)
-        return near.touch(credential.sid, credential.holder, now)
-
     def _save(self, session: Session, *, active: bool) -> Saved:
         intents, facts = session._intents_made, session._facts
         has_ended = intents is not None and intents.end and self.log_out(session)
-        record, credential = session._record, facts.credential
+        record = session._kept if session._written is None else session._record  # A property takes a call more.
+        credential = facts.credential
         if record is None or credential is None:
             return self._issuing.begin(session) or (Saved.ENDED if has_ended else _KEPT)
-        now, rotated = self.now(), None
-        delta = session._delta() if session._may_differ else _NO_DELTA
+        now = self.now()
+        delta = session._delta()
         is_touched = facts.is_touched and (facts.is_told or 0 <= now - (facts.seen_at or 0.0) < BRIEF)
         empties = None in delta.values() and session._is_empty and session._user_id is None
-        is_plain = intents is None and self._is_simple and record.is_plain and "_permanent" not in delta
-        if is_plain:
+        if intents is None and self._is_simple and record.is_plain and "_permanent" not in delta:
             change = plain_change(credential.holder, delta, now if active and not is_touched else None, empties)
-        else:
-            done = {"active": active, "is_touched": is_touched, "empties": empties}
-            rotated = self._issuing.rotated(session, record, credential, now=now, active=active)
-            change = self._change(session, record, delta, rotated, now=now, **done)
-        if facts.kind is not None:
-            self._habits.note(facts.kind, wrote=change is not None and not change.is_touch)
+            return self._save_plain(session, record, credential, change, now=now)
+        done = {"active": active, "is_touched": is_touched, "empties": empties}
+        return self._save_whole(session, record, credential, delta, now=now, **done)
+
+    def _save_plain(
+        self, session: Session, record: Record, credential: Credential, change: Change | None, *, now: float
+    ) -> Saved:
+        """Commit values and a touch, and nothing else: what most requests do that write."""
+        if session._facts.kind is not None:
+            self._note_habit(session, change)
         if change is None:
-            return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
+            return _KEPT
+        self.check_size(record, change.delta)
+        outcome = self._commit(credential, change, now=now)
+        if outcome is _DONE or outcome is None:
+            session._settle_values(change.delta)
+            return _KEPT
+        return self._note_refusal(session, record, change, outcome)
+
+    def _save_whole(
+        self, session: Session, record: Record, credential: Credential, delta: Delta, *, now: float, **done: bool
+    ) -> Saved:
+        active = done["active"]
+        rotated = self._issuing.rotated(session, record, credential, now=now, active=active)
+        change = self._change(session, record, delta, rotated, now=now, **done)
+        if session._facts.kind is not None:
+            self._note_habit(session, change)
+        if change is None:
+            return self._saved(record, active=active, refreshes=False)
         self.check_size(record, change.delta)
         if change.refresh_by is not None and not record.is_permanent:
             self._remarks.note_permanence(session, policy=self.policy)
         outcome = self._commit(credential, change, now=now)
         if outcome is Outcome.CONFLICT:  # Another request rotated first: its answer carries the new token.
             rotated = None
-            change = self._change(session, record, delta, None, now=now, **done)  # Nothing plain has a conflict.
+            change = self._change(session, record, delta, None, now=now, **done)
             outcome = _DONE if change is None else self._commit(credential, change, now=now)
         if change is None or outcome is None:
             return self._saved(record, active=active, refreshes=change is not None and change.refresh_by is not None)
-        if outcome is Outcome.EMPTIED:
-            return self._note_emptied(session, record)
         if outcome is not _DONE:
-            return drop(session, change.delta)
-        if is_plain or (change.is_simple and session._intents_made is None):
+            return self._note_refusal(session, record, change, outcome)
+        if change.is_simple and session._intents_made is None:
             session._settle_values(change.delta)
-            return _KEPT if is_plain else self._saved(record, active=active, refreshes=False)
+            return self._saved(record, active=active, refreshes=False)
         return self._finish(session, record.apply(change, now=now), change, rotated, active=active)
 
-    def _note_emptied(self, session: Session, record: Record) -> Saved:
+    def _note_habit(self, session: Session, change: Change | None) -> None:
+        self._habits.note(session._facts.kind, wrote=change is not None and not change.is_touch)
+
+    def _note_refusal(self, session: Session, record: Record, change: Change, outcome: Outcome) -> Saved:
+        """Note that the session ended with this change, or before it."""
+        if outcome is not Outcome.EMPTIED:
+            return drop(session, change.delta)
         self._lifecycle.note_end(record.info, EndReason.LOGGED_OUT)
         session._settle_all(None, None)
         return Saved.ENDED
@@ -430,6 +484,9 @@ class Requests:
     ) -> Saved:
         """Note what a change that was more than values and a touch made of the session."""
         self._pruner.note(after.expires_at)
+        before = session._record
+        if change.idle_timeout is not None or (before is not None and after.expires_at < before.expires_at):
+            self._lifecycle.forget_freshness()
         if rotated is not None:
             tell(session_rotated, self._lifecycle.sender, info=after.info)
             return self._issuing.finish(session, after, rotated)
@@ -470,9 +527,8 @@ class Requests:
     def _commit(self, credential: Credential, change: Change, *, now: float) -> Outcome | None:
         if not change.delta and change.is_touch:
             return self._touch(credential, change, now=now)
-        pruner = self._pruner
         if cleaner.thread is None:
-            pruner.note(pruner.due)  # After a fork.
+            self._pruner.note(self._pruner.due)  # After a fork.
         return self._store.commit(credential.sid, change, now=now)
 
     def _touch(self, credential: Credential, touch: Change, *, now: float) -> Outcome | None:

@@ -125,7 +125,11 @@ class Session(SessionValues, SessionMixin):
     __slots__ = ("_persistence", "_facts", "_intents_made", "_alone")
 
     def __init__(self, persistence: Persistence, facts: RequestFacts) -> None:
-        super().__init__(persistence.codec, is_loaded=facts.credential is None and facts.older is None)
+        # Those of the base, too: each request makes a session, and to ask super() would be a third of that (0.15 µs).
+        self._codec = persistence.codec
+        self._is_loaded = facts.credential is None and facts.older is None
+        self._modified = self._is_late = self.accessed = False
+        self._failure = self._kept = self._written = self._live = self._saved = None
         self._persistence = persistence
         self._facts = facts
         self._intents_made: Intents | None = None
@@ -319,16 +323,21 @@ class Session(SessionValues, SessionMixin):
     def _is_unchanged(self) -> bool:
         """Whether it is plain, without a look at any value, that there is nothing to save but a touch."""
         if self._modified or self._saved is not None or (self._live is not None and self._suspects):
-            return False  # As :attr:`_may_differ`, for most requests come to this.
+            return False
         return not self._facts.is_unsent and not self._intends
 
     @property
     def _user_id(self) -> str | None:
         """The user that logged in, or None."""
-        intents = self._intents_made
-        if intents is not None and intents.user_id is not None:
-            return intents.user_id
+        intended = self._intended_user_id
+        if intended is not None:
+            return intended
         return None if self._is_new or self._record is None else self._record.info.user_id
+
+    @property
+    def _intended_user_id(self) -> str | None:
+        """The user that this request logs in, or None."""
+        return None if self._intents_made is None else self._intents_made.user_id
 
     @property
     def _idle_timeout(self) -> float:

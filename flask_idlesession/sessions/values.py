@@ -76,29 +76,29 @@ class SessionValues(MutableMapping[str, Any]):
         "_suspects",
         "accessed",
     )
+    # All but the last three are set when a session is made: False or None, if nothing else is said.
+    _codec: Codec
+    #: Whether the store was asked.
+    _is_loaded: bool
+    #: Whether a view assigned or removed something, or said so.
+    _modified: bool
+    #: Whether the response has begun: from then on each assignment is written through at once.
+    _is_late: bool
+    #: The failure of the store that the view met, as long as no later look succeeded.
+    _failure: StoreError | None
+    #: Whether a view looked.
+    accessed: bool
+    # The record, and what was saved of its values since it was looked at.
+    _kept: Record | None
+    _written: Delta | None
+    # The keys that the view sees, with their values or _UNREAD; None until it looks.
+    _live: dict[str, Any] | None
+    # The same where all of it was saved: a view that looks again gets the same objects.
+    _saved: dict[str, Any] | None
+    # These are set when the keys are laid out.
     _stored: Mapping[str, bytes]
     _encoded: dict[str, bytes]
     _suspects: dict[str, None]
-
-    def __init__(self, codec: Codec, *, is_loaded: bool) -> None:
-        self._codec = codec
-        #: Whether the store was asked.
-        self._is_loaded = is_loaded
-        #: Whether a view assigned or removed something, or said so.
-        self._modified = False
-        #: Whether the response has begun: from then on each assignment is written through at once.
-        self._is_late = False
-        #: The failure of the store that the view met, as long as no later look succeeded.
-        self._failure: StoreError | None = None
-        #: Whether a view looked.
-        self.accessed = False
-        # The record, and what was saved of its values since it was looked at.
-        self._kept: Record | None = None
-        self._written: Delta | None = None
-        # The keys that the view sees, with their values or _UNREAD; None until it looks.
-        self._live: dict[str, Any] | None = None
-        # The same where all of it was saved: a view that looks again gets the same objects.
-        self._saved: dict[str, Any] | None = None
 
     # The mapping.
 
@@ -235,11 +235,6 @@ class SessionValues(MutableMapping[str, Any]):
     def _is_empty(self) -> bool:
         """Whether no key is left."""
         return not self._unfold()
-
-    @property
-    def _may_differ(self) -> bool:
-        """Whether a value may differ from what is stored, as far as that is known without a look at any value."""
-        return self._modified or self._saved is not None or (self._live is not None and bool(self._suspects))
 
     def _delta(self) -> dict[str, bytes | None]:
         """Return the new bytes of each key whose bytes changed, and None for each that is gone.

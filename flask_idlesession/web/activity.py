@@ -21,6 +21,9 @@ PASSIVE_IN_ENVIRON = "HTTP_" + PASSIVE_HEADER.upper().replace("-", "_")
 _MARK = "_idlesession_activity"
 _UNKNOWN = (object(), -1, None)
 
+#: How many marks were made. One that is made late makes all that is remembered of views worthless.
+_marks_made = 0
+
 #: A browser's EventSource asks for this, by itself, again and again.
 _EVENT_STREAM = "text/event-stream"
 _logger = logging.getLogger("flask_idlesession")
@@ -62,8 +65,9 @@ def is_marked_active(view: object) -> bool:
 
 
 def _marked(view: _View, mark: bool) -> _View:
+    global _marks_made
     setattr(view, _MARK, mark)
-    ActivityRule.marks += 1
+    _marks_made += 1
     return view
 
 
@@ -72,9 +76,6 @@ class ActivityRule:
 
     ``views`` and ``blueprints`` are the application's own dicts: a view that replaces another is looked at again.
     """
-
-    #: How many marks were made. One that is made late makes all that is remembered worthless.
-    marks = 0
 
     def __init__(
         self, rule: Activity, *, views: Mapping[str, Callable[..., Any]], blueprints: Mapping[str, object]
@@ -96,9 +97,10 @@ class ActivityRule:
             if request.routing_exception is None:
                 return None
         else:
-            view, marks, mark = self._known.get(route.endpoint, _UNKNOWN)
-            if view is not self._views.get(route.endpoint) or marks != ActivityRule.marks:
-                mark = self._look_at(request, route.endpoint)
+            endpoint = route.endpoint
+            view, marks, mark = self._known.get(endpoint, _UNKNOWN)
+            if view is not self._views.get(endpoint) or marks != _marks_made:
+                mark = self._look_at(request, endpoint)
             if mark is False:
                 return False
         environ = request.environ
@@ -146,7 +148,7 @@ class ActivityRule:
 
     def _look_at(self, request: Request, endpoint: str) -> bool | None:
         """Return what the marks say of a request for the endpoint, and remember that."""
-        view, marks = self._views.get(endpoint), ActivityRule.marks
+        view, marks = self._views.get(endpoint), _marks_made
         mark = self._mark_of(request, endpoint, view)
         if not hasattr(view, "view_class"):  # There it may depend on the method.
             self._known[endpoint] = view, marks, mark

@@ -111,10 +111,7 @@ class IdleSessionInterface(SessionInterface):
         credential = self._signers.tokens.by_header.get(request.environ.get("HTTP_COOKIE", ""))
         if credential is None:
             credential = self._find_credential(app, request, runtime)
-        if "HTTP_X_FORWARDED_FOR" in request.environ and runtime.others is not None:
-            runtime.others.note_forwarded(request.environ)
-        requests = runtime.requests
-        adoption = runtime.adoption
+        requests, adoption = runtime.requests, runtime.adoption
         if adoption is None or runtime.header is not None and runtime.header.is_used(request):
             session = requests.open(credential, request)
         else:
@@ -122,10 +119,15 @@ class IdleSessionInterface(SessionInterface):
         # For the hooks below: Flask has the session in its context, but under another name in each of 3.0 to 3.2.
         # Not in the environ: an application may be called with a copy of another one's.
         request._idlesession = session  # type: ignore[attr-defined]
-        is_fading = credential is not None and requests.is_fading(credential, session, far=not self._hears_routes)
-        if is_fading and runtime.activity.counts_early(app, request):
-            requests.note_arrival(session)
+        if credential is not None and requests.may_fade(credential, session):
+            self._note_early(app, request, session, runtime)
         return session
+
+    def _note_early(self, app: Flask, request: Request, session: Session, runtime: Runtime) -> None:
+        """Note activity now, unless Flask calls :meth:`note_arrival`: it does for what only a round trip could tell."""
+        hears = self._hears_routes and runtime.requests.near is None
+        if not hears and runtime.activity.counts_early(app, request):
+            runtime.requests.note_arrival(session)
 
     def _prepare(self, app: Flask) -> Runtime:
         """Prepare for the first request of a process.
@@ -152,6 +154,8 @@ class IdleSessionInterface(SessionInterface):
         """Return the credential in the token that the request shows; None without one of this application's."""
         if self._process != getpid():  # No request of this process came here before.
             self._prepare(app)
+        if runtime.others is not None and "HTTP_X_FORWARDED_FOR" in request.environ:
+            runtime.others.note_forwarded(request.environ)
         credentials, count = self._read_shown(app, request, runtime)
         if not credentials:
             if count and not self._are_older(app, request, runtime):
@@ -240,23 +244,37 @@ class IdleSessionInterface(SessionInterface):
         if not isinstance(session, Session):
             return  # None, because it could not be opened: Flask is about to tell why.
         runtime, facts = self._running or self._runtime(), session._facts
-        if facts.only_looks or session._modified and is_of_event(facts.carrier) and _begins_nothing(session):
+        may_be_new = session._modified and (session._kept is None or session._intents_made is not None)
+        if facts.only_looks or may_be_new and _begins_nothing(session):
             facts.carrier = None
             _vary_by_cookie(response)
             return
         active = facts.is_active
         if active is None:
             active = runtime.activity.counts(facts.carrier) is not False
+        is_failure = False
+        if session._modified or not self._is_quiet or not runtime.requests.touch_alone(session, active=active):
+            is_failure = self._save(app, session, response, runtime, active=active)
+        facts.carrier = None  # It has the session: together they would wait for the garbage collector.
+        if session.accessed:
+            _vary_by_cookie(response)
+        if facts.is_answered and not is_failure:
+            session._rest()
+            if not isinstance(response.response, _WHOLE):  # A stream, which may go on with the view's objects.
+                response.call_on_close(session._finish_late)
+
+    def _save(self, app: Flask, session: Session, response: Response, runtime: Runtime, *, active: bool) -> bool:
+        """Store what the request did, and tell the browser; return whether the store failed, which is answered then."""
         lifetime, refreshes = app.config["PERMANENT_SESSION_LIFETIME"], app.config["SESSION_REFRESH_EACH_REQUEST"]
         if lifetime is not self._lifetime or refreshes is not self._refreshes:
             self._follow_lifetime(lifetime, refreshes, runtime)
-        if session._modified and (session._facts.credential is None or session._intents_made is not None):
+        facts, is_failure = session._facts, False
+        if session._modified and (facts.credential is None or session._intents_made is not None):
             self._require_cookie(app)  # A new one will be set.
         try:
             if runtime.logins is not None:
                 runtime.logins.settle(app, session)
             saved = runtime.requests.save(session, active=active)
-            is_failure = False
         except StoreError as error:
             is_failure = True
             # A log-out is one for this browser, whatever became of the store.
@@ -266,16 +284,9 @@ class IdleSessionInterface(SessionInterface):
         if session._failure is not None and not is_failure and response.status_code == _UNANSWERED:
             is_failure = True
             answer_failure(app, response, session._failure)
-        facts.carrier = None  # It has the session: together they would wait for the garbage collector.
-        if session.accessed:
-            _vary_by_cookie(response)
-        if facts.is_answered and not is_failure:
-            session._rest()
-            if not isinstance(response.response, _WHOLE):  # A stream, which may go on with the view's objects.
-                response.call_on_close(session._finish_late)
-        if saved is _KEPT and self._is_quiet and not facts.was_sent:
-            return
-        self._tell(app, session, response, saved, active=active, is_failure=is_failure)
+        if saved is not _KEPT or not self._is_quiet or facts.was_sent:
+            self._tell(app, session, response, saved, active=active, is_failure=is_failure)
+        return is_failure
 
     def _require_cookie(self, app: Flask) -> None:
         """Raise ConfigError if the cookie's settings were changed since the start, and browsers would not take it now:
@@ -410,10 +421,11 @@ class IdleSessionInterface(SessionInterface):
 
 def _begins_nothing(session: Session) -> bool:
     """Return whether a session is new in an event, which can set no cookie for it. Then say which keys are lost."""
-    if session.new:
-        session._rest()
-        session._finish_late()
-    return session.new
+    if not session.new or not is_of_event(session._facts.carrier):
+        return False
+    session._rest()
+    session._finish_late()
+    return True
 
 
 def _is_public(response: Response) -> bool:
@@ -426,8 +438,9 @@ def _vary_by_cookie(response: Response) -> None:
 
     Werkzeug's ``vary`` takes 14 to 28 µs, so it is left to responses that say something about it already.
     """
-    for name, _ in response.headers:
+    for name, value in response.headers:
         if name.lower() == "vary":
-            response.vary.add("Cookie")
+            if value != "Cookie":
+                response.vary.add("Cookie")
             return
     response.headers.add("Vary", "Cookie")

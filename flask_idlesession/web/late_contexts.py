@@ -34,5 +34,5 @@ class LateContexts:
         session = getattr(request, "_idlesession", None)
         if id(session) in self._watched and isinstance(session, Session):
             session._finish_late()
-        if not self._watched:
-            request_tearing_down.disconnect(self._finish, app)
+        if not self._watched:  # Wherever it listens: told of the sender alone, Blinker would go on asking for 2 µs.
+            request_tearing_down.disconnect(self._finish)

@@ -28,12 +28,14 @@ _NO_FRESHNESS = ("accounts/guards.py", "if age is None or age > allowed or", "if
 _WEAK_SECRET = ("model/ids.py", "return secrets.token_bytes(SECRET_BYTES)", 'return b"s" * SECRET_BYTES')
 _ALWAYS_BEGINS = (
     "web/interface.py",
-    "session = requests.open(credential, request)\n",
-    'session = requests.open(credential, request)\n        session.setdefault("seen", 1)\n',
+    "request._idlesession = session  # type: ignore[attr-defined]\n",
+    'request._idlesession = session  # type: ignore[attr-defined]\n        session.setdefault("seen", 1)\n',
 )
-_DROPPED = "is not _DONE:\n            return drop(session, change.delta)\n"
+_DROPPED = "is not Outcome.EMPTIED:\n            return drop(session, change.delta)\n"
 _REVIVED = (
-    "is not _DONE:\n            self._lifecycle.create(record.apply(change, now=now))\n            return _KEPT\n"
+    "is not Outcome.EMPTIED:\n"
+    "            self._lifecycle.create(record.apply(change, now=self.now()))\n"
+    "            return _KEPT\n"
 )
 _REAUTH_KEEPS_LIFETIME = (
     "sessions/changes.py",

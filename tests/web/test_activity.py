@@ -1,12 +1,16 @@
 """What counts as activity: users prolong their sessions, and polls, files and timers do not."""
 
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Blueprint
 from flask import Flask
 from flask import Request
+from flask import Response
 from flask import session
+from flask import stream_with_context
 from flask.testing import FlaskClient
 from flask.views import MethodView
 from flask.views import View
@@ -18,6 +22,9 @@ from flask_idlesession import passive
 from flask_idlesession.testing import FakeClock
 
 TIMEOUT = 100
+
+#: A shorter time, which one session is given.
+SHORT = 10
 
 
 @pytest.fixture
@@ -429,6 +436,57 @@ def test_a_view_may_take_half_the_idle_timeout_at_any_time(app: Flask, clock: Fa
     clock.advance(age)
     client.get("/slow")
     assert is_alive(client)
+
+
+def add_ways_to_shorten(app: Flask) -> None:
+    @app.get("/in-a-view")
+    def in_a_view() -> str:
+        session.idle_timeout = SHORT  # type: ignore[attr-defined]
+        return "shorter"
+
+    @app.get("/in-a-stream")
+    def in_a_stream() -> Response:
+        def shorten() -> Iterator[str]:
+            yield "soon "
+            session.idle_timeout = SHORT  # type: ignore[attr-defined]
+            yield "shorter"
+
+        return Response(stream_with_context(shorten()))
+
+    @app.get("/by-permanence")
+    def by_permanence() -> str:
+        app.permanent_session_lifetime = timedelta(seconds=SHORT)
+        session.permanent = True
+        return "shorter"
+
+    @app.get("/from-outside")
+    @passive
+    def from_outside() -> str:
+        app.extensions["idlesession"].manager.set_timeouts(session.sid, idle_timeout=SHORT)  # type: ignore[attr-defined]
+        return "shorter"
+
+
+@pytest.mark.parametrize("path", ["/in-a-view", "/in-a-stream", "/by-permanence", "/from-outside"])
+def test_a_slow_view_keeps_a_session_that_was_given_a_shorter_time_before(
+    app: Flask, clock: FakeClock, path: str
+) -> None:
+    add_ways_to_shorten(app)
+
+    @app.get("/slow")
+    def slow() -> str:
+        clock.advance(SHORT * 0.8)
+        session["slow"] = "kept"
+        return "slow"
+
+    client = app.test_client()
+    client.get("/set/1")
+    client.get("/ignore")  # By now it is known for how long the session is fresh.
+    assert client.get(path).text.endswith("shorter")
+    clock.advance(SHORT * 0.6)
+    client.get("/slow")
+    assert is_alive(client)
+    clock.advance(SHORT)
+    assert not is_alive(client)
 
 
 def test_a_slow_passive_view_does_not_keep_a_session(app: Flask, clock: FakeClock) -> None:

@@ -1,5 +1,6 @@
 """Changes after the response has begun: stored where that can be, and logged where it cannot."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -509,3 +510,22 @@ def test_a_request_that_uses_its_session_in_time_listens_to_no_context(app: Flas
     client.get("/stream").get_data()
     client.get("/all")
     assert not list(request_tearing_down.receivers_for(app))
+
+
+def test_an_answer_that_sets_a_cookie_is_no_late_look(app: Flask) -> None:
+    before = len(request_tearing_down.receivers)
+    assert app.test_client().get("/begin").headers["Set-Cookie"]
+    assert len(request_tearing_down.receivers) == before
+
+
+def test_blinker_forgets_a_listener_once_no_session_is_used_late(app: Flask, client: Begun) -> None:
+    @stream(app, "/stream")
+    def lines() -> Iterator[str]:
+        session["a"] = 1
+        yield "one"
+
+    before = len(request_tearing_down.receivers)
+    client.get("/stream").get_data()
+    gc.collect()
+    client.get("/all")
+    assert len(request_tearing_down.receivers) == before

@@ -13,6 +13,7 @@ from ...model.record import Change
 from ...model.record import Labels
 from ...model.record import merged
 from ...model.record import Outcome
+from ...model.record import PlainInfo
 from ...model.record import Record
 from ...model.record import SessionInfo
 from ...model.record import Values
@@ -22,7 +23,7 @@ from ...model.record import Values
 #   always             last seen, the end that no activity moves, idle timeout, lifetime, digest of the secret, marks
 #   _ODD_TIMEOUT       the idle timeout, if a float of 32 bits is not exactly it
 #   _OWN_CREATION      the creation, if it is not exactly the lifetime before the lifetime's end
-#   _PERMANENT         the lifetime's end, and the end unless the session is refreshed
+#   PERMANENT         the lifetime's end, and the end unless the session is refreshed
 #   _HAS_FORMER        the former digest, and its end
 #   HAS_USER           the length of the user's id, and the id
 #   _HAS_LABELS        the length of the labels, and the labels as one msgpack map
@@ -33,17 +34,17 @@ _INSTANT, _INSTANTS = Struct("<d"), Struct("<dd")
 _SHORT = Struct("<f")
 _FORMER = Struct("<32sd")
 _SIZE = Struct("<H")
-_ODD_TIMEOUT, _OWN_CREATION, _PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
-_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | _PERMANENT
+_ODD_TIMEOUT, _OWN_CREATION, PERMANENT, _HAS_FORMER, HAS_USER, _HAS_LABELS = (1 << bit for bit in range(6))
+_MORE_TIMES = _ODD_TIMEOUT | _OWN_CREATION | PERMANENT
 _UP_TO_USER = HAS_USER - 1
-_NOT_PLAIN = HAS_USER | _PERMANENT
+_NOT_PLAIN = HAS_USER | PERMANENT
 #: So much of a packed record, from its front, are the times that all of them have.
 TIMES_SIZE = _TIMES.size + _SHORT.size
 #: Where the marks are, for what looks at a million records: there a call is too much.
 MARKS_AT = _HEAD.size - 1
 _DIGEST = slice(MARKS_AT - 32, MARKS_AT)
 _NEVER = _INSTANT.pack(inf)
-_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (_PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
+_PARTS = ((_ODD_TIMEOUT, 8), (_OWN_CREATION, 8), (PERMANENT, 16), (_HAS_FORMER, _FORMER.size))
 #: Where a part is, by the marks of those before it.
 _AT = tuple(_HEAD.size + sum(size for mark, size in _PARTS if marks & mark) for marks in range(HAS_USER))
 
@@ -263,13 +264,13 @@ def _times_moved(packed: bytes, change: Change, now: float) -> bytes:
 
 def _refreshed(packed: bytes, seen: float, refresh_by: float) -> bytes:
     marks = packed[MARKS_AT]
-    if marks & _PERMANENT and refresh_by < inf:
-        at = _AT[marks & (_PERMANENT - 1)]
+    if marks & PERMANENT and refresh_by < inf:
+        at = _AT[marks & (PERMANENT - 1)]
         (lifetime_ends_at,) = _unpack_instant(packed, at)
         front = _pack_instants(seen, refresh_by if refresh_by < lifetime_ends_at else lifetime_ends_at)
         instants = _pack_instants(lifetime_ends_at, refresh_by)
         return front + packed[_INSTANTS.size : at] + instants + packed[at + _INSTANTS.size :]
-    if not marks & _PERMANENT and refresh_by == inf:
+    if not marks & PERMANENT and refresh_by == inf:
         return seen_by(packed, seen)
     _, idle_timeout, lifetime_ends_at, _, created_at = _times_of(packed)
     return _with_times(packed, (seen, idle_timeout, lifetime_ends_at, refresh_by, created_at))
@@ -294,7 +295,7 @@ def _front(times: _Times, digest: bytes, marks: int) -> bytes:
         marks |= _OWN_CREATION
         more, lifetime = more + _INSTANT.pack(created_at), 0.0
     if refresh_by < inf:
-        marks |= _PERMANENT
+        marks |= PERMANENT
         more += _pack_instants(lifetime_ends_at, refresh_by)
     return _HEAD.pack(seen, min(lifetime_ends_at, refresh_by), idle_timeout, lifetime, digest, marks) + more
 
@@ -319,8 +320,8 @@ def _times_of(packed: bytes) -> _Times:
     refresh_by = inf
     if marks & _ODD_TIMEOUT:
         idle_timeout = _odd_timeout(packed)
-    if marks & _PERMANENT:
-        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])
+    if marks & PERMANENT:
+        ends_at, refresh_by = _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])
     if marks & _OWN_CREATION:
         return seen, idle_timeout, ends_at, refresh_by, _unpack_instant(packed, _AT[marks & (_OWN_CREATION - 1)])[0]
     return seen, idle_timeout, ends_at, refresh_by, ends_at - lifetime
@@ -333,7 +334,7 @@ def _odd_timeout(packed: bytes) -> float:
 
 def _refresh_by(packed: bytes) -> float:
     marks = packed[MARKS_AT]
-    return _unpack_instants(packed, _AT[marks & (_PERMANENT - 1)])[1] if marks & _PERMANENT else inf
+    return _unpack_instants(packed, _AT[marks & (PERMANENT - 1)])[1] if marks & PERMANENT else inf
 
 
 def pack_touch(packed: bytes) -> bytes:
@@ -348,7 +349,7 @@ def with_touch(packed: bytes, touch: bytes) -> bytes:
 
 def is_permanent(packed: bytes) -> bool:
     """Whether the session also ends unless it is refreshed in time."""
-    return bool(packed[MARKS_AT] & _PERMANENT)
+    return bool(packed[MARKS_AT] & PERMANENT)
 
 
 def seen_at(packed: bytes) -> float:
@@ -396,16 +397,7 @@ def unpack_info(sid: SessionId, packed: bytes) -> SessionInfo:
         seen, idle_timeout, lifetime_ends_at, refresh_by, created_at = _times_of(packed)
     user_id = user_of(packed) if marks & HAS_USER else None
     labels = _labels(packed) if marks & _HAS_LABELS else {}
-    return SessionInfo(
-        sid=sid,
-        user_id=user_id,
-        created_at=created_at,
-        last_seen_at=seen,
-        idle_timeout=idle_timeout,
-        lifetime_ends_at=lifetime_ends_at,
-        refresh_by=refresh_by,
-        labels=labels,
-    )
+    return PlainInfo(sid, user_id, created_at, seen, idle_timeout, lifetime_ends_at, refresh_by, labels)
 
 
 def _pack_head(record: Record) -> bytes:

@@ -24,10 +24,11 @@ from .endings import pack as pack_endings
 from .eviction import Eviction
 from .packed import expiry
 from .packed import fades_at
-from .packed import is_permanent
+from .packed import MARKS_AT
 from .packed import pack
 from .packed import packed_record
 from .packed import PackedRecord
+from .packed import PERMANENT
 from .packed import simply_changed
 from .packed import touched
 from .packed import touched_alone
@@ -138,20 +139,35 @@ class MemoryStore:
 
     def load(self, sid: SessionId, *, now: float, touch: Touch | None = None) -> Record | None:
         """Return the record if it is live at ``now``, else None; with ``touch``, note activity in the same step."""
-        if touch is not None:
-            return self._touched(sid, touch, now)
+        key = sid.int
+        shard = self._shards[key % SHARDS]
         if self._raw:
-            self._ready(sid.int % SHARDS)
-        packed = self._shards[sid.int % SHARDS].get(sid.int)
-        if packed is None or now >= expiry(packed):
-            return None
-        return packed_record(sid, packed)
+            self._ready(key % SHARDS)
+        if touch is None:
+            packed = shard.get(key)
+            return None if packed is None or now >= expiry(packed) else packed_record(sid, packed)
+        self._take()
+        try:
+            packed = shard.get(key)
+            if packed is None:
+                return None
+            if packed[MARKS_AT] & PERMANENT:
+                change = Change(holder=touch.holder, last_seen_at=now, refresh_by=touch.refresh_by)
+                return self._commit(key, packed_record(sid, packed), change, now)[1]
+            after = touched(packed, touch.holder, now, now)
+            if after is None:
+                return None
+            shard[key] = after
+        finally:
+            self._give()
+        return packed_record(sid, after)
 
     def fades_at(self, sid: SessionId) -> float:
         """Return the instant when less than half of the idle timeout is left; ``inf`` if there is no session."""
+        key = sid.int
         if self._raw:
-            self._ready(sid.int % SHARDS)
-        packed = self._shards[sid.int % SHARDS].get(sid.int)
+            self._ready(key % SHARDS)
+        packed = self._shards[key % SHARDS].get(key)
         return inf if packed is None else fades_at(packed)
 
     def touch(self, sid: SessionId, holder: bytes, now: float) -> bool:
@@ -170,28 +186,6 @@ class MemoryStore:
             return True
         finally:
             self._give()
-
-    def _touched(self, sid: SessionId, touch: Touch, now: float) -> Record | None:
-        """Return the record after the touch; None if it is not live, or the holder does not open it."""
-        key, holder = sid.int, touch.holder
-        shard = self._shards[key % SHARDS]
-        if self._raw:
-            self._ready(key % SHARDS)
-        self._take()
-        try:
-            packed = shard.get(key)
-            if packed is None:
-                return None
-            if is_permanent(packed):
-                change = Change(holder=holder, last_seen_at=now, refresh_by=touch.refresh_by)
-                return self._commit(key, packed_record(sid, packed), change, now)[1]
-            after = touched(packed, holder, now, now)
-            if after is None:
-                return None
-            shard[key] = after
-        finally:
-            self._give()
-        return packed_record(sid, after)
 
     def commit(self, sid: SessionId, change: Change, *, now: float) -> Outcome:
         """Apply the change in one step, if the session is live and opens to the change's holder; return the outcome."""
