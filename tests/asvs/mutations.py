@@ -55,7 +55,7 @@ _TABLE: list[tuple[str, tuple[str, str, str]]] = [
     ),
     (
         "test_7_1_2_a_user_has_no_more",
-        ("sessions/revocation.py", "        with self._turn_of(user_id):\n", "        if True:\n"),
+        ("sessions/revocation.py", "        with self.turns.of(user_id):\n", "        if True:\n"),
     ),
     ("test_7_1_2_or_further", ("sessions/revocation.py", "if excess and self._policy.refuses_log_ins:", "if False:")),
     (
