@@ -165,7 +165,8 @@ class Requests:
         trip could tell.
         """
         came_at = session._facts.came_at
-        # Activity only puts that off. To ask the store each time takes 5 % more of a request that ignores its session.
+        # Activity only puts that off. A request that ignores its session costs 41 thousand cycles. To ask the store each
+        # time would be 7 thousand more.
         fresh_until = self._lifecycle.fresh_until
         if came_at < fresh_until.get(credential, 0.0):
             return False

@@ -18,6 +18,8 @@ from flask_idlesession.model.record import Change
 from flask_idlesession.model.record import EndReason
 from flask_idlesession.model.record import merged
 from flask_idlesession.model.record import Outcome
+from flask_idlesession.model.record import PlainChange
+from flask_idlesession.model.record import PlainInfo
 from flask_idlesession.model.record import Record
 from flask_idlesession.model.record import Rotation
 from flask_idlesession.model.record import SessionInfo
@@ -88,6 +90,18 @@ def test_values_do_not_change(thing: Any) -> None:
     assert not hasattr(thing, "__dict__")
     with pytest.raises(TypeError):
         type(thing)(1, 2, 3)
+
+
+def test_what_is_made_quickly_is_the_same_and_does_not_change_either() -> None:
+    info = an_info(user_id="ada", labels={"level": "password"})
+    times = (info.created_at, info.last_seen_at, info.idle_timeout, info.lifetime_ends_at, info.refresh_by)
+    quick_info = PlainInfo(info.sid, info.user_id, *times, info.labels)
+    change = Change(holder=HOLDER, last_seen_at=NOW, delta={"a": b"1"}, end_if_emptied=True)
+    quick_change = PlainChange(HOLDER, {"a": b"1"}, NOW, True)
+    for quick, plain in ((quick_info, info), (quick_change, change)):
+        assert quick == plain and type(quick) is type(plain) and repr(quick) == repr(plain)
+        assert pickle.loads(pickle.dumps(quick)) == copy.copy(quick) == plain
+        test_values_do_not_change(quick)
 
 
 def test_the_delta_that_is_not_given_is_nobodys_to_fill() -> None:
