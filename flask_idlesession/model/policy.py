@@ -11,6 +11,8 @@ from typing import Any
 from .errors import ConfigError
 from .ids import new_session_id
 from .ids import SessionId
+from .record import Labels
+from .record import PlainInfo
 from .record import SessionInfo
 
 MINUTE = 60.0
@@ -98,17 +100,19 @@ class Policy:
         permanent: bool = False,
         idle_timeout: float | None = None,
         lifetime: float | None = None,
+        labels: Labels | None = None,
     ) -> SessionInfo:
         """Return the info of a session that begins at ``now``, with these timeouts in place of the usual ones."""
         idle_timeout = self.idle_timeout_for(user_id) if idle_timeout is None else idle_timeout
-        return SessionInfo(
-            sid=new_session_id() if sid is None else sid,
-            user_id=user_id,
+        return PlainInfo(
+            new_session_id() if sid is None else sid,
+            user_id,
             created_at=now,
             last_seen_at=now,
             idle_timeout=self.stored(idle_timeout),
             lifetime_ends_at=now + (self.lifetime if lifetime is None else lifetime),
             refresh_by=self.refreshed(now) if permanent else inf,
+            labels={} if labels is None else labels,
         )
 
     def idle_timeout_for(self, user_id: str | None) -> float:

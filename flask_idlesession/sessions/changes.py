@@ -1,6 +1,5 @@
 """Decides what one request does to its session, as one change: pure decisions, which ask no store and no clock."""
 
-from dataclasses import replace
 from math import inf
 from math import isfinite
 
@@ -94,16 +93,16 @@ def begin_of(
     intents: Intents, *, policy: Policy, now: float, permanent: bool | None, client: Labels = NO_LABELS
 ) -> SessionInfo:
     """Return the info of the session that a request begins."""
-    info = policy.begin(
+    labels = new_labels(None, intents, client=client, now=now)
+    return policy.begin(
         sid=None if intents.credential is None else intents.credential.sid,
         now=now,
         user_id=intents.user_id,
         permanent=bool(permanent),
         idle_timeout=first_idle_timeout(intents, policy=policy),
         lifetime=intents.lifetime,
+        labels={name: value for name, value in labels.items() if value is not None},
     )
-    labels = new_labels(None, intents, client=client, now=now)
-    return replace(info, labels={name: value for name, value in labels.items() if value is not None})
 
 
 def first_idle_timeout(intents: Intents, *, policy: Policy) -> float | None:

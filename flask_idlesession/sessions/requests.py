@@ -165,8 +165,8 @@ class Requests:
         trip could tell.
         """
         came_at = session._facts.came_at
-        # Activity only puts that off. A request that ignores its session costs 41 thousand cycles. To ask the store each
-        # time would be 7 thousand more.
+        # Activity only puts that off. A request that ignores its session costs 41 thousand cycles. With a question to
+        # the store each time it would be 7 thousand more.
         fresh_until = self._lifecycle.fresh_until
         if came_at < fresh_until.get(credential, 0.0):
             return False

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -142,7 +143,7 @@ class JournalStore(MemoryStore):
     @property
     def traits(self) -> Traits:
         """The traits of the memory store, but for its forgetting."""
-        return replace(super().traits, forgetful=False)
+        return _kept(super().traits)
 
     def create(self, record: Record) -> None:
         """Keep a new record, and note it in the journal; with the durability "always", return when it is on the disk.
@@ -354,3 +355,8 @@ def _live_size(store: "weakref.ref[JournalStore]") -> int:
     """Return about how large a journal would be that holds nothing but what lives."""
     held = store()
     return sys.maxsize if held is None else PREAMBLE + held.size(overhead=ROW_OVERHEAD)
+
+
+@cache
+def _kept(traits: Traits) -> Traits:
+    return replace(traits, forgetful=False)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from ...model.errors import SessionExists
@@ -54,6 +55,10 @@ _SETTLED = 8
 #: Infos of sessions that were forgotten to make room, kept until somebody asks.
 _MAX_FORGOTTEN = 10_000
 
+#: Made once: a log-in asks for them four times.
+_UNBOUNDED = Traits(in_process=True, forgetful=True, chunked=True, buries=True, counts=True, keeps_tallies=True)
+_BOUNDED = replace(_UNBOUNDED, bounded=True)
+
 #: Python 3.11 calls a function each time a member is named.
 _DONE, _GONE, _EMPTIED = Outcome.DONE, Outcome.GONE, Outcome.EMPTIED
 
@@ -97,15 +102,7 @@ class MemoryStore:
     @property
     def traits(self) -> Traits:
         """The traits of the store: it is in this process, ends many sessions in one step, and knows how they ended."""
-        return Traits(
-            in_process=True,
-            bounded=self.bounded,
-            forgetful=True,
-            chunked=True,
-            buries=True,
-            counts=True,
-            keeps_tallies=True,
-        )
+        return _BOUNDED if self.bounded else _UNBOUNDED
 
     def __len__(self) -> int:
         """Return how many records there are, live or not yet pruned."""
