@@ -54,9 +54,13 @@ _KEY_LINE = (
     '+ app.config["SECRET_KEY"] = os.environ["SECRET_KEY"]  # one for all workers, made by: flask idlesession gen-key'
 )
 
+_NONE = (
+    "Sessions carried over: 0. Either none is left, or they cannot be listed, as in cookies, files and caches. "
+    "Those are taken over when their user comes next."
+)
 _CARRYING = (
-    "{carried} sessions were carried over. {left} were left: they had been taken over already, have ended, or cannot "
-    "be read."
+    "Sessions carried over: {carried}. Left as they were: {left}. Those had been taken over already, have ended, or "
+    "cannot be read."
 )
 
 
@@ -165,7 +169,7 @@ def _carry(source: str) -> None:
         )
     proofs = runtime.adoption.left()
     if not proofs:
-        click.echo("No old session can be listed here. Each is taken over when its user comes next.")
+        click.echo(_NONE)
         return
     carried = 0
     with click.progressbar(proofs, label=plain("Sessions")) as bar:

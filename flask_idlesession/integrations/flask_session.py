@@ -1,5 +1,6 @@
 """Stands where an application had Flask-Session: with its class, its settings and the names on its session."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
@@ -73,11 +74,17 @@ class Session:
     Each of its settings is understood, and a line at the start names the modern key. Live sessions are taken over at
     first sight. An ``IDLESESSION_…`` setting of the application counts more.
 
+    ``adopt_user`` returns the user of an old session, from its values. Without it the user is the one whom Flask-Login
+    noted there.
+
     A second call for one application reads the settings again, as Flask-Session does, until the first request. From
     then on the settings stand, and another call changes nothing.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(
+        self, app: Flask | None = None, *, adopt_user: Callable[[Mapping[str, Any]], object] | None = None
+    ) -> None:
+        self._adopt_user = adopt_user
         if app is not None:
             self.init_app(app)
 
@@ -88,15 +95,17 @@ class Session:
             _read_again(app, app.extensions[NAME], interface)
             return
         given = _put_modern_settings(app)
-        _Extension(session_class=_class_of(app.config)).init_app(app)
+        _Extension(session_class=_class_of(app.config), adopt_user=self._adopt_user).init_app(app)
         app.session_interface.given = given  # type: ignore[attr-defined]
 
 
 class _Extension(IdleSession):
     interface_class = FlaskSessionInterface
 
-    def __init__(self, *, session_class: type[OurSession]) -> None:
-        super().__init__()
+    def __init__(
+        self, *, session_class: type[OurSession], adopt_user: Callable[[Mapping[str, Any]], object] | None
+    ) -> None:
+        super().__init__(adopt_user=adopt_user)
         self.session_class = session_class
 
 

@@ -172,9 +172,9 @@ def test_all_sessions_are_carried_over_and_their_users_go_on(make: Callable[...,
     cookies = {name: signed_in(old, name) for name in ("ada", "grace", "edsger")}
     new = make(Session)
     done = run(new, "--from", "flask-session")
-    assert "3 sessions were carried over. 0 were left" in done.output
+    assert "Sessions carried over: 3. Left as they were: 0." in done.output
     assert {info.user_id for info in manager_of(new).find()} == set(cookies)
-    assert "0 sessions were carried over. 3 were left" in run(new, "--from", "flask-session").output
+    assert "Sessions carried over: 0. Left as they were: 3." in run(new, "--from", "flask-session").output
     for name, cookie in cookies.items():
         first, second = browser(new, cookie), browser(new, cookie)
         assert first.get("/").json == second.get("/").json == {"_permanent": True, "_user_id": name, "cart": [1, 2]}

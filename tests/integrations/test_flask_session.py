@@ -211,6 +211,13 @@ def test_a_session_goes_on_and_the_old_one_is_gone(make: Make) -> None:
     assert "_user_id" not in browser(make(flask_session.Session), value).get("/").json
 
 
+def test_the_user_is_whom_adopt_user_names(make: Make) -> None:
+    value = signed_in(make)
+    app = make(lambda app: Session(app, adopt_user=lambda data: f"{data['_user_id']} of {data['cart'][1]}"))
+    assert browser(app, value).get("/").json == ADA
+    assert [info.user_id for info in manager_of(app).find()] == ["ada of two"]
+
+
 def test_requests_that_come_together_get_one_session(make: Make) -> None:
     value = signed_in(make)
     app = make(Session)
