@@ -40,7 +40,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = tempfile.mkdtemp(prefix="idlesession-tests-", dir=memory)
         config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
     config.addinivalue_line("markers", "alone: measures time, so no other test runs meanwhile")
-    config.addinivalue_line("markers", "needs(*flags): what a store must be able to do for this test of the contract")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -84,6 +84,19 @@ AWKWARD_TEXTS = [
 ]
 
 
+def needs(*flags: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a test that a store passes only by these flags of its class.
+
+    A marker of pytest would have to be registered by each project that inherits the suite.
+    """
+
+    def mark(test: Callable[..., Any]) -> Callable[..., Any]:
+        test.needed = flags  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
 def a_record(
     *, sid: SessionId | None = None, holder: bytes = HOLDER, values: dict[str, bytes] | None = None, **info: Any
 ) -> Record:
@@ -180,10 +193,9 @@ class StoreContract:
 
     @pytest.fixture(autouse=True)
     def _skip_what_it_cannot_do(self, request: pytest.FixtureRequest) -> None:
-        for marker in request.node.iter_markers("needs"):
-            for flag in marker.args:
-                if not getattr(self, flag):
-                    pytest.skip(f"By its nature this store has no {flag!r}.")
+        for flag in getattr(request.function, "needed", ()):
+            if not getattr(self, flag):
+                pytest.skip(f"By its nature this store has no {flag!r}.")
 
     # It is a store.
 
@@ -360,7 +372,7 @@ class StoreContract:
             store.create(record)
         assert store.load(record.info.sid, now=NOW) == record
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_create_does_not_overwrite_a_session_that_expired_and_was_not_pruned(self, store: Store) -> None:
         record = a_record(user_id="ada")
         store.create(record)
@@ -420,7 +432,7 @@ class StoreContract:
         change = Change(holder=HOLDER, last_seen_at=later, delta={"a": b"1"}, rotation=_rotation(SECOND, to="ada"))
         assert store.commit(record.info.sid, change, now=later) is GONE
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_a_refused_commit_does_not_revive(self, store: Store) -> None:
         record = a_record(user_id="ada")
         store.create(record)
@@ -942,7 +954,7 @@ class StoreContract:
             news.close()
         told.tell_ends(endings[:1])
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_what_was_pruned_is_remembered_at_once_if_the_store_says_so(self, store: Store) -> None:
         idle, old = a_record(user_id="ada"), a_record(lifetime_ends_at=NOW + 30, idle_timeout=LIFETIME)
         store.create(idle)
@@ -954,7 +966,7 @@ class StoreContract:
                 assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED - 1) == told
                 assert store.ending(info.sid, now=NOW + IDLE + REMEMBERED) is None
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_what_was_pruned_is_remembered_before_it_is_gone_if_the_store_says_so(self, store: Store) -> None:
         records = [a_record(user_id="ada") for _ in range(60)]
         for record in records:
@@ -1073,7 +1085,7 @@ class StoreContract:
         assert drain(store, now=NOW + IDLE + 1) == []
         assert list(store.prune(now=NOW + IDLE + 1, limit=10)) == []
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_a_log_out_everywhere_ends_all_sessions_of_that_user_alone(self, store: Store) -> None:
         hers = [a_record(user_id="ada") for _ in range(5)]
         others = [a_record(user_id=name) for name in (None, "", "Ada", "ad", "adaa", "ada ", "a*", "%", "ad_")]
@@ -1085,7 +1097,7 @@ class StoreContract:
         assert [store.load(record.info.sid, now=NOW) for record in others] == others
         assert list(store.find(now=NOW, user_id="ada")) == []
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_a_log_out_everywhere_ends_all_but_the_one_to_keep(self, store: Store) -> None:
         hers = [a_record(user_id="ada") for _ in range(4)]
         for record in hers:
@@ -1096,7 +1108,7 @@ class StoreContract:
         assert delete_all(store, "ada", keep=kept.info.sid) == 0
         assert store.load(kept.info.sid, now=NOW) == kept
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_a_session_to_keep_that_is_not_the_users_protects_nobody(self, store: Store) -> None:
         hers, his = a_record(user_id="ada"), a_record(user_id="bob")
         store.create(hers)
@@ -1105,7 +1117,7 @@ class StoreContract:
         assert delete_all(store, "bob", keep=uuid4()) == 1
         assert list(store.find(now=NOW)) == []
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_the_sessions_of_a_user_with_an_awkward_id_are_found_and_deleted(self, store: Store) -> None:
         records = {user_id: a_record(user_id=user_id) for user_id in AWKWARD_TEXTS}
         for record in records.values():
@@ -1116,7 +1128,7 @@ class StoreContract:
             assert delete_all(store, user_id) == 1, user_id
         assert list(store.find(now=NOW)) == []
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_a_log_out_everywhere_ends_what_logged_in_and_not_what_logged_in_as_another(self, store: Store) -> None:
         record, other = a_record(user_id=None), a_record(user_id="ada")
         store.create(record)
@@ -1162,7 +1174,7 @@ class StoreContract:
 
     # Find.
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_find_yields_every_live_session_once(self, store: Store) -> None:
         live = [a_record(user_id=user) for user in (None, "ada", "ada", "bob", "") for _ in range(20)]
         dead = [a_record(user_id=user, idle_timeout=1.0) for user in (None, "ada")]
@@ -1173,14 +1185,14 @@ class StoreContract:
         hers = list(store.find(now=NOW + 2, user_id="ada"))
         assert Counter(hers) == Counter(record.info for record in live if record.info.user_id == "ada")
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_find_is_an_iterator(self, store: Store) -> None:
         found = store.find(now=NOW)
         assert iter(found) is found
         found = store.find(now=NOW, user_id="ada")
         assert iter(found) is found
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_sessions_may_be_created_and_ended_while_they_are_listed(self, store: Store) -> None:
         records = [a_record(user_id="ada") for _ in range(300)]
         for record in records:
@@ -1198,7 +1210,7 @@ class StoreContract:
             assert len(seen) == len(set(seen))
             assert {record.info.sid for record in records} <= set(seen)
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_a_listing_that_is_left_half_read_holds_nobody_up(self, store: Store) -> None:
         for _ in range(300):
             store.create(a_record(user_id="ada"))
@@ -1211,7 +1223,7 @@ class StoreContract:
             assert store.delete(record.info.sid) is True
             getattr(found, "close", lambda: None)()
 
-    @pytest.mark.needs("finds")
+    @needs("finds")
     def test_what_is_found_is_up_to_date(self, store: Store) -> None:
         record = a_record(user_id="ada")
         store.create(record)
@@ -1224,7 +1236,7 @@ class StoreContract:
 
     # Prune and next_expiry.
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_prune_forgets_what_has_expired_and_nothing_else(self, store: Store) -> None:
         dead = [a_record(user_id=user, idle_timeout=10.0 + number) for number, user in enumerate([None, "ada", ""] * 5)]
         live = [a_record(user_id="ada") for _ in range(5)]
@@ -1236,7 +1248,7 @@ class StoreContract:
         assert [store.load(record.info.sid, now=NOW + 30) for record in live] == live
         assert Counter(store.find(now=NOW, user_id="ada")) == Counter(record.info for record in live)
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_prune_forgets_at_the_instant(self, store: Store) -> None:
         record = a_record(idle_timeout=2.5)
         store.create(record)
@@ -1244,7 +1256,7 @@ class StoreContract:
         assert list(store.prune(now=NOW + 2.5, limit=10)) == [record.info]
         assert list(store.prune(now=NOW + 2.5, limit=10)) == []
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_prune_forgets_no_more_than_its_limit(self, store: Store) -> None:
         records = [a_record(idle_timeout=1 + number / 7) for number in range(25)]
         for record in records:
@@ -1257,7 +1269,7 @@ class StoreContract:
         assert sizes == [10, 10, 5]
         assert Counter(forgotten) == Counter(record.info for record in records)
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_a_pruned_info_tells_the_sessions_last_state(self, store: Store) -> None:
         record = a_record(user_id=None)
         store.create(record)
@@ -1268,7 +1280,7 @@ class StoreContract:
         assert info == replace(record.info, user_id="ada", last_seen_at=NOW + 5)
         assert not info.is_live(later) and info.expiry_reason is EndReason.IDLE
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_a_touched_session_is_not_pruned_until_its_new_end(self, store: Store) -> None:
         touched, left = a_record(), a_record()
         store.create(touched)
@@ -1278,7 +1290,7 @@ class StoreContract:
         assert drain(store, now=NOW + 89.9) == []
         assert sids(drain(store, now=NOW + 90)) == {touched.info.sid}
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_a_session_whose_end_moved_nearer_is_pruned_at_its_new_end(self, store: Store) -> None:
         nearer = [
             Change(holder=HOLDER, idle_timeout=5.0),
@@ -1294,7 +1306,7 @@ class StoreContract:
         assert drain(store, now=NOW + 4.99) == []
         assert sids(drain(store, now=NOW + 5)) == {record.info.sid for record in records}
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_sessions_that_live_on_do_not_hide_one_that_has_expired(self, store: Store) -> None:
         records = [a_record() for _ in range(500)]
         for record in records:
@@ -1304,7 +1316,7 @@ class StoreContract:
         expired = {record.info.sid for record in records[-3:]}
         assert sids(drain(store, now=NOW + IDLE, limit=4)) == expired
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_sessions_that_end_a_moment_later_do_not_hide_one_that_has_expired(self, store: Store) -> None:
         later = [a_record(idle_timeout=10.05) for _ in range(self.crowd)]
         expired = [a_record(idle_timeout=10.01) for _ in range(10)]
@@ -1320,7 +1332,7 @@ class StoreContract:
         assert drain(store, now=NOW + 2 * IDLE) == []
         assert store.next_expiry() is None
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_next_expiry_is_never_later_than_the_first_end(self, store: Store) -> None:
         ends = [NOW + 1 + (number * 37 % 101) / 100 for number in range(300)]
         for number, end in enumerate(ends):
@@ -1330,7 +1342,7 @@ class StoreContract:
             if self.next_expiry_is_exact:
                 assert due == min(ends[: number + 1])
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_next_expiry_is_never_later_than_the_first_end_among_many_of_one_moment(self, store: Store) -> None:
         for _ in range(self.crowd):
             store.create(a_record(lifetime_ends_at=NOW + 10.05))
@@ -1341,7 +1353,7 @@ class StoreContract:
         due = store.next_expiry()
         assert due is not None and NOW + 10.01 < due <= NOW + 10.05
 
-    @pytest.mark.needs("prunes")
+    @needs("prunes")
     def test_waiting_for_next_expiry_ends_all_sessions_in_time(self, store: Store) -> None:
         ends = {}
         for number in range(60):
@@ -1356,7 +1368,7 @@ class StoreContract:
                 assert ends.pop(info.sid) <= now <= info.expires_at + 1e-6
         assert ends == {}
 
-    @pytest.mark.needs("prunes", "is_atomic")
+    @needs("prunes", "is_atomic")
     def test_each_expired_session_is_handed_over_once_to_all_threads(self, store: Store) -> None:
         for _ in range(max(self.rounds // 8, 1)):
             dead = [a_record(idle_timeout=1.0) for _ in range(200)]
@@ -1377,7 +1389,7 @@ class StoreContract:
 
     # Races.
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_of_many_creates_of_one_id_exactly_one_wins(self, store: Store) -> None:
         for _ in range(self.rounds):
             sid = uuid4()
@@ -1401,7 +1413,7 @@ class StoreContract:
             else:
                 store.delete(sid)
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_deltas_of_different_keys_that_race_are_all_kept(self, store: Store) -> None:
         record = a_record(values={})
         store.create(record)
@@ -1417,7 +1429,7 @@ class StoreContract:
         assert loaded.values == {f"{n}.{step}": bytes([step]) for n in range(8) for step in range(self.rounds)}
         assert loaded.info.last_seen_at == NOW + self.rounds - 1
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_increments_that_race_by_expectation_are_exact(self, store: Store) -> None:
         record = a_record(values={})
         store.create(record)
@@ -1436,7 +1448,7 @@ class StoreContract:
         loaded = store.load(record.info.sid, now=NOW)
         assert loaded is not None and struct.unpack("<I", loaded.values["n"])[0] == 6 * self.rounds
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_a_delete_that_races_commits_never_leaves_a_record(self, store: Store) -> None:
         for _ in range(self.rounds):
             record = a_record(user_id="ada")
@@ -1455,14 +1467,14 @@ class StoreContract:
         assert list(store.find(now=NOW)) == []
         assert drain(store, now=NOW + 1e6) == []
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_of_many_deletes_of_one_session_exactly_one_ended_it(self, store: Store) -> None:
         for _ in range(self.rounds):
             record = a_record()
             store.create(record)
             assert at_once(*[partial(store.delete, record.info.sid)] * 8).count(True) == 1
 
-    @pytest.mark.needs("is_atomic", "finds")
+    @needs("is_atomic", "finds")
     def test_a_log_out_everywhere_that_races_touches_is_final(self, store: Store) -> None:
         for _ in range(self.rounds):
             records = [a_record(user_id="ada") for _ in range(4)]
@@ -1481,7 +1493,7 @@ class StoreContract:
             assert [store.load(record.info.sid, now=NOW + 10) for record in records] == [None] * 4
             assert list(store.find(now=NOW + 10)) == []
 
-    @pytest.mark.needs("is_atomic", "finds")
+    @needs("is_atomic", "finds")
     def test_a_log_in_that_races_a_log_out_everywhere_is_found_or_gone(self, store: Store) -> None:
         for _ in range(self.rounds):
             record = a_record(user_id=None)
@@ -1497,7 +1509,7 @@ class StoreContract:
             assert (store.load(record.info.sid, now=NOW) is None) == bool(count)
             store.delete(record.info.sid)
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_of_two_rotations_that_race_one_wins(self, store: Store) -> None:
         for grace_ends_at in (None, NOW + 10):
             for _ in range(self.rounds):
@@ -1518,7 +1530,7 @@ class StoreContract:
                 loaded = store.load(record.info.sid, now=NOW)
                 assert loaded is not None and loaded.secret_digest == (SECOND, THIRD)[outcomes.index(DONE)]
 
-    @pytest.mark.needs("is_atomic")
+    @needs("is_atomic")
     def test_a_lock_by_expectation_has_one_owner(self, store: Store) -> None:
         record = a_record()
         store.create(record)
@@ -1532,7 +1544,7 @@ class StoreContract:
             loaded = store.load(record.info.sid, now=NOW)
             assert loaded is not None and loaded.values[key] == bytes([outcomes.index(DONE)])
 
-    @pytest.mark.needs("is_atomic", "prunes")
+    @needs("is_atomic", "prunes")
     def test_a_touch_that_races_a_prune_is_kept_or_gone_and_never_both(self, store: Store) -> None:
         last = NOW + 0.999
         touch = Change(holder=HOLDER, last_seen_at=last)

@@ -119,6 +119,13 @@ def programs_of(page: Path) -> list[Program]:
     return programs
 
 
+def modules_of(page: Path) -> dict[str, str]:
+    """Return the files of a page that another block imports, by the module's name."""
+    text = page.read_text(encoding="utf-8")
+    files = {Path(block.caption).stem: block.code for block in blocks_of(text) if block.caption.endswith(".py")}
+    return {name: code for name, code in files.items() if re.search(rf"^ +from {name} import", text, re.MULTILINE)}
+
+
 def literal_blocks_of(text: str) -> Iterator[tuple[int, str]]:
     """Yield what stands indented after a double colon, with its line."""
     for found in re.finditer(r"^( *)(?!\.\. )\S.*::\n\n((?:\1 +.*\n|\n)+)", f"{text}\n", re.MULTILINE):

@@ -149,6 +149,11 @@ def test_the_metadata_says_what_it_is(installed: Path) -> None:
     assert told.get_all("Project-URL") is None, "An address is made up; write one when there is one."
 
 
+def test_the_page_on_installing_has_every_extra() -> None:
+    page = (CHECKOUT / "docs/install.rst").read_text(encoding="utf-8")
+    assert not [name for name in EXTRAS if name and f"\n``{name}``" not in page]
+
+
 def test_readme_is_a_page_on_an_index(installed: Path) -> None:
     """An index takes no directive that only Sphinx knows."""
     from docutils.core import publish_string

@@ -15,6 +15,7 @@ from support.documents import CHECKOUT
 from support.documents import COMMENTS
 from support.documents import literal_blocks_of
 from support.documents import PAGES
+from support.programs import find_program
 from support.programs import need_packages
 from support.servers import postgresql
 
@@ -52,6 +53,9 @@ RUN: dict[str, dict[str, str]] = {
     "compared.rst": {"": f"{_COMPARED}::test_each_table_has_its_command"},
     "deploy.rst": {
         "$ SECRET_KEY=… gunicorn": f"{_DEPLOY}::test_behind_the_pages_nginx_a_client",
+        '$ python -c "import secrets': "tests/system/test_quickstart.py",
+        "$ flask --app wsgi": f"{_DEPLOY}::test_gunicorn_has_four_workers_that_share_redis",
+        "$ python -m pip install 'flask-idlesession[redis]' gunicorn": f"{_DEPLOY}::test_gunicorn_has_four_workers",
         "[uwsgi]": f"{_DEPLOY}::test_uwsgi_takes_the_pages_file",
         "$ SECRET_KEY=… waitress-serve": f"{_DEPLOY}::test_a_command_of_the_page_starts_its_server",
         "location / {": f"{_DEPLOY}::test_behind_the_pages_nginx_a_client",
@@ -61,6 +65,11 @@ RUN: dict[str, dict[str, str]] = {
     },
     "endpoints.rst": {"const answer": _SCRIPTS},
     "install.rst": {"": _INSTALLS},
+    "dashboard.rst": {"$ curl": "tests/pages/test_dashboard.py::test_accept_decides_between_the_page_and_json"},
+    "metrics.rst": {
+        "$ python -m pip install": _INSTALLS,
+        "scrape_configs": f"{_HERE}::test_prometheus_takes_the_pages_configuration",
+    },
     "neighbours.rst": {
         "$ pip install": _INSTALLS,
         "const source": _SCRIPTS,
@@ -86,6 +95,7 @@ RUN: dict[str, dict[str, str]] = {
         "$ python -m pip install": _INSTALLS,
         "ALTER TABLE": f"{_HERE}::test_postgresql_takes_the_pages_statement",
     },
+    "write-a-store.rst": {"": "tests/system/test_store_page.py::test_the_files_of_the_page"},
     "testing.rst": {"": "tests/system/test_testing_page.py::test_the_page_is_a_suite_that_passes"},
     "tutorial.rst": {
         "$ mkdir notebook": f"{_TUTORIAL}::test_an_empty_folder_becomes_one",
@@ -131,7 +141,8 @@ def test_a_block_that_is_not_python_runs_somewhere(page: str, block: Block) -> N
         named = [each.name for each in ast.parse(source).body if isinstance(each, ast.FunctionDef)]
         assert any(name.startswith(function) for name in named), where
     else:
-        assert page.partition(".")[0].lower() in source.lower() or path.startswith((".", "tests/system/test_bench"))
+        of_its_own = page.partition(".")[0].lower() in source.lower()
+        assert of_its_own or path.startswith((".", "tests/system/test_bench", "tests/system/test_quickstart"))
 
 
 def test_each_line_of_the_table_is_of_a_block() -> None:
@@ -181,6 +192,17 @@ def test_a_key_is_made_by_the_command_of_the_page_on_protection(tmp_path: Path) 
     app = Flask("app")
     app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_ENCRYPTION_KEYS=[key])
     IdleSession(app)
+
+
+def test_prometheus_takes_the_pages_configuration(tmp_path: Path) -> None:
+    program = find_program("promtool")
+    (tmp_path / "token").touch()
+    told = block("docs/metrics.rst", "scrape_configs").replace("/etc/prometheus/shop-token", str(tmp_path / "token"))
+    (tmp_path / "prometheus.yml").write_text(told)
+    done = subprocess.run(
+        [program, "check", "config", str(tmp_path / "prometheus.yml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.soak

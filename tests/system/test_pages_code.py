@@ -1,17 +1,23 @@
 """Each code block of README and of the documentation runs, or is at least what its language takes."""
 
 import ast
+import builtins
 import json
 import re
 import shlex
+import symtable
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.documents import Block
 from support.documents import blocks_of
 from support.documents import CHECKOUT
+from support.documents import COMMENTS
 from support.documents import literal_blocks_of
+from support.documents import modules_of
 from support.documents import PAGES
 from support.documents import Program
 from support.documents import programs_of
@@ -34,7 +40,64 @@ def test_there_are_programs() -> None:
 def test_python_runs_as_it_stands(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SECRET_KEY", "7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f6b6f0d2c9b7f4e21")
-    program.run()
+    modules = modules_of(program.page)
+    for name, code in modules.items():
+        (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        program.run()
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_imports_what_it_uses(page: Path) -> None:
+    """A reader does not see what runs before a block: an import stands in the block, or further up on the page."""
+    missing = dict(imports_unseen(page.read_text(encoding="utf-8")))
+    assert not missing
+
+
+def imports_unseen(text: str) -> Iterator[tuple[int, set[str]]]:
+    """Yield the line of each block that uses a name that only a comment imports, and those names.
+
+    A block with a file's name is a file: it imports all that it uses.
+    """
+    hidden: set[str] = set()
+    seen: set[str] = set()
+    for block in blocks_of(text):
+        if block.kind in COMMENTS:
+            hidden |= imports_in(block.code)
+        elif block.kind == "python":
+            own = imports_in(block.code)
+            seen |= set() if block.caption else own
+            if missing := (unbound_in(block.code) & hidden) - (own if block.caption else seen):
+                yield block.line, missing
+
+
+def imports_in(code: str) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {(alias.asname or alias.name).partition(".")[0] for node in nodes for alias in node.names}
+
+
+def unbound_in(code: str) -> set[str]:
+    """Return the names that a program uses, and binds nowhere."""
+    top = symtable.symtable(code, "a page", "exec")
+    bound = {
+        symbol.get_name()
+        for symbol in top.get_symbols()
+        if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace()
+    }
+    return set(_globals_of(top)) - bound - set(dir(builtins))
+
+
+def _globals_of(table: symtable.SymbolTable) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        if symbol.is_global() or table.get_type() == "module":
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _globals_of(inner)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -104,6 +167,14 @@ def test_a_command_is_one_that_there_is(block: Block) -> None:
         if path is not None and "=" not in path:
             parent = CHECKOUT / path.partition("::")[0]
             assert parent.exists() or parent.parent.exists(), command
+
+
+def test_an_import_that_only_a_comment_has_is_seen() -> None:
+    text = ".. given\n\n   from flask import Flask\n\n.. code-block:: python\n\n   app = Flask('app')\n"
+    assert list(imports_unseen(text)) == [(7, {"Flask"})]
+    shown = text.replace("   app =", "   from flask import Flask\n   app =")
+    assert not list(imports_unseen(f"{shown}\n.. code-block:: python\n\n   b = Flask('b')\n"))
+    assert list(imports_unseen(f"{shown}\n.. code-block:: python\n   :caption: b.py\n\n   b = Flask('b')\n"))
 
 
 # The reader of pages.
