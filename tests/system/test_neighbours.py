@@ -2,6 +2,9 @@
 
 import json
 import warnings
+from base64 import urlsafe_b64decode
+from contextlib import closing
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -239,23 +242,62 @@ def test_sentry_s_events_have_no_token(cookie: str, tells_all: bool) -> None:
     assert token not in told and secret not in told
 
 
-def test_opentelemetry_sees_the_store_s_commands_on_redis(redis_server: Any) -> None:
-    instrumentation = pytest.importorskip("opentelemetry.instrumentation.redis")
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+class Traces:
+    """The spans of an instrumentation, which ends with the block."""
 
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    instrumentor = instrumentation.RedisInstrumentor()
-    instrumentor.instrument(tracer_provider=provider)
-    try:
-        app = make_app(IDLESESSION_STORE=redis_server.url)
-        client = entered(app)
-        token = client.get_cookie("session").value
-        names = {span.name for span in exporter.get_finished_spans()}
-        assert {"EVALSHA"} <= names or {"EVAL"} <= names
-        told = " ".join(span.to_json() for span in exporter.get_finished_spans())
-        assert token not in told
-    finally:
-        instrumentor.uninstrument()
+    def __init__(self, name: str, kind: str) -> None:
+        module = pytest.importorskip(f"opentelemetry.instrumentation.{name}")
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self._exporter, self._provider = InMemorySpanExporter(), TracerProvider()
+        self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self._instrumentor = getattr(module, f"{kind}Instrumentor")()
+
+    def __enter__(self) -> "Traces":
+        self._instrumentor.instrument(tracer_provider=self._provider, skip_dep_check=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._instrumentor.uninstrument()
+
+    @property
+    def names(self) -> set[str]:
+        return {span.name.split()[0] for span in self._exporter.get_finished_spans()}
+
+    @property
+    def text(self) -> str:
+        return " ".join(span.to_json() for span in self._exporter.get_finished_spans())
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "kind", "seen"),
+    [
+        ("redis_server", "redis", "Redis", {"EVALSHA", "EVAL"}),
+        ("postgresql", "psycopg", "Psycopg", {"INSERT", "UPDATE", "WITH", "SELECT"}),
+        ("postgresql", "sqlalchemy", "SQLAlchemy", {"SELECT", "CREATE", "connect"}),
+    ],
+)
+def test_opentelemetry_has_spans_of_the_store_without_token_secret_or_id(
+    request: pytest.FixtureRequest, server: str, name: str, kind: str, seen: set[str]
+) -> None:
+    url = request.getfixturevalue(server).url
+    with Traces(name, kind) as traces:
+        app = make_app(IDLESESSION_STORE=url)
+        manager = app.extensions["idlesession"].manager
+        with closing(manager):
+            client = entered(app)
+            token = client.get_cookie("session").value
+            with client.session_transaction() as kept:
+                kept["word"] = "swordfish"
+                sid = kept.sid
+            assert manager.revoke_user("ada") == 1
+            client.post("/out")
+    assert traces.names & seen, traces.names
+    told = traces.text
+    packed = urlsafe_b64decode(f"{token.partition('.')[0]}==")
+    secret = packed[16:]
+    for private in (token, token.partition(".")[0], str(sid), sid.hex, secret.hex(), "swordfish"):
+        assert private not in told
+    assert repr(secret)[2:-1] not in told and repr(sha256(secret).digest())[2:-1] not in told
