@@ -37,6 +37,7 @@ class Package:
     apart: Mapping[str, str] = field(default_factory=dict)
 
 
+_READS = "reads the content of the cookie"
 _NO_COOKIE = "expects a Set-Cookie with each write; the cookie here has no values, and stays as it is"
 
 PACKAGES = {
@@ -68,6 +69,17 @@ PACKAGES = {
             ),
             *("mongoengine", "mongomock", "cryptography", "qrcode", "phonenumberslite", "webauthn", "cbor2"),
         ],
+        apart={
+            "test_no_cache_control": "expects no Cache-Control; an answer that brings a token is private here",
+            "test_cp_with_token_cookie_expire": "comes back after a day, when the session is over here",
+            **dict.fromkeys(
+                [
+                    *("test_remember_fresh", "test_change_invalidates_session", "test_login_csrf_json"),
+                    *("test_simple_next", "test_verify", "test_verify_unknown_user", "test_verify_evil_user"),
+                ],
+                _READS,
+            ),
+        },
     ),
     "Flask-Admin": Package(
         needs=[
@@ -104,7 +116,10 @@ PACKAGES = {
     ),
     "Flask-Talisman": Package(tests="flask_talisman/talisman_test.py"),
     "flask-sock": Package(),
-    "sentry-sdk": Package(tests="tests/integrations/flask"),
+    "sentry-sdk": Package(
+        needs=["Flask-Login", "pytest-localserver", "pytest-forked", "brotli", "jsonschema"],
+        tests="tests/integrations/flask",
+    ),
 }
 
 #: What is put into the processes of the tests. It counts the tests that use a session.
