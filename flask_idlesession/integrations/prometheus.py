@@ -86,7 +86,7 @@ class _Families:
             (
                 "idlesession_live",
                 "Sessions that are live. A store may estimate more than some tens of thousands, and a count that takes "
-                "long stands for fifty times as long.",
+                "a tenth of a second or more stands for fifty times as long.",
                 figures.live,
             ),
             (

@@ -13,7 +13,9 @@ from ..stores.contract import counts
 from ..stores.contract import Store
 from .tallies import Tallies
 
-#: A count stands for fifty times as long as it took, so that at most a fiftieth of the time goes into counting.
+#: A count that took this many seconds or more stands for fifty times as long. So at most a fiftieth of the time goes
+#: into counting.
+_LONG = 0.1
 _STANDS = 50.0
 
 #: How many sessions of a store that cannot count are listed to be counted, and for how many seconds that stands at
@@ -79,7 +81,8 @@ class FiguresReader:
         least = 0.0 if counting is not None else _LISTED_STANDS
         self._live = self._list() if counting is None else counting.count().number
         now = time.monotonic()
-        self._live_until = now + max(_STANDS * (now - began_at), least)
+        took = now - began_at
+        self._live_until = now + max(_STANDS * took if took >= _LONG else 0.0, least)
         return self._live
 
     def _list(self) -> int | None:

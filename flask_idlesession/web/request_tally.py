@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: How many endpoints are counted by their names.
 _MOST = 200
 
+#: The endpoints that show the tallies begin with these. They are not counted, for a look must not have the store write.
+_SHOWS = ("idlesession.metrics", "idlesession.dashboard")
+
 _NONE, _OTHERS = "requests.(none)", "requests.(others)"
 
 
@@ -48,6 +51,8 @@ class RequestTally:
             return
         rule = request.url_rule
         endpoint = None if rule is None else rule.endpoint
+        if endpoint is not None and endpoint.startswith(_SHOWS):
+            return
         self._counter.count(_NONE if endpoint is None else self._names.get(endpoint) or self._name(endpoint))
         session = getattr(request, "_idlesession", None)
         if endpoint is not None and session is not None:

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -438,6 +439,21 @@ def test_looking_at_it_again_and_again_changes_nothing(stored: Site) -> None:
     moving = ("cleaner_last", "store_seconds", "_bytes")  # SQLite's log grows with what is counted.
     same = {name: value for name, value in before.items() if not any(word in name for word in moving)}
     assert same == {name: after[name] for name in same}
+
+
+def test_to_be_scraped_writes_nothing_into_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(open_store("sqlite:///s.db", folder=tmp_path)) as store:
+        site = Site(store)
+        added: list[Any] = []
+        add = store.add_tally
+        monkeypatch.setattr(store, "add_tally", lambda *told, **more: added.append(told) or add(*told, **more))
+        site.app.test_client().get("/")
+        site.figures()
+        assert added, "What happens is written."
+        added.clear()
+        for _ in range(5):
+            site.figures()
+        assert not added
 
 
 def test_head_and_get_are_all_that_it_answers(site: Site) -> None:

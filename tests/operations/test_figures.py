@@ -34,13 +34,14 @@ class SlowStore(MemoryStore):
     """A store that takes its time to count."""
 
     counted = 0
+    takes = 0.0
     fails = False
 
     def count(self) -> Any:
         self.counted += 1
         if self.fails:
             raise StoreUnavailable("Nobody answers.")
-        time.sleep(0.02)
+        time.sleep(self.takes)
         return super().count()
 
 
@@ -52,30 +53,31 @@ def filled(store: MemoryStore, number: int) -> tuple[SessionManager, FakeClock]:
     return manager, clock
 
 
-def test_a_count_stands_for_fifty_times_as_long_as_it_took() -> None:
+def test_a_count_that_takes_long_stands_for_fifty_times_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_STANDS", 10.0)
     store = SlowStore()
     manager, clock = filled(store, 2)
     with manager:
         reader = FiguresReader(store, tallies=None, clock=clock)
-        began_at = time.monotonic()
+        store.takes = 0.2
         assert reader.read().live == 2
+        began_at = time.monotonic()
         manager.create({})
-        for _ in range(10):
-            told = reader.read().live
-        if time.monotonic() - began_at < 0.9:
-            assert told == 2 and store.counted == 1
-        time.sleep(max(0.0, 1.6 - (time.monotonic() - began_at)))
+        told = [reader.read().live for _ in range(10)]
+        if time.monotonic() - began_at < 1.9:
+            assert told == [2] * 10 and store.counted == 1
+        time.sleep(max(0.0, 3.0 - (time.monotonic() - began_at)))
         assert reader.read().live == 3
 
 
 def test_a_quick_count_is_of_this_moment() -> None:
-    manager, clock = filled(MemoryStore(), 1)
+    store = SlowStore()
+    manager, clock = filled(store, 0)
     with manager:
-        reader = FiguresReader(manager.store, tallies=None, clock=clock)
-        assert reader.read().live == 1
-        manager.create({})
-        time.sleep(0.01)
-        assert reader.read().live == 2
+        reader = FiguresReader(store, tallies=None, clock=clock)
+        for number in range(1, 6):
+            manager.create({})
+            assert reader.read().live == number
 
 
 def test_a_store_that_cannot_count_lists_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
