@@ -29,12 +29,16 @@ from flask_idlesession.stores.contract import chunked
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.journal import JournalStore
 from flask_idlesession.stores.journal.reading import JournalCopy
+from flask_idlesession.stores.sqlalchemy import SQLAlchemyStore
 
 pytestmark = pytest.mark.soak
 
 KINDS = ("journal", "sqlite", "redis", "postgresql", "mariadb")
 
 SESSIONS = int(os.environ.get("MOVE_SESSIONS", "100000"))
+
+#: The exit code of a command whose store did not answer.
+STORE_AWAY = 3
 
 #: How many sessions there are where the command is killed, and how often it is.
 KILLED_SESSIONS, KILLS = 5000, 4
@@ -78,6 +82,8 @@ class Places:
 
     def open(self, kind: str, *, reads: bool = False) -> Store:
         path, now = self.folder / "j" / "sessions.journal", system_clock()
+        if kind in ("postgresql", "mariadb"):
+            return SQLAlchemyStore.from_url(self.urls[kind], timeout=60)  # The machine may be busy.
         if kind != "journal":
             return open_store(self.urls[kind], folder=self.folder)
         return JournalCopy(path, now=now) if reads else JournalStore(path, now=now, max_sessions=None, max_bytes=None)
@@ -108,9 +114,16 @@ class Places:
         start = [sys.executable, "-m", "flask", "--app", "app", "idlesession", "move"]
         return [*start, self.urls[source], self.urls[target]]
 
-    def move(self, source: str, target: str) -> str:
-        ran = subprocess.run(self.command(source, target), cwd=self.folder, check=True, capture_output=True, text=True)
-        return ran.stdout
+    def move(self, source: str, target: str) -> list[str]:
+        """Carry all sessions; return what each call said. One that a busy machine breaks off is called again."""
+        said = []
+        for _ in range(5):
+            ran = subprocess.run(self.command(source, target), cwd=self.folder, capture_output=True, text=True)
+            said.append(ran.stdout or ran.stderr)
+            if ran.returncode != STORE_AWAY:
+                break
+        assert ran.returncode == 0, ran.stderr
+        return said
 
     def noted(self) -> int:
         """Return how many bytes the command has noted of what it carried."""
@@ -145,15 +158,16 @@ def test_a_tour_of_all_pairs_of_stores_logs_nobody_out_and_loses_no_key(
     for source, target in steps:
         places.empty(target)
         began_at = time.monotonic()
-        told = places.move(source, target)
+        calls = places.move(source, target)
         took = time.monotonic() - began_at
-        assert told.startswith(f"Sessions carried: {SESSIONS}. Left as they were: 0. Ended meanwhile: 0."), told
+        assert "Ended meanwhile: 0." in calls[-1], calls
         after = places.content(target)
         lost = before.keys() - after.keys()
         changed = [sid for sid in before.keys() & after.keys() if before[sid] != after[sid]]
         with capsys.disabled():
             print(
-                f"{source} to {target}: {SESSIONS} in {took:.0f} s, {len(lost)} lost, {len(changed)} changed",
+                f"{source} to {target}: {SESSIONS} in {took:.0f} s by {len(calls)} calls, "
+                f"{len(lost)} lost, {len(changed)} changed",
                 flush=True,
             )
         assert (len(after), lost, changed) == (SESSIONS, set(), [])
@@ -177,9 +191,9 @@ def test_a_move_that_is_killed_again_and_again_loses_nothing(
         kills.append(process.returncode)
         there = places.content(target) if target != "journal" or (places.folder / "j").exists() else {}
         assert there.items() <= before.items(), "Each session that is there is whole."
-    told = places.move(source, target)
+    told = places.move(source, target)[-1]
     assert places.content(target) == before and "Ended meanwhile: 0." in told
-    assert f"Sessions carried: 0. Left as they were: {KILLED_SESSIONS}." in places.move(source, target)
+    assert f"Sessions carried: 0. Left as they were: {KILLED_SESSIONS}." in places.move(source, target)[-1]
     assert places.content(source) == before
     assert -signal.SIGKILL in kills
     with capsys.disabled():
