@@ -388,7 +388,7 @@ class AppState:
             logins=self._flask_login,
             adoption=None if adopting is None else adopting.adoption(manager),
             others=None if app.testing else others,
-            tallies=open_tallies(app, manager.store, counter, activity),
+            tallies=open_tallies(app, manager.store, counter, activity, notices=self.notices),
             **self._parts_of_config(app, settings, manager=manager),
         )
 

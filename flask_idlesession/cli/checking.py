@@ -93,6 +93,7 @@ def _deployment(
     settings: "Settings", store: "Store | None", processes: "dict[int, Peer]", *, now: float, folder: Path
 ) -> "Deployment":
     from ..operations.checks import Deployment
+    from ..web.activity import active_places
 
     return Deployment(
         config=current_app.config,
@@ -103,6 +104,7 @@ def _deployment(
         processes=processes,
         folder=folder,
         has_flask_login=hasattr(current_app, "login_manager"),
+        places=active_places(current_app),
     )
 
 

@@ -103,6 +103,8 @@ class Beats(ForkAware):
         with self._lock:
             sessions = self._trails.get(endpoint)
             if sessions is None:
+                if self._judged_at is None:
+                    self._judged_at = at
                 if len(self._trails) >= _ENDPOINTS:
                     return
                 sessions = self._trails[endpoint] = {}
@@ -122,9 +124,7 @@ class Beats(ForkAware):
 
     def judge_if_due(self, *, now: float) -> Iterator[tuple[str, int]]:
         """Yield the names and amounts that tell what is known at present; nothing until a minute is over."""
-        if self._judged_at is None:
-            self._judged_at = now
-        if now - self._judged_at < JUDGED_EACH or not self._trails:
+        if self._judged_at is None or now - self._judged_at < JUDGED_EACH or not self._trails:
             return
         self._judged_at = now
         yield PROCESSES, 1

@@ -2,22 +2,26 @@
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from ..model.errors import StoreError
 from ..model.policy import seconds
 from ..settings.contradictions import contradictions_in
 from ..settings.keys import LEAST_WARNING
 from ..settings.keys import Settings
 from ..settings.secret_keys import weaknesses_of
+from ..stores.contract import keeps_tallies
 from ..stores.contract import Store
 from .other_processes import fingerprint
 from .other_processes import NO_THREADS
 from .other_processes import Peer
 from .other_processes import UNREAD_PROXY
+from .polling import pollers_in
 from .rules import RULES
 from .store_checks import in_files
 from .store_checks import in_store
@@ -58,6 +62,8 @@ class Deployment:
     folder: Path
     #: Whether the application uses Flask-Login.
     has_flask_login: bool = False
+    #: The paths of the endpoints that are looked at for polls: all that are not passive.
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def found(code: str, what: str, *, deploy: bool) -> Finding:
@@ -74,6 +80,7 @@ def check(deployment: Deployment, *, deploy: bool) -> list[Finding]:
     if deployment.store is not None:
         writers = len(deployment.processes) if deployment.settings.policy.touch_interval == 0 else None
         pairs += in_store(deployment.store, now=deployment.now, touched_by=writers)
+        pairs += _polls(deployment.store, deployment.places, now=deployment.now)
     silenced = deployment.settings.silenced_checks
     known = dict.fromkeys(pair for pair in pairs if pair[0] not in silenced)
     findings = [found(code, what, deploy=deploy) for code, what in known]
@@ -107,6 +114,17 @@ _NOTES = (
     (NO_THREADS, "ISW116", "uWSGI runs no threads, and so no cleaner"),
     (UNREAD_PROXY, "ISW117", "Requests come by a proxy, and nothing reads X-Forwarded-For"),
 )
+
+
+def _polls(store: Store, places: Mapping[str, str], *, now: float) -> _Pairs:
+    """Yield what pages ask for by themselves, as far as the application's processes tallied it in the last hour."""
+    kept = keeps_tallies(store)
+    if kept is None or not places:
+        return
+    with suppress(StoreError):  # The trial session tells of that.
+        for poller in pollers_in(kept.tallies(since=int(now // 60) - 60)):
+            if poller.endpoint in places:
+                yield "ISW122", poller.told(places[poller.endpoint])
 
 
 def _keys(deployment: Deployment) -> _Pairs:

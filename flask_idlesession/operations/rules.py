@@ -99,6 +99,10 @@ RULES: Mapping[str, Rule] = {
         "SQLite's locks do not hold there, so that sessions are lost, or come back after a log-out.",
         "Put the file on a local disk, or share sessions by Redis or an SQL server.",
     ),
+    "ISW122": Rule(
+        "A request of the page counts as activity of its user, who need not be there.",
+        "Mark the view @passive, or have the page send the header X-IdleSession-Passive: 1.",
+    ),
     "ISW120": Rule("The store is written for Redis 6.2 or later.", "Install a newer Redis, or Valkey."),
     "ISW114": Rule(
         "Each host that reaches the server can read, change and end sessions.",

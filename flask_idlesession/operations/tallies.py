@@ -26,13 +26,13 @@ time: each minute has what the processes knew then, and their totals mean nothin
 """
 
 import atexit
-import logging
 import time
 from collections.abc import Mapping
 from math import inf
 from weakref import WeakSet
 
 from ..model.errors import StoreError
+from ..model.messages import Notices
 from ..model.record import EndReason
 from ..model.signals import log_in_refused
 from ..model.signals import session_created
@@ -46,10 +46,9 @@ from ..stores.memory.tallies import TalliesInMemory
 from .beats import Beats
 from .event_counter import EventCounter
 from .event_counter import SOON
+from .health import kind_of
 from .polling import Poller
 from .polling import pollers_in
-
-_logger = logging.getLogger("flask_idlesession")
 
 #: Seconds between two times that a process adds what it counted. If it is killed, it loses so much.
 FLUSHED_EACH = 10.0
@@ -66,7 +65,7 @@ class Tallies:
     a store that keeps none (:attr:`is_shared` is False) the tallies are those of this process alone.
     """
 
-    def __init__(self, app: object, store: Store, counter: EventCounter) -> None:
+    def __init__(self, app: object, store: Store, counter: EventCounter, *, notices: Notices) -> None:
         self.counter = counter
         #: The requests of this process in which polls are looked for.
         self.beats = Beats()
@@ -75,6 +74,13 @@ class Tallies:
         kept = keeps_tallies(store)
         #: Whether the tallies are those of all processes that share the store.
         self.is_shared = kept is not None
+        self._notices = notices
+        if kept is None:
+            notices.warn(
+                "tallies",
+                "The store is a %s, which keeps no tallies. Each process has those of its own requests alone. [ISW030]",
+                kind_of(store),
+            )
         self._keeper: KeepsTallies | _OfThisProcess = _OfThisProcess() if kept is None else kept
         self._due = inf
         for signal, receiver in (
@@ -106,8 +112,10 @@ class Tallies:
         self.flush()
         return self._keeper.tally_totals()
 
-    def pollers(self, *, minutes: int = 60) -> list[Poller]:
+    def pollers(self, *, minutes: int = 15) -> list[Poller]:
         """Return the endpoints that pages asked for at a fixed beat in the last ``minutes`` minutes.
+
+        One that is passive is not among them, for its requests are no activity.
 
         Raise :exc:`~flask_idlesession.StoreError` if the store does not answer.
         """
@@ -146,8 +154,8 @@ class Tallies:
             try:
                 self._keeper.add_tally(minute, taken[minute], now=now)
             except StoreError as error:
-                _logger.debug("What was counted could not be added to the tallies: %s", error)
                 self.counter.put_back(taken)
+                self._notices.warn("tallies", "The tallies cannot be kept: %s [ISW030]", error)
                 return False
             del taken[minute]
         return True

@@ -59,6 +59,18 @@ def active(view: _View) -> _View:
     return _marked(view, True)
 
 
+def active_places(app: Flask) -> dict[str, str]:
+    """Return the paths of the endpoints whose requests are activity by their marks, as far as no request is needed."""
+    places: dict[str, str] = {}
+    for rule in app.url_map.iter_rules():
+        view, names = app.view_functions.get(rule.endpoint), rule.endpoint.split(".")[:-1]
+        around = [app.blueprints.get(".".join(names[:length])) for length in range(len(names), 0, -1)]
+        marks = [getattr(place, _MARK, None) for place in (view, getattr(view, "view_class", None), *around)]
+        if next((mark for mark in marks if mark is not None), True) and not rule.endpoint.endswith("static"):
+            places.setdefault(rule.endpoint, rule.rule)
+    return places
+
+
 def is_marked_active(view: object) -> bool:
     """Return whether a function was marked by :func:`active`."""
     return getattr(view, _MARK, None) is True

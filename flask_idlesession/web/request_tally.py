@@ -7,6 +7,7 @@ from flask import has_request_context
 from flask import request
 from flask import request_finished
 
+from ..model.messages import Notices
 from ..sessions.session import Session
 from ..stores.contract import Store
 from .activity import ActivityRule
@@ -24,13 +25,15 @@ _SHOWS = ("idlesession.metrics", "idlesession.dashboard")
 _NONE, _OTHERS = "requests.(none)", "requests.(others)"
 
 
-def open_tallies(app: Flask, store: Store, counter: "EventCounter | None", activity: ActivityRule) -> "Tallies | None":
+def open_tallies(
+    app: Flask, store: Store, counter: "EventCounter | None", activity: ActivityRule, *, notices: Notices
+) -> "Tallies | None":
     """Return the tallies of an application, which hear of its requests; None if nothing is counted."""
     if counter is None:
         return None
     from ..operations.tallies import Tallies  # Most applications need none.
 
-    tallies = Tallies(app, store, counter)
+    tallies = Tallies(app, store, counter, notices=notices)
     tallies.kept.append(RequestTally(app, tallies, activity))
     return tallies
 

@@ -18,12 +18,14 @@ from select import select
 
 import pytest
 from flask import Flask
+from flask import session
 from support import redis_servers
 from support import servers
 from support.programs import need_packages
 from support.servers import running
 
 from flask_idlesession import IdleSession
+from flask_idlesession import passive
 from flask_idlesession.cli import cli
 from flask_idlesession.model.clock import system_clock
 from flask_idlesession.model.messages import CODES
@@ -34,6 +36,7 @@ from flask_idlesession.operations.rules import RULES
 from flask_idlesession.stores.contract import Traits
 from flask_idlesession.stores.memory import MemoryStore
 from flask_idlesession.stores.sqlite import file as sqlite_file
+from flask_idlesession.testing import FakeClock
 
 GOOD = {
     "SECRET_KEY": "3fc8f0e3b1a94d7288b1c7e95d02a6f41b7e",
@@ -248,6 +251,7 @@ APP = """
 import os
 from flask import Flask, session
 from flask_idlesession import IdleSession
+from flask_idlesession import passive
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = os.environ.get("TEST_KEY") or os.urandom(24).hex()
@@ -625,3 +629,28 @@ class Slow(MemoryStore):
 
 def test_a_slow_store_is_found():
     assert "ISW112" in look(IDLESESSION_STORE=Slow())[0]
+
+
+def test_a_poller_is_named_by_its_path_until_it_is_passive(sqlite):
+    app, clock = Flask(__name__), FakeClock(now=time.time() - 300)
+    app.config.update({**GOOD, "IDLESESSION_STORE": sqlite, "IDLESESSION_TALLIES": True, "TESTING": True})
+    IdleSession(app, clock=clock)
+
+    @app.get("/unread/<int:folder>")
+    def unread(folder):
+        session["n"] = session.get("n", 0) + 1
+        return "0"
+
+    clients = [app.test_client() for _ in range(5)]
+    for _ in range(5):
+        for client in clients:
+            client.get("/unread/1", base_url="https://localhost")
+        clock.advance(58)
+    assert app.test_cli_runner().invoke(cli, ["check"]).exit_code == 0
+    app.extensions["idlesession"].tallies.flush()
+    result = app.test_cli_runner().invoke(cli, ["check", "--json"])
+    (finding,) = json.loads(result.stdout)
+    assert finding["code"] == "ISW122" and finding["level"] == "warning"
+    assert finding["what"].startswith("/unread/<int:folder> comes every 58 s ± 0.1 s in 100% of the sessions")
+    passive(unread)
+    assert json.loads(app.test_cli_runner().invoke(cli, ["check", "--json"]).stdout) == []

@@ -110,7 +110,6 @@ def test_a_page_that_most_open_once_is_not_named_for_a_few_that_poll_it():
 
 def test_a_page_that_browsers_say_was_opened_by_hand_is_not_named():
     chance, beats = random.Random(4), Beats()
-    list(beats.judge_if_due(now=0.0))
     for _, sid, times in polled(chance, period=30, jitter=0.2, sessions=20):
         for at in times:
             beats.note("inbox", sid, at=at, is_opened=True)
@@ -134,7 +133,6 @@ def test_memory_is_bounded():
 def test_sessions_that_ask_no_more_are_forgotten():
     beats = Beats()
     beats.note("page", an_id(random.Random(1)), at=0.0, is_opened=False)
-    list(beats.judge_if_due(now=0.0))
     list(beats.judge_if_due(now=1100.0))
     assert beats._trails
     list(beats.judge_if_due(now=1300.0))
@@ -149,7 +147,6 @@ def test_how_well_requests_keep_to_a_period():
 
 def test_a_judgement_of_fifty_busy_endpoints_takes_a_fraction_of_a_second():
     chance, beats = random.Random(6), Beats()
-    list(beats.judge_if_due(now=0.0))
     for endpoint, sid, times in people(chance, SECONDS, sessions=60):
         for at in times:
             beats.note(endpoint, sid, at=at, is_opened=False)

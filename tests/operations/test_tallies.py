@@ -164,7 +164,7 @@ def test_nothing_is_written_while_nothing_happens():
     assert 0 < tallies.run() <= 10 and store.added == 1
 
 
-def test_a_failure_disturbs_no_request_and_loses_nothing():
+def test_a_failure_disturbs_no_request_and_loses_nothing(caplog):
     store, clock = BadStore(), FakeClock()
     app = make_app(clock, store)
     store.is_bad = True
@@ -174,6 +174,7 @@ def test_a_failure_disturbs_no_request_and_loses_nothing():
         clock.advance(20)
     store.is_bad = False
     assert tallies_of(app).totals()["created"] == 3
+    assert caplog.text.count("The tallies cannot be kept: The table of the tallies is gone") == 1
 
 
 def test_what_cannot_be_written_for_an_hour_is_bounded():
@@ -200,7 +201,7 @@ def test_a_forked_child_begins_at_zero():
     assert summed(counter.take()) == {"created": 5}
 
 
-def test_a_store_that_keeps_no_tallies_leaves_them_to_the_process():
+def test_a_store_that_keeps_no_tallies_leaves_them_to_the_process(caplog):
     class Forgetful(MemoryStore):
         @property
         def traits(self):
@@ -211,7 +212,9 @@ def test_a_store_that_keeps_no_tallies_leaves_them_to_the_process():
         add_tally = tallies = tally_totals = None
 
     app = make_app(FakeClock(), Forgetful())
-    app.test_client().get("/write")
+    with caplog.at_level("WARNING", "flask_idlesession"):
+        app.test_client().get("/write")
+    assert "Forgetful, which keeps no tallies" in caplog.text and "[ISW030]" in caplog.text
     assert not tallies_of(app).is_shared
     assert tallies_of(app).totals()["created"] == 1
     assert summed(tallies_of(app).read())["created"] == 1
