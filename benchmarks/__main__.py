@@ -37,6 +37,7 @@ PARTS = {
     "journal": "parts.journal",
     "growth": "parts.growth",
     "pauses": "parts.pauses",
+    "tallies": "parts.tallies",
 }
 
 #: Those whose measure() takes ``only``.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..parts import imports
+from ..parts import tallies
 from .results import over
 from .results import pick
 from .results import ratio
@@ -53,6 +54,12 @@ def targets(parts: Mapping[str, Results]) -> list[Target]:
             bound=1.5,
             found=pick(parts.get("journal"), "wall", start=1_000_000),
             unit="s",
+        ),
+        Target(
+            what="to count an event for the tallies",
+            bound=2,
+            found=tallies.microseconds(parts.get("tallies")),
+            unit="µs",
         ),
         Target(what="import, over Flask's", bound=30, found=imports.milliseconds(parts.get("import")), unit="ms"),
     ]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 from flask import has_request_context
+from flask import Request
 from flask import request
 from flask import request_finished
 
@@ -52,17 +53,21 @@ class RequestTally:
     def _note(self, sender: object, **_: object) -> None:
         if not has_request_context():
             return
-        rule = request.url_rule
-        endpoint = None if rule is None else rule.endpoint
-        if endpoint is not None and endpoint.startswith(_SHOWS):
+        # The request itself: each look at it by way of Flask's name for it takes half a microsecond.
+        present: Request = request._get_current_object()  # type: ignore[attr-defined]
+        rule = present.url_rule
+        if rule is not None and rule.endpoint.startswith(_SHOWS):
             return
-        self._counter.count(_NONE if endpoint is None else self._names.get(endpoint) or self._name(endpoint))
-        session = getattr(request, "_idlesession", None)
-        if endpoint is not None and session is not None:
-            self._note_beat(endpoint, session)
+        if rule is None:
+            self._counter.count(_NONE)
+        else:
+            self._counter.count(self._names.get(rule.endpoint) or self._name(rule.endpoint))
+            session = getattr(present, "_idlesession", None)
+            if session is not None:
+                self._note_beat(rule.endpoint, session, present)
         self._tallies.flush_without_cleaner()
 
-    def _note_beat(self, endpoint: str, session: Session) -> None:
+    def _note_beat(self, endpoint: str, session: Session, present: Request) -> None:
         """Note a request that is activity of a session: only that can keep one from going idle."""
         facts = session._facts
         credential = facts.credential
@@ -70,9 +75,9 @@ class RequestTally:
             return
         is_active = facts.is_active
         if is_active is None:
-            is_active = self._activity.counts(request)
+            is_active = self._activity.counts(present)
         if is_active is not False:
-            is_opened = request.environ.get("HTTP_SEC_FETCH_USER") == "?1"
+            is_opened = present.environ.get("HTTP_SEC_FETCH_USER") == "?1"
             self._beats.note(endpoint, credential.sid, at=facts.came_at, is_opened=is_opened)
 
     def _name(self, endpoint: str) -> str:

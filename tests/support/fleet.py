@@ -35,13 +35,14 @@ APP = """
 import os
 import time
 from flask import Flask, request, session
-from flask_idlesession import IdleSession, log_in, log_out
+from flask_idlesession import IdleSession, log_in, log_out, revoke_user
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = "of no use to anybody but a test, and long"
 for name, value in os.environ.items():
     if name.startswith("IDLESESSION_"):
-        app.config[name] = value if name == "IDLESESSION_STORE" else float(value)
+        read = {"IDLESESSION_STORE": str, "IDLESESSION_TALLIES": "True".__eq__}.get(name, float)
+        app.config[name] = read(value)
 IdleSession(app)
 
 def pause():
@@ -58,6 +59,10 @@ def enter(user):
     log_in(user)
     session["user"] = user
     return user
+
+@app.get("/revoke/<user>")
+def revoke(user):
+    return str(revoke_user(user))
 
 @app.get("/out")
 def leave():
