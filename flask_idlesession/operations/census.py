@@ -19,13 +19,13 @@ from ..stores.contract import Store
 
 #: The most sessions that are looked at, and the most seconds that this takes.
 MOST_SEEN = 4096
-_MOST_SECONDS = 0.12
+_MOST_SECONDS = 0.08
 
 #: After this number of sessions, other threads get their turn: a busy thread makes every request wait.
-_PIECE, _PAUSE = 64, 0.001
+_PIECE, _PAUSE = 128, 0.001
 
 #: The users of the sample by whom it is estimated how many sessions a user has, and the most seconds for that.
-_USERS_ASKED, _SECONDS_FOR_USERS = 32, 0.06
+_USERS_ASKED, _SECONDS_FOR_USERS = 32, 0.04
 
 #: A user with more sessions than this is taken to have this number.
 _MOST_OF_ONE = 100

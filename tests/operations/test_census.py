@@ -107,6 +107,6 @@ def test_some_are_taken_by_number_and_by_time() -> None:
     infos = [an_info() for _ in range(200)]
     assert some_of(iter(infos), most=200, seconds=60) == (infos, False)
     assert some_of(iter(infos), most=199, seconds=60) == (infos[:199], True)
-    assert some_of(iter(infos), most=200, seconds=0) == (infos[:64], True)
-    assert some_of(iter(infos[:64]), most=200, seconds=0) == (infos[:64], False)
+    assert some_of(iter(infos), most=200, seconds=0) == (infos[:128], True)
+    assert some_of(iter(infos[:128]), most=200, seconds=0) == (infos[:128], False)
     assert some_of(iter([]), most=200, seconds=0) == ([], False)

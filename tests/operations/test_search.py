@@ -48,7 +48,7 @@ def test_a_search_that_takes_long_is_broken_off_and_says_so(
     network = network_in("192.0.2.0/24")
     assert network is not None
     found = search.by_address(store, network, now=NOW)
-    assert (found.seen, found.is_complete) == (64, False)
+    assert (found.seen, found.is_complete) == (128, False)
 
 
 def test_only_some_of_very_many_are_looked_at_for_the_last_seen(
