@@ -409,3 +409,31 @@ def test_the_page_needs_nothing_inline_and_has_the_nonce(shop: Flask) -> None:
     page = shop.test_client().get("/session/dashboard", headers=OPERATOR).text
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|javascript:|https?://", page)
     assert all('nonce="abc123"' in tag for tag in re.findall(r"<(?:script|link)[^>]*>", page))
+
+
+def test_any_worker_answers_for_all(clock: FakeClock, tmp_path: Any) -> None:
+    store = f"sqlite:///{tmp_path}/sessions.db"
+    workers = [make_shop(clock=clock, IDLESESSION_STORE=store) for _ in range(4)]
+    for number, worker in enumerate(workers):
+        for each in range(number + 1):
+            visit(worker, f"/in/{number}-{each}")
+    workers[0].extensions["idlesession"].manager.revoke_user("3-0")
+    for worker in workers:
+        worker.extensions["idlesession"].tallies.flush()
+    for worker in workers:
+        seen = told(worker.test_client())
+        assert (seen["live"], seen["users"], seen["live_is_exact"]) == (9, 9, True)
+        assert seen["last_hour"]["created"] == 10
+        assert seen["last_hour"]["ended"]["revoked"] == 1
+        assert seen["store"]["kind"] == "SQLiteStore" and seen["store"]["bytes"] > 0
+
+
+def test_a_store_without_tallies_is_said_to_be_counted_by_one_process(clock: FakeClock) -> None:
+    from cachelib import SimpleCache
+
+    app = make_shop(clock=clock, IDLESESSION_STORE=SimpleCache(default_timeout=0))
+    visit(app, "/in/ada")
+    seen = told(app.test_client())
+    assert seen["counted_by_all_workers"] is False and seen["last_hour"]["created"] == 1
+    page = app.test_client().get("/session/dashboard", headers=OPERATOR).text
+    assert "what is counted here is of one process." in page
