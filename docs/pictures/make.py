@@ -18,7 +18,9 @@ from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
 CHECKOUT = Path(__file__).parents[2]
-sys.path.insert(0, str(CHECKOUT))
+sys.path[:0] = [str(CHECKOUT), str(Path(__file__).parent)]
+
+from crowd import shop  # noqa: E402
 
 from example_app import create_app  # noqa: E402
 from flask_idlesession.testing import FakeClock  # noqa: E402
@@ -26,6 +28,12 @@ from flask_idlesession.testing import FakeClock  # noqa: E402
 FOLDER = Path(__file__).parent
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 SIZES = {"wide": (1280, 720), "narrow": (320, 640)}
+
+#: A search that finds the visitors, and not the window of the pictures.
+FOUND = "/sessions?q=198.51.0.0/16"
+
+#: The pages of the dashboard, and their paths.
+FOR_OPERATORS = {"dashboard": "?hours=24", "dashboard-found": FOUND, "dashboard-session": FOUND}
 
 #: A picture: the page or the state, the size, the colours, the language.
 Picture = tuple[str, str, str, str]
@@ -40,6 +48,11 @@ def every_picture() -> Iterator[Picture]:
     for what in ("warning", "final", "ended", "mine"):
         for size in SIZES:
             yield what, size, "light", "de"
+    for what in FOR_OPERATORS:
+        for size in SIZES:
+            for colours in ("light", "dark"):
+                yield what, size, colours, "en"
+    yield "dashboard", "wide", "light", "de"
 
 
 #: The pictures that stand in the documentation.
@@ -113,14 +126,53 @@ def example() -> Iterator[tuple[str, FakeClock, Any]]:
     """Yield the address of the example application, its clock, and the application."""
     clock = FakeClock()
     app = create_app({"SECRET_KEY": "a key for pictures only", "TESTING": True}, clock=clock)
+    with served(app) as url:
+        yield url, clock, app
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve an application in a thread; yield its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", clock, app
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
 def make(pictures: Iterable[Picture], folder: Path) -> None:
     """Make these pictures in the folder."""
+    pages = list(pictures)
+    make_pages([each for each in pages if each[0] not in FOR_OPERATORS], folder)
+    make_dashboards([each for each in pages if each[0] in FOR_OPERATORS], folder)
+
+
+def make_dashboards(pictures: Iterable[Picture], folder: Path) -> None:
+    """Make the pictures of the dashboard, all of one busy shop."""
+    chosen = list(pictures)
+    if not chosen:
+        return
+    app, _ = shop()
+    with sync_playwright() as playwright, served(app) as url:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
+        for what, size, colours, language in chosen:
+            width, height = SIZES[size]
+            viewport = {"width": width, "height": height}
+            window = browser.new_context(viewport=viewport, color_scheme=colours, locale=language)
+            page = window.new_page()
+            page.goto(f"{url}/session/dashboard{FOR_OPERATORS[what]}")
+            if what == "dashboard":
+                page.locator("[data-plot=store] canvas").wait_for()
+            if what == "dashboard-session":
+                page.locator(".idlesession-row a").first.click()
+                page.wait_for_url("**/sessions/*")
+            name = f"{what}-{size}-{colours}-{language}.png"
+            page.screenshot(path=folder / name, full_page=what != "dashboard-found")
+            window.close()
+        browser.close()
+
+
+def make_pages(pictures: Iterable[Picture], folder: Path) -> None:
+    """Make the pictures of the pages for users, each of an application of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=OPTIONS)
         for what, size, colours, language in pictures:

@@ -96,6 +96,7 @@ def sessions_page() -> ResponseReturnValue:
         wanted=wanted,
         found=found,
         rows=[_row(info_as_json(info, kept=kept), said, now=now) for info in found.infos],
+        own_id=str(current_session()._sid),
         user_id=user_id,
         token=csrf_token(),
         done=_done(said),

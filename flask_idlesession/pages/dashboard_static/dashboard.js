@@ -153,16 +153,18 @@
   }
 
   function make(canvas, name, lines, data) {
+    canvas.hidden = false;
+    canvas.parentElement.querySelector("[data-unplotted]").hidden = true;
     const axis = { stroke: colour("muted"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const options = {
       width: Math.max(canvas.clientWidth, 200),
-      height: 224,
+      height: canvas.clientHeight,
       legend: { show: false },
       cursor: { show: false },
       padding: [8, 8, 0, 0],
       scales: { x: { time: true }, y: { range: (_, least, most) => [0, Math.max(most * 1.1, name === "store" ? 0.1 : 4)] } },
       axes: [
-        { ...axis, values: (_, splits) => splits.map(clock), space: 60 },
+        { ...axis, size: 28, values: (_, splits) => splits.map(clock), space: 60 },
         { ...axis, size: 56, values: (_, splits) => splits.map((each) => (name === "store" ? String(each) : Number.isInteger(each) ? grouped(each) : "")) },
       ],
       series: [{}, ...lines.map((line) => styled(name, line))],
@@ -192,7 +194,7 @@
   new ResizeObserver(() => {
     for (const [name, plot] of plots) {
       const width = board.querySelector(`[data-plot="${name}"] [data-canvas]`).clientWidth;
-      if (width && Math.abs(width - plot.width) > 1) plot.setSize({ width, height: 224 });
+      if (width && Math.abs(width - plot.width) > 1) plot.setSize({ width, height: plot.height });
     }
   }).observe(board);
 
