@@ -125,13 +125,13 @@ def _sample(census: Census | None, texts: Texts) -> str:
 def _rate(recent: Minute | None, what: str) -> str:
     if recent is None:
         return _UNKNOWN
-    count = recent.created if what == "created" else sum(recent.ended)
-    value = count / RECENT
+    total = recent.created if what == "created" else sum(recent.ended)
+    value = total / RECENT
     return number(round(value)) if value >= 100 else f"{value:.1f}"
 
 
-def _in_an_hour(count: int | None, texts: Texts) -> str:
-    return _UNKNOWN if count is None else texts.say("{n} in 60 minutes", n=number(count))
+def _in_an_hour(total: int | None, texts: Texts) -> str:
+    return _UNKNOWN if total is None else texts.say("{n} in 60 minutes", n=number(total))
 
 
 def _latency(recent: Minute | None) -> str:
@@ -142,8 +142,8 @@ def _latency(recent: Minute | None) -> str:
 
 
 def _errors(overview: Overview, texts: Texts) -> str:
-    count = 0 if overview.recent is None else overview.recent.errors
-    return texts.count("{n} error in 10 minutes", "{n} errors in 10 minutes", count)
+    total = 0 if overview.recent is None else overview.recent.errors
+    return texts.count("{n} error in 10 minutes", "{n} errors in 10 minutes", total)
 
 
 def _cleaner(overview: Overview, texts: Texts) -> str:
