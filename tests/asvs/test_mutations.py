@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mutations import MUTATIONS
 from support.mutated import copy_the_tests
+from support.mutated import edited
 from support.mutated import Mutation
 from support.mutated import run_broken
 
@@ -29,7 +30,7 @@ def test_each_test_has_a_mutation_and_each_mutation_one_test() -> None:
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.test)
 def test_the_text_to_be_broken_is_there_once(mutation: Mutation) -> None:
-    assert mutation.count() == 1, f"{mutation.file} has changed; find another way to break it."
+    assert edited(mutation.file, mutation.old, mutation.new)
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,31 @@ class Mutation:
     old: str
     new: str
 
-    def count(self) -> int:
-        """Return how often the package has the text that is to be broken."""
-        return (ROOT / "flask_idlesession" / self.file).read_text(encoding="utf-8").count(self.old)
+
+def edited(file: str, old: str, new: str) -> str:
+    """Return the text of a module of the package in which ``old``, which is there once, has become ``new``."""
+    text = (ROOT / "flask_idlesession" / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file} has changed; find another way to break it."
+    broken = text.replace(old, new)
+    if file.endswith(".py"):
+        compile(broken, file, "exec")  # A module that cannot be imported fails each test, whatever that watches for.
+    return broken
+
+
+def break_package(folder: Path, file: str, old: str, new: str) -> None:
+    """Put a copy of the package into the folder, edited in this way."""
+    package = folder / "flask_idlesession"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(ROOT / "flask_idlesession", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / file).write_text(edited(file, old, new), encoding="utf-8")
 
 
 def copy_the_tests(folder: Path) -> None:
     """Copy to a folder what the tests need beside the package."""
     for name in ("tests", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "setup.cfg", folder)
+    for name in ("setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
 
 
 def run_broken(mutation: Mutation, folder: Path, *, tests: str) -> tuple[bool, str]:
@@ -36,11 +51,7 @@ def run_broken(mutation: Mutation, folder: Path, *, tests: str) -> tuple[bool, s
 
     Return whether the test failed, and what pytest printed.
     """
-    package = folder / "flask_idlesession"
-    shutil.rmtree(package, ignore_errors=True)
-    shutil.copytree(ROOT / "flask_idlesession", package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = package / mutation.file
-    path.write_text(path.read_text(encoding="utf-8").replace(mutation.old, mutation.new), encoding="utf-8")
+    break_package(folder, mutation.file, mutation.old, mutation.new)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
