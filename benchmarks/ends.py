@@ -28,6 +28,7 @@ from flask_idlesession.stores.journal import JournalStore
 
 from .apps import make_app_on
 from .contenders import a_record
+from .processes import processor_seconds
 from .programs import a_folder
 from .programs import gunicorn
 from .programs import mariadb
@@ -85,11 +86,12 @@ def _of_user() -> Table:
         for kind in (MEMORY, JOURNAL, SQLITE, REDIS, SQL, MARIADB):
             if kind in STORES and STORES[kind] and STORES[kind] not in at.servers:
                 continue
-            taken = [revoke(_opened(kind, at, number), at.folder) for number in range(_ROUNDS)]
+            server = at.servers.get(STORES.get(kind, ""))
+            taken = [revoke(_opened(kind, at, number), at.folder, server) for number in range(_ROUNDS)]
             rows.append([kind, *(figure(seconds) for seconds in map(max, zip(*taken, strict=True)))])
             print(*rows[-1], file=sys.stderr, flush=True)
     note = f"{_SESSIONS:,} sessions, the audit log written to a file; the longest of {_ROUNDS} runs."
-    heads = ["revoke_user()", "seconds", "of this process's processor time"]
+    heads = ["revoke_user()", "seconds", "of the processor, here", "in the server"]
     return Table(title="The sessions of one user end", heads=heads, rows=rows, note=note)
 
 
@@ -101,8 +103,8 @@ def _opened(kind: str, at: Services, number: int) -> Store:
     return open_store(kind, folder, at.url(STORES[kind]))
 
 
-def revoke(store: Store, folder: Path) -> tuple[float, float]:
-    """Return the seconds, and the seconds of processor time, in which all sessions of a user end."""
+def revoke(store: Store, folder: Path, server: Server | None) -> tuple[float, float, float]:
+    """Return the seconds in which all sessions of a user end, and those of processor time, here and in the server."""
     app = make_app_on(store, IDLESESSION_AUDIT=True)
     manager: SessionManager = app.extensions["idlesession"].manager
     logger, handler = logging.getLogger("flask_idlesession.audit"), logging.FileHandler(folder / "audit.log")
@@ -112,16 +114,18 @@ def revoke(store: Store, folder: Path) -> tuple[float, float]:
         now = manager.now()
         for number in range(_SESSIONS):
             store.create(a_record(number, user_id="ada", now=now))
+        served = 0.0 if server is None else processor_seconds(server.pid)
         began, worked = time.perf_counter(), time.process_time()
         ended = manager.revoke_user("ada")
         took, worked = time.perf_counter() - began, time.process_time() - worked
+        served = 0.0 if server is None else processor_seconds(server.pid) - served
     finally:
         logger.removeHandler(handler)
         handler.close()
         manager.close()
     if ended != _SESSIONS:
         raise RuntimeError(f"{ended} of {_SESSIONS} sessions were ended on {store!r}.")
-    return took, worked
+    return took, worked, served
 
 
 # A backlog at the start.

@@ -126,8 +126,10 @@ class Pruner:
         try:
             self.settle()
             while (due := self._step()[1]) == 0.0:
-                if time.monotonic() - began_at >= (_LONG_SLICE if self._is_behind() else _SLICE):
-                    return _SLICE
+                worked = time.monotonic() - began_at
+                if worked >= (_LONG_SLICE if self._is_behind() else _SLICE):
+                    # Elsewhere it keeps the server, or the file, from requests while it works. So it rests as long.
+                    return _SLICE if self._is_near else worked
         except StoreError:
             if not self._is_near:
                 self.due = self._clock() + self._interval  # No request need wake the cleaner before.
