@@ -32,6 +32,8 @@ from benchmarks.cycles import Count
 from benchmarks.cycles import main as count_cycles
 from benchmarks.cycles import read
 from benchmarks.cycles import to_table as to_cycles
+from benchmarks.parsers import KEYS
+from benchmarks.parsers import to_table as to_parsers
 from benchmarks.parts.pauses import ENDS
 from benchmarks.parts.pauses import SCAN
 from benchmarks.parts.pauses import STAYS
@@ -207,6 +209,16 @@ def test_a_tree_is_held_against_the_cookie_over_the_request_without_sessions(tmp
         [f"read, {COOKIE}", "4,000", "0", "0", "1.60", "1.00"],
         [f"read, {MEMORY}, this", "1,000", "0", "0", "0.40", "0.25"],
     ]
+
+
+# Parsers.
+
+
+def test_parsers_are_compared_by_the_number_of_keys():
+    taken = {(name, keys): seconds(cost * keys / 1e6) for name, cost in (("own", 2.0), ("other", 1.0)) for keys in KEYS}
+    table = to_parsers(taken)
+    assert table.heads == ["keys", "own", "other"]
+    assert table.rows == [["3", "6.00", "3.00"], ["20", "40.0", "20.0"], ["100", "200", "100"]]
 
 
 # Targets.

@@ -126,19 +126,21 @@ class Rows:
 
     def _read_and_touch(self, sid: SessionId, touch: Touch, *, now: float) -> Row | None:
         for _ in range(TRIES):
-            found = self.opened(sid, touch.holder, now=now)
-            if found is None:
-                return None
-            *_, refresh_by, _, _, _, _, data, version = found
-            change = to_change(touch, refresh_by=refresh_by, now=now)
-            values = {"sid_": sid, "now_": now, "version_": version, **of_times(change, now=now)}
-            if self._prove_touch(values):
-                return as_changed(found, change, now=now, data=data, version=version)
+            found, is_settled = self._connections.ask(lambda line: self._seen_touched(line, sid, touch, now=now))
+            if is_settled:
+                return found
         return self._touch_in_turn(sid, touch, now=now)
 
-    def _prove_touch(self, values: dict[str, Any]) -> bool:
-        touch_seen = self._statements.touch_seen
-        return self._connections.ask(lambda line: self._kind.prove(line, touch_seen, values)) is not None
+    def _seen_touched(self, line: Line, sid: SessionId, touch: Touch, *, now: float) -> tuple[Row | None, bool]:
+        """Return the row after the touch, and whether that is settled: nobody changed it after it was read."""
+        found = self._find(line, sid)
+        if found is None or not row.opens(found, touch.holder, now=now):
+            return None, True
+        *_, refresh_by, _, _, _, _, data, version = found
+        change = to_change(touch, refresh_by=refresh_by, now=now)
+        values = {"sid_": sid, "now_": now, "version_": version, **of_times(change, now=now)}
+        is_touched = self._kind.prove(line, self._statements.touch_seen, values) is not None
+        return as_changed(found, change, now=now, data=data, version=version), is_touched
 
     def _touch_in_turn(self, sid: SessionId, touch: Touch, *, now: float) -> Row | None:
         def change_of(record: Record) -> Change:
