@@ -437,3 +437,13 @@ def test_a_store_without_tallies_is_said_to_be_counted_by_one_process(clock: Fak
     assert seen["counted_by_all_workers"] is False and seen["last_hour"]["created"] == 1
     page = app.test_client().get("/session/dashboard", headers=OPERATOR).text
     assert "what is counted here is of one process." in page
+
+
+def test_the_polling_finder_speaks_up_on_the_page(shop: Flask) -> None:
+    counter = shop.extensions["idlesession"].tallies.counter
+    for what, amount in (("judged", 20), ("sure", 20), ("60000", 20), ("spread", 20_000), ("evidence", 400)):
+        counter.count(f"beat.notifications.{what}", amount)
+    (poller,) = told(shop.test_client())["pollers"]
+    assert (poller["endpoint"], poller["period"]) == ("notifications", 60.0)
+    page = unescape(shop.test_client().get("/session/dashboard", headers=OPERATOR).text)
+    assert "notifications comes every 60 s" in page and "@passive" in page
