@@ -221,8 +221,8 @@ class AppState:
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
-        self._adopt_user = adopt_user
-        #: The class of the sessions, until the first request.
+        #: Who the user of a session from before is, and the class of the sessions: until the first request.
+        self.adopt_user = adopt_user
         self.session_class = session_class
         self._has_guard = has_guard
         former = app.session_interface
@@ -462,7 +462,7 @@ class AppState:
             former=self._former,
             clock=self._clock,
             notices=self.notices,
-            user_of=self._adopt_user,
+            user_of=self.adopt_user,
         )
 
     def _open_store(self, app: Flask, settings: "Settings") -> Store:

@@ -92,11 +92,22 @@ class Session:
         """Give the application these sessions."""
         interface = app.session_interface
         if isinstance(interface, FlaskSessionInterface) and NAME in app.extensions:
-            _read_again(app, app.extensions[NAME], interface)
+            self._read_again(app, app.extensions[NAME], interface)
             return
         given = _put_modern_settings(app)
         _Extension(session_class=_class_of(app.config), adopt_user=self._adopt_user).init_app(app)
         app.session_interface.given = given  # type: ignore[attr-defined]
+
+    def _read_again(self, app: Flask, state: AppState, interface: FlaskSessionInterface) -> None:
+        if state.is_running:
+            return
+        for key, value in interface.given.items():
+            if app.config.get(key) is value:
+                del app.config[key]
+        interface.given = _put_modern_settings(app)
+        state.session_class = _class_of(app.config)
+        state.adopt_user = self._adopt_user
+        state.check(app)
 
 
 class _Extension(IdleSession):
@@ -114,17 +125,6 @@ def _put_modern_settings(app: Flask) -> dict[str, Any]:
     given = {key: value for key, value in modern_settings(app) if key not in app.config}
     app.config.update(given)
     return given
-
-
-def _read_again(app: Flask, state: AppState, interface: FlaskSessionInterface) -> None:
-    if state.is_running:
-        return
-    for key, value in interface.given.items():
-        if app.config.get(key) is value:
-            del app.config[key]
-    interface.given = _put_modern_settings(app)
-    state.session_class = _class_of(app.config)
-    state.check(app)
 
 
 def modern_settings(app: Flask) -> Iterator[tuple[str, Any]]:

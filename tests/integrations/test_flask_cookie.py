@@ -438,6 +438,18 @@ def test_a_cookie_that_nobody_has_signed_is_not_kept_for_a_log_out(clock: FakeCl
     assert not manager_of(app).lifecycle.pruner._owed
 
 
+def test_a_flood_of_log_outs_while_the_store_is_away_is_kept_to_a_number(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_idlesession.sessions.pruning._MOST_OWED", 3)
+    store = Failing()
+    app = make_app(clock, store=store)
+    store.fails = True
+    for number in range(5):
+        browser(app, old_cookie(clock, {**ADA, "number": number})).get("/out")
+    assert len(manager_of(app).lifecycle.pruner._owed) == 3
+
+
 def test_a_mark_that_cannot_be_read_refuses_its_cookie_and_nothing_else(clock: FakeClock) -> None:
     class Spoilt(MemoryStore):
         is_spoilt = False
