@@ -221,7 +221,7 @@ class AppState:
     ) -> None:
         self._app = weakref.ref(app)
         self._claims = claims
-        #: Who the user of a session from before is, and the class of the sessions: until the first request.
+        #: Finds the user in a session from before, and the class of the sessions. Both count until the first request.
         self.adopt_user = adopt_user
         self.session_class = session_class
         self._has_guard = has_guard
