@@ -329,6 +329,18 @@ def test_an_asynchronous_guard_is_awaited() -> None:
     assert site.app.test_client().get("/metrics").status_code == 404
 
 
+def test_the_guard_is_of_the_metrics_alone_where_there_are_no_pages() -> None:
+    site = Site(dashboard=lambda: True, IDLESESSION_METRICS_TOKEN=None)
+    assert site.app.test_client().get("/metrics").status_code == 200
+    assert site.app.test_client().get("/session/dashboard").status_code == 404
+
+
+def test_the_token_opens_no_dashboard() -> None:
+    site = Site(dashboard=lambda: False, IDLESESSION_PAGES="/session")
+    assert site.scrape().status_code == 200
+    assert site.app.test_client().get("/session/dashboard", headers=SHOWN).status_code == 404
+
+
 def test_the_token_lets_in_whom_the_guard_would_not() -> None:
     site = Site(dashboard=lambda: False)
     assert site.scrape().status_code == 200
