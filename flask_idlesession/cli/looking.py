@@ -176,7 +176,7 @@ def show(sid: UUID, as_json: bool) -> None:
     view = open_view()
     record = view.store.load(sid, now=view.now())
     if record is None:
-        click.echo(f"Nothing matched: there is no live session {sid}.", err=True)
+        click.echo(f"Nothing matched: there is no live session {sid}.{_how_it_ended(view, sid)}", err=True)
         raise SystemExit(NOTHING_FOUND)
     keys = [asdict(content) for content in contents_of(record, view.codec)]
     told = described(record.info)
@@ -189,6 +189,16 @@ def show(sid: UUID, as_json: bool) -> None:
     for name, value in told["labels"].items():
         click.echo(plain(f"label {name}: {value}"))
     print_table(("KEY", "TYPE", "BYTES"), [(each["name"], each["type"], str(each["bytes"])) for each in keys])
+
+
+def _how_it_ended(view: "View", sid: UUID) -> str:
+    """Return a sentence, for as long as the store remembers it; it says what the page after the end says."""
+    ending = view.store.ending(sid, now=view.now())
+    if ending is None:
+        return ""
+    by = "" if ending.by is None else f", by {plain(ending.by)}"
+    whose = "nobody" if ending.user_id is None else plain(ending.user_id)
+    return f" It ended at {_said(ending.ended_at)}: {ending.reason.value}{by}. Its user: {whose}."
 
 
 def _said(value: object) -> str:

@@ -5,8 +5,12 @@ import shlex
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+
+from flask_idlesession import Ending
+from flask_idlesession import EndReason
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.rst"
 
@@ -17,6 +21,8 @@ _KEY = re.compile(r"^[0-9a-f]{64}$", re.MULTILINE)
 def fill(site) -> None:
     site.put(1, "42", idle=12, address="192.0.2.0/24", agent="Firefox 140 on Linux", level="admin", values=CART)
     site.put(2, "42", idle=900, address="198.51.100.0/24", agent="Safari 18 on iPhone")
+    ended = Ending(UUID("00000009-0000-4000-8000-000000000000"), EndReason.REVOKED, site.clock() - 300, "42", by="ann")
+    site.manager.store.bury([ended], until=site.clock() + 3300)
     site.put(3, idle=60, address="2001:db8:1234::/48", agent="Chrome 139 on Windows")
 
 

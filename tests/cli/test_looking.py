@@ -1,6 +1,7 @@
 """Commands that look: they tell of sessions on each store, and never a value."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -101,6 +102,16 @@ def test_show_says_that_there_is_no_such_session(site):
     result = site.run("show", "0b0f5c0e-8a55-4f0c-9a0b-3a4d1c2b5e6f")
     assert result.exit_code == 1 and "Nothing matched" in result.output
     assert site.run("show", "swordfish").exit_code == 2
+
+
+def test_show_says_how_a_session_ended_for_as_long_as_that_is_remembered(site):
+    sid = site.put(1, "ada")
+    assert site.run("revoke", sid, "--yes").exit_code == 0
+    shown = site.run("show", sid)
+    assert shown.exit_code == 1
+    assert re.search(r"It ended at \d{4}-\d\d-\d\d .* UTC: revoked(, by .*)?\. Its user: ada\.", shown.output)
+    site.clock.advance(86_400)
+    assert "It ended" not in site.run("show", sid).output
 
 
 def test_a_session_that_has_expired_is_not_there(site):
