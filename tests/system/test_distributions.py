@@ -192,6 +192,11 @@ def test_the_tests_of_the_source_distribution_run(unpacked: Path) -> None:
 # In fresh environments, with the packages that an installer finds.
 
 
+def clean() -> dict[str, str]:
+    """Return the environment without what leads to a working copy, which pip would take for an installed package."""
+    return {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTHONPATH")}
+
+
 def fresh_environment(folder: Path, *, python: str = sys.executable) -> str:
     """Return the Python of a new environment."""
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
@@ -203,8 +208,8 @@ def fresh_environment(folder: Path, *, python: str = sys.executable) -> str:
 def test_an_extra_brings_what_it_is_for(extra: str, wheel: Path, tmp_path: Path) -> None:
     python = fresh_environment(tmp_path / "venv")
     wanted = f"{wheel}[{extra}]" if extra else str(wheel)
-    subprocess.run([python, "-m", "pip", "install", "-q", wanted], check=True)
-    subprocess.run([python, "-c", _USE + EXTRAS[extra]], check=True, cwd=tmp_path)
+    subprocess.run([python, "-m", "pip", "install", "-q", wanted], check=True, env=clean())
+    subprocess.run([python, "-c", _USE + EXTRAS[extra]], check=True, cwd=tmp_path, env=clean())
 
 
 def pythons() -> list[str]:
@@ -234,7 +239,7 @@ def test_all_tests_run_in_a_fresh_environment(
     tree = Path(shutil.copytree(unpacked, tmp_path / "tree"))
     python = fresh_environment(tmp_path / "venv", python=python)
     wanted = ["-e", f"{tree}[test]"] if kind == "sdist" else [f"{wheel}[test]"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, env=clean())
     if kind == "wheel":
         (packages,) = (tmp_path / "venv/lib").glob("python3.*/site-packages")
         shutil.rmtree(tree / "flask_idlesession")
@@ -248,8 +253,7 @@ def test_all_tests_run_in_a_fresh_environment(
 
 def run_all(python: str, tree: Path, *options: str) -> bool:
     """Run the tests of a tree, and tell how it ended; return whether all passed."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "PYTHONPATH")}
     command = [python, "-m", "pytest", "-q", "-rfE", "--tb=short", *options]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=tree, env=clean(), capture_output=True, text=True)
     print(python, *options, done.stdout[-8000:], sep="\n")
     return done.returncode == 0
