@@ -79,6 +79,7 @@ RUN: dict[str, dict[str, str]] = {
         "$ flask idlesession": f"{_OPERATE}::test_each_command_is_one",
         "$ python -c": f"{_OPERATE}::test_the_copy_of_an_sqlite_file_is_whole",
         "$ redis-cli": f"{_OPERATE}::test_the_copy_of_a_redis_server_is_whole",
+        "/notifications comes": f"{_HERE}::test_a_poller_is_told_as_the_page_says",
         "$ pg_": f"{_OPERATE}::test_the_copy_of_a_postgresql_table_is_whole",
     },
     "pages.rst": {
@@ -170,6 +171,13 @@ def shell(command: str, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_poller_is_told_as_the_page_says() -> None:
+    from flask_idlesession.operations.polling import Poller
+
+    poller = Poller(endpoint="notifications", period=60.0, spread=1.0, share=0.94)
+    assert poller.told("/notifications").startswith(block("docs/operate.rst", "/notifications comes"))
 
 
 def test_a_catalogue_is_compiled_by_the_pages_command(tmp_path: Path) -> None:
