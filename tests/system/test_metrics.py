@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -221,6 +222,25 @@ def test_a_worker_that_is_replaced_takes_no_counter_along(tmp_path: Path) -> Non
         wait_until(lambda: site.log.read_text().count("Booting worker") >= old + 2, "there are new workers")
         for _ in range(20):
             assert site.figures()["idlesession_created_total"] == 10
+
+
+def test_an_idle_application_is_scraped_and_counts_nothing(tmp_path: Path) -> None:
+    with a_store("sqlite", tmp_path) as store, served(tmp_path, store, workers=2) as site:
+        site.begin()
+        wait_until(lambda: site.figures()["idlesession_created_total"] == 1, "all is counted")
+        file, before = tmp_path / "sessions.db", []
+        while before != (before := tallied(file)):  # A worker may still count what it did at its start.
+            time.sleep(2.5)
+        for _ in range(12):
+            site.scrape()
+            time.sleep(0.3)
+        assert before and tallied(file) == before
+
+
+def tallied(path: Path) -> list[Any]:
+    """Return all that is stored of tallies."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT * FROM tally ORDER BY 1, 2").fetchall()
 
 
 # Prometheus.
