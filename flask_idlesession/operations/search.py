@@ -19,7 +19,7 @@ MOST_SHOWN = 100
 
 #: The most sessions of a user that are looked at, and the seconds that a search takes at most.
 _MOST_OF_ONE = 1000
-_MOST_SECONDS = 0.1
+_MOST_SECONDS = 0.06
 
 #: After this number of sessions, other threads get their turn.
 _PIECE, _PAUSE = 128, 0.001
