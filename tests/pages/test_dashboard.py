@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from html import unescape
 from typing import Any
+from uuid import UUID
 from uuid import uuid4
 
 import pytest
@@ -29,7 +30,7 @@ PATHS = [
     "/session/dashboard",
     "/session/dashboard?hours=24",
     "/session/dashboard/sessions",
-    f"/session/dashboard/sessions/{uuid4()}",
+    f"/session/dashboard/sessions/{UUID(int=1, version=4)}",
     "/session/dashboard/end",
     "/session/dashboard/static/dashboard.js",
     "/session//dashboard",
