@@ -210,5 +210,5 @@ def test_cookies_of_flask_are_left_to_their_browsers(tmp_path: Path) -> None:
     app = Flask(__name__, instance_path=str(tmp_path))
     app.config.update(TESTING=True, SECRET_KEY=KEY, IDLESESSION_ADOPT=["flask"], IDLESESSION_STORE="sqlite:///s.db")
     IdleSession(app)
-    assert "when its user comes next" in run(app, "--from", "flask-cookie").output
+    assert "when their user comes next" in run(app, "--from", "flask-cookie").output
     manager_of(app).close()

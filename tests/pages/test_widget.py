@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from support.browsers import wait_for
 from support.pages_site import IDLE
 from support.pages_site import Site
 from support.pages_site import Tab
@@ -110,7 +111,7 @@ def test_what_a_user_does_is_activity(browser: Any, site: Site, act: str) -> Non
         case "tap":
             tab.page.touchscreen.tap(5, 5)
     tab.expect_touches(1)
-    assert site.left == IDLE
+    wait_for(lambda: site.left == IDLE)
     window.close()
 
 

@@ -24,6 +24,7 @@ PACKAGES = {
     "my_print_defaults": "mariadb-client-core",  # What mariadb-install-db begins with.
     "nginx": "nginx",
     "pg_dump": "postgresql",
+    "pg_isready": "postgresql",
     "pgbouncer": "pgbouncer",
     "postgres": "postgresql",
     "prometheus": "prometheus",

@@ -70,13 +70,19 @@ def postgresql(*options: str, size: str | None = None) -> Iterator[Server]:
     """Run PostgreSQL, which trusts its disk unless ``options`` say otherwise; ``size``: its files are on a disk of
     their own, of so many bytes (which takes root).
     """
-    program, initdb = find_programs("postgres", "initdb")
+    program, initdb, is_ready = find_programs("postgres", "initdb", "pg_isready")
     with a_folder() as folder, nullcontext() if size is None else _a_disk(folder, size):
         data, port = folder / "data", free_port()
         _run([initdb, "-D", str(data), "-U", "idle", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"], folder)
         command = [program, "-D", str(data), "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
         command += ["-c", "fsync=off", "-c", "max_connections=200", *options]
-        server = Server(command, f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres", port=port, folder=folder)
+        url = f"postgresql+psycopg://idle@127.0.0.1:{port}/postgres"
+
+        def answers() -> bool:
+            """Return whether it takes connections: it listens before it does."""
+            return subprocess.run([is_ready, "-q", "-h", "127.0.0.1", "-p", str(port)]).returncode == 0
+
+        server = Server(command, url, port=port, folder=folder, answers=answers)
         with running(server, end=signal.SIGINT):
             yield server
 

@@ -279,7 +279,7 @@ def leave_reprs(app: Flask, scan: Scan, visitor: Visitor) -> None:
         objects = package_objects(app.extensions["idlesession"], app.session_interface, ours)
     kinds = {type(each).__name__ for each in objects}
     assert {"AppState", "Runtime", "SessionManager", "Tokens", "Credential", "Session", "Settings"} <= kinds
-    assert kinds & {"Record", "PackedRecord"}
+    assert kinds & {"Record", "PackedRecord", "RowRecord"}
     for each in objects:
         scan.leave(f"the repr of {type(each).__name__}", f"{each!r} {each!s}")
 
