@@ -147,13 +147,18 @@ def test_sessions_in_the_memory_of_this_process_are_listed():
 
 def test_the_journal_of_another_process_is_read_without_its_lock(tmp_path):
     path = tmp_path / "sessions.journal"
-    app = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
+    config = {
+        "IDLESESSION_JOURNAL": path,
+        "IDLESESSION_ENCRYPTION_KEYS": ["k" * 32],
+        "IDLESESSION_DURABILITY": "always",
+    }
+    app = an_application(**config)
     app.test_client().get("/")
     app.extensions["idlesession"].manager.close()
-    app = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
+    app = an_application(**config)
     app.test_client().get("/")
     before = path.read_bytes()
-    other = an_application(IDLESESSION_JOURNAL=path, IDLESESSION_ENCRYPTION_KEYS=["k" * 32])
+    other = an_application(**config)
     runner = other.test_cli_runner()
     listed = runner.invoke(cli, ["list", "--json"])
     assert listed.exit_code == 0 and "read from the journal" in listed.stderr
