@@ -100,6 +100,7 @@ def test_the_timer_of_the_page_on_activity_keeps_nobody_logged_in(site: tuple[An
     page, clock, app, url = site
     code = script("activity.rst", "setInterval")
     assert "30_000" in code
+    page.wait_for_load_state("networkidle")  # The browser asks for an icon, too.
     clock.advance(100)
     page.evaluate(f"() => {{ {code.replace('30_000', '50')} }}")
     page.wait_for_function("() => performance.getEntriesByName(location.origin + '/inbox').length > 2")
