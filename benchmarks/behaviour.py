@@ -188,9 +188,16 @@ def server_hangs(site: Site) -> str:
     browser.get("/in/ada")
     if not site.everything_stored():
         return "there is none"
+    with _hanging(site):
+        return " and ".join(_answer_in_time(browser, path) for path in ("/keys", "/plain"))
+
+
+@contextmanager
+def _hanging(site: Site) -> Iterator[None]:
+    """Have the server hang for the block."""
     os.kill(site.server.pid, signal.SIGSTOP)
     try:
-        return " and ".join(_answer_in_time(browser, path) for path in ("/keys", "/plain"))
+        yield
     finally:
         os.kill(site.server.pid, signal.SIGCONT)
         time.sleep(_RECOVERY)  # Requests that waited are answered, and a package may look whether its server is back.
@@ -210,12 +217,8 @@ def store_back(site: Site) -> str:
     browser.get("/in/ada")
     if not site.everything_stored():
         return "there is none"
-    os.kill(site.server.pid, signal.SIGSTOP)
-    try:
+    with _hanging(site):
         _answer_in_time(browser, "/write/a")
-    finally:
-        os.kill(site.server.pid, signal.SIGCONT)
-        time.sleep(_RECOVERY)
     return "is logged in" if browser.get("/who")[1] == "ada" else "is logged out"
 
 

@@ -134,6 +134,22 @@ def device_of(info: SessionInfo) -> str:
     return _parsed_device(agent) or _plain_device(agent)
 
 
+def described(info: SessionInfo) -> dict[str, Any]:
+    """Return what operators are told of a session, as JSON has it: the address as it was kept, the browser as
+    :func:`device_of` names it, and None where nothing was kept.
+    """
+    has_browser = DEVICE in info.labels or AGENT in info.labels
+    return {
+        "id": str(info.sid),
+        "user": info.user_id,
+        "created_at": info.created_at,
+        "last_seen_at": info.last_seen_at,
+        "ends_at": info.expires_at,
+        "address": info.labels.get(ADDRESS),
+        "browser": device_of(info) if has_browser else None,
+    }
+
+
 def shown_address(info: SessionInfo, *, kept: str | None) -> str | None:
     """Return the address that a session was last seen from, as it would be kept now: one from before
     ``IDLESESSION_CLIENT_INFO`` was set to "truncated" is truncated here. None if there is none to be shown.

@@ -126,29 +126,14 @@ def list_sessions(
 
 def described(info: "SessionInfo") -> dict[str, Any]:
     """Return a session's info as JSON has it."""
+    from ..accounts import client
     from ..model.labels import ADDRESS
     from ..model.labels import AGENT
     from ..model.labels import DEVICE
 
     shown = {ADDRESS, AGENT, DEVICE}
-    return {
-        "id": str(info.sid),
-        "user": info.user_id,
-        "created_at": info.created_at,
-        "last_seen_at": info.last_seen_at,
-        "ends_at": info.expires_at,
-        "address": info.labels.get(ADDRESS),
-        "browser": _browser_of(info),
-        "labels": {name: value for name, value in info.labels.items() if name not in shown},
-    }
-
-
-def _browser_of(info: "SessionInfo") -> str | None:
-    from ..accounts.client import device_of
-    from ..model.labels import AGENT
-    from ..model.labels import DEVICE
-
-    return device_of(info) if DEVICE in info.labels or AGENT in info.labels else None
+    labels = {name: value for name, value in info.labels.items() if name not in shown}
+    return {**client.described(info), "labels": labels}
 
 
 def print_infos(infos: "list[SessionInfo]", *, now: float) -> None:

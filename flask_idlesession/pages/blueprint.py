@@ -223,16 +223,7 @@ def _ask_guard() -> ResponseReturnValue | None:
 
 
 def _page(name: str, **values: Any) -> ResponseReturnValue:
-    said = texts()
-    return render_template(
-        f"idlesession/{name}.html",
-        _=said.say,
-        _n=said.count,
-        lang=said.language,
-        direction=said.direction,
-        element=element,
-        **values,
-    )
+    return render_template(f"idlesession/{name}.html", **texts().for_templates(), element=element, **values)
 
 
 def _signed_out_url() -> str:

@@ -1,7 +1,5 @@
 """Serves the files of the dashboard to those who may see it, and puts the links to them into its pages."""
 
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 from flask import send_from_directory
@@ -11,6 +9,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 
 from .widget import page_nonce
+from .widget import version_of
 
 #: The files of the dashboard. They are not among the pages' own, which everybody may fetch.
 FILES = Path(__file__).parent / "dashboard_static"
@@ -42,10 +41,4 @@ def send_file(filename: str) -> ResponseReturnValue:
 
 
 def _url_of(filename: str) -> str:
-    return url_for("idlesession.dashboard_static", filename=filename, v=_version(filename))
-
-
-@cache
-def _version(filename: str) -> str:
-    """Return a mark of a file's content, so that browsers fetch a new one at once."""
-    return sha256((FILES / filename).read_bytes()).hexdigest()[:8]
+    return url_for("idlesession.dashboard_static", filename=filename, v=version_of(FILES / filename))

@@ -7,10 +7,8 @@ from typing import Any
 
 from flask import request
 
-from ..accounts.client import device_of
+from ..accounts.client import described
 from ..accounts.client import shown_address
-from ..model.labels import AGENT
-from ..model.labels import DEVICE
 from ..model.record import SessionInfo
 from ..operations.contents import Content
 from ..operations.minutes import Minute
@@ -74,16 +72,8 @@ def info_as_json(info: SessionInfo, *, kept: str | None) -> dict[str, Any]:
     """Return what may be told of a session. ``kept`` is ``IDLESESSION_CLIENT_INFO``: an address from before it was set
     so is told as it would be kept now.
     """
-    has_browser = kept is not None and (DEVICE in info.labels or AGENT in info.labels)
-    return {
-        "id": str(info.sid),
-        "user": info.user_id,
-        "created_at": info.created_at,
-        "last_seen_at": info.last_seen_at,
-        "ends_at": info.expires_at,
-        "address": shown_address(info, kept=kept),
-        "browser": device_of(info) if has_browser else None,
-    }
+    told = described(info)
+    return {**told, "address": shown_address(info, kept=kept), "browser": None if kept is None else told["browser"]}
 
 
 def contents_as_json(contents: Sequence[Content]) -> list[dict[str, Any]]:

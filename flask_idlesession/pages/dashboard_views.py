@@ -218,13 +218,9 @@ def _json(told: Mapping[str, Any]) -> Response:
 
 
 def _page(name: str, **values: Any) -> ResponseReturnValue:
-    said = texts()
     page = render_template(
         f"idlesession/{name}.html",
-        _=said.say,
-        _n=said.count,
-        lang=said.language,
-        direction=said.direction,
+        **texts().for_templates(),
         element=_element,
         assets=dashboard_assets,
         host=_phrase(),

@@ -45,6 +45,10 @@ class Texts:
         """Return the one sentence or the other, as ``n`` is a singular or a plural; ``{n}`` stands for it."""
         return self._catalogue.ngettext(one, many, n).format(n=n)
 
+    def for_templates(self) -> dict[str, Any]:
+        """Return what each template of the pages is given of the language."""
+        return {"_": self.say, "_n": self.count, "lang": self.language, "direction": self.direction}
+
 
 def texts() -> Texts:
     """Return the sentences for the present request, in a language that there is a catalogue for, else in English."""

@@ -140,9 +140,8 @@ def _kept(shown: Present) -> dict[str, Any] | None:
 
 def _render(name: str, **values: Any) -> str:
     """Render a template for a part of a page, without what the application gives to each page."""
-    said = texts()
     template = current_app.jinja_env.get_template(f"idlesession/{name}.html")
-    return template.render(_=said.say, _n=said.count, lang=said.language, direction=said.direction, **values)
+    return template.render(**texts().for_templates(), **values)
 
 
 def _keep_out_of_caches(response: Response) -> Response:
@@ -154,10 +153,10 @@ def _keep_out_of_caches(response: Response) -> Response:
 
 
 def _static_url(filename: str) -> str:
-    return url_for("idlesession.static", filename=filename, v=_version(filename))
+    return url_for("idlesession.static", filename=filename, v=version_of(_STATIC / filename))
 
 
 @cache
-def _version(filename: str) -> str:
+def version_of(file: Path) -> str:
     """Return a mark of a file's content, so that browsers fetch a new one at once."""
-    return sha256((_STATIC / filename).read_bytes()).hexdigest()[:8]
+    return sha256(file.read_bytes()).hexdigest()[:8]

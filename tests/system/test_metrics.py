@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 from support.documents import CHECKOUT
+from support.grafana_board import FOLDER
+from support.grafana_board import queries
 from support.programs import need_packages
 from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.servers import free_port
 from support.web_servers import prometheus
 
-FOLDER = CHECKOUT / "docs" / "operate"
 TOKEN = "rlQYB5dMHQ1p0yM2uKc6b3Gm8eTFkX0y"
 
 APP = """
@@ -276,17 +277,6 @@ def asked(server: Any, path: str, **arguments: str) -> Any:
 def values_of(server: Any, query: str) -> list[float]:
     found = asked(server, "query", query=query)["result"]
     return [float(each["value"][1]) for each in found if not isnan(float(each["value"][1]))]
-
-
-def board() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((FOLDER / "grafana.json").read_text())
-    return told
-
-
-def queries() -> list[str]:
-    """Return each query of the board, as Grafana sends it: for all applications, and over a short while."""
-    found = [target["expr"] for panel in board()["panels"] for target in panel["targets"]]
-    return [each.replace("$job", ".*").replace("$__rate_interval", "15s") for each in found]
 
 
 def test_prometheus_reads_the_figures_answers_the_board_and_an_alert_fires(tmp_path: Path) -> None:

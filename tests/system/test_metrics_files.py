@@ -1,32 +1,21 @@
 """The files beside the page of the metrics: rules for Prometheus and a board for Grafana, as their users take them."""
 
-import json
 import re
 import subprocess
-from typing import Any
 
 import pytest
 from flask import Flask
 from support.documents import CHECKOUT
+from support.grafana_board import board
+from support.grafana_board import FOLDER
+from support.grafana_board import queries
 from support.programs import find_program
 from support.programs import need_packages
 
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 
-FOLDER = CHECKOUT / "docs" / "operate"
 TOKEN = "rlQYB5dMHQ1p0yM2uKc6b3Gm8eTFkX0y"
-
-
-def board() -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((FOLDER / "grafana.json").read_text())
-    return told
-
-
-def queries() -> list[str]:
-    """Return each query of the board, for all applications, and over a short while."""
-    found = [target["expr"] for panel in board()["panels"] for target in panel["targets"]]
-    return [each.replace("$job", ".*").replace("$__rate_interval", "15s") for each in found]
 
 
 @pytest.mark.parametrize("command", [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]])

@@ -23,9 +23,21 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
+# Call a command for a key; nil if something of another kind has the key's name.
+ASK = r"""
+local function ask(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, 'WRONGTYPE', 1, true) then return nil end
+  return redis.call(...)  -- Which raises the error as the client knows it.
+end
+"""
+
 # Functions that the scripts share. KEYS[1] is the sorted set of what is due, KEYS[2] a session or a user's set; the
 # names of all keys begin as theirs do.
-_COMMON = r"""
+_COMMON = (
+    ASK
+    + r"""
 local DUE = KEYS[1]
 local BASE = string.sub(DUE, 1, -4)
 local HEAD, LABELS = '\255', '\254'
@@ -34,14 +46,6 @@ local FORMAT = '<Bddddddc16c32Bc0Bc0'
 local function key_of(sid) return BASE .. 'session:' .. sid end
 local function sid_of(key) return string.sub(key, #BASE + 9) end
 local function set_of(owner) return BASE .. 'user:' .. string.sub(owner, 2) end
-
--- Call a command for an index; nil if something of another kind has the index's name.
-local function ask(...)
-  local reply = redis.pcall(...)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  if string.find(reply.err, 'WRONGTYPE', 1, true) then return nil end
-  return redis.call(...)  -- Which raises the error as the client knows it.
-end
 
 -- Return a session's head; false if there is no session, and "" if what is there is none.
 local function head_of(key)
@@ -61,6 +65,7 @@ local function read(head)
   return s.expires == s.expires and s or nil
 end
 """
+)
 
 # Redis's own expiry only collects what nobody prunes any more: a day after the session's end. It is put off when
 # half of that day is gone, so that few touches need to. Each set lives as long as the longest of its sessions.

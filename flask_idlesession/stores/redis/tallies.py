@@ -1,28 +1,24 @@
 """The Lua scripts that keep the tallies of all processes on the server, in a hash for each minute."""
 
+from .scripts import ASK
 from .scripts import Script
 
 # Names begin as that of KEYS[1] does, which is what is due: so all have one slot. "tally:minutes" has the minutes that
 # are kept; the hash of a minute is dropped when it is too old, and by the server if nobody comes to do that. The totals
 # stay. Another kind of value under one of these names is somebody else's mistake, and makes room.
-_COMMON = r"""
+_COMMON = (
+    ASK
+    + r"""
 local BASE = string.sub(KEYS[1], 1, -4)
 local MINUTES, TOTAL = BASE .. 'tally:minutes', BASE .. 'tally:total'
 
 local function hash_of(minute) return BASE .. 'tally:' .. minute end
 
--- Call a command for a key; nil if something of another kind has its name.
-local function ask(...)
-  local reply = redis.pcall(...)
-  if type(reply) ~= 'table' or not reply.err then return reply end
-  if string.find(reply.err, 'WRONGTYPE', 1, true) then return nil end
-  return redis.call(...)  -- Which raises the error as the client knows it.
-end
-
 local function make_room(verb, key)
   if ask(verb, key) == nil then redis.call('UNLINK', key) end
 end
 """
+)
 
 # ARGV: the minute, the first that is kept, a mark, then names and amounts. A client that got no answer sends it again:
 # the mark tells that it was done.
