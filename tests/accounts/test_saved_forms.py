@@ -13,7 +13,7 @@ from flask import Flask
 from flask import redirect
 from flask import request
 from flask import session
-from support.redis_servers import wait_until
+from support.waiting import wait_until
 
 from flask_idlesession import Change
 from flask_idlesession import current_user_id

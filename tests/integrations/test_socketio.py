@@ -3,7 +3,6 @@
 import gc
 import threading
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from flask import request
 from flask import session
 from support.users_site import TIMEOUT
 from support.users_site import UsersSite
+from support.waiting import wait_until
 from werkzeug.serving import make_server
 
 from flask_idlesession import active
@@ -100,13 +100,6 @@ class Site(UsersSite):
 @pytest.fixture
 def site(clock: FakeClock) -> Site:
     return Site(clock)
-
-
-def wait_until(holds: Callable[[], object], *, seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def reasons(socket: Any) -> list[Any]:

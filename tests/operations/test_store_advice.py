@@ -7,7 +7,7 @@ from flask import Flask
 from flask import session
 from support.redis_servers import a_full_server
 from support.redis_servers import redis_program
-from support.redis_servers import wait_until
+from support.waiting import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import StoreError

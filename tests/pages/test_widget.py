@@ -241,7 +241,7 @@ def test_a_machine_that_slept_past_the_end_shows_nothing_when_it_wakes(tab: Tab,
     tab.look()
     tab.until("document.documentElement.hasAttribute('data-idlesession-hidden')")
     assert tab.is_blank()
-    answer[0].continue_()
+    tab.held_up(answer).continue_()
     tab.page.wait_for_url("**/session/ended?*reason=idle*")
     assert site.touches == 0
 
@@ -294,8 +294,7 @@ def test_a_page_that_comes_back_from_the_cache_is_hidden_until_the_server_has_an
     assert tab.is_blank()
     tab.page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     assert tab.is_blank()
-    tab.page.wait_for_timeout(100)
-    answer[0].continue_()
+    tab.held_up(answer).continue_()
     tab.until("!document.documentElement.hasAttribute('data-idlesession-hidden')")
     assert tab.page.get_by_text("Private of ada").is_visible()
 
@@ -348,6 +347,7 @@ def test_a_slow_touch_is_sent_once_however_often_it_is_asked_for(tab: Tab, site:
     tab.page.route("**/session/touch", lambda route: waiting.append(route))
     for _ in range(3):
         tab.page.keyboard.press("Escape")
+    tab.held_up(waiting)
     tab.page.wait_for_timeout(100)
     assert tab.dialog.is_visible()
     assert len(waiting) == 1

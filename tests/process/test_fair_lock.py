@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from support.waiting import wait_until
 
 from flask_idlesession.process.fair_lock import _LONG as LONG
 from flask_idlesession.process.fair_lock import _Waiter
@@ -17,13 +18,6 @@ def in_thread(act: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
     return thread
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < give_up_at, "It did not happen in time."
-        time.sleep(0.001)
 
 
 def test_the_threads_that_wait_are_served_in_their_order() -> None:

@@ -36,8 +36,8 @@ from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.redis_servers import RedisServer
 from support.redis_servers import valkey_program
-from support.redis_servers import wait_until
 from support.store_races import StoreRaces
+from support.waiting import wait_until
 
 from flask_idlesession.model.errors import ConfigError
 from flask_idlesession.model.errors import SessionExists

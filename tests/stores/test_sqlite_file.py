@@ -20,8 +20,8 @@ from flask import Flask
 from flask import session
 from support.store_races import a_record
 from support.store_races import HOLDER
-from support.store_races import in_threads
 from support.store_races import NOW
+from support.waiting import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import SessionManager
@@ -222,20 +222,29 @@ def test_a_writer_waits_no_longer_than_it_may_for_other_threads(path: Path) -> N
         store.create(a_record())
 
 
-def test_threads_that_write_have_their_turns_in_order(store: SQLiteStore) -> None:
+def test_threads_that_write_have_their_turns_in_order(store: SQLiteStore, path: Path) -> None:
     """SQLite alone lets a writer that was unlucky wait for ever longer."""
     record = a_record()
     store.create(record)
-    waits: list[float] = []
+    outcomes: dict[int, Outcome] = {}
+    queue = store._file.queue
 
-    def write() -> None:
-        for number in range(100):
-            began = time.perf_counter()
-            store.commit(record.info.sid, Change(holder=HOLDER, delta={"a": b"%d" % number}), now=NOW)
-            waits.append(time.perf_counter() - began)
+    def write(number: int) -> None:
+        before = {} if number == 0 else {"n": b"%d" % (number - 1)}
+        outcomes[number] = store.commit(
+            record.info.sid, Change(holder=HOLDER, expect=before, delta={"n": b"%d" % number}), now=NOW
+        )
 
-    in_threads([write] * 6)
-    assert max(waits) < max(0.25, 40 * median(waits))
+    threads = []
+    with Locked(path):
+        for number in range(20):
+            threads.append(threading.Thread(target=write, args=(number,)))
+            threads[-1].start()
+            wait_until(lambda number=number: queue._lock.locked() and len(queue._waiting) == number, f"{number} wait")
+    for thread in threads:
+        thread.join()
+    assert set(outcomes.values()) == {Outcome.DONE}, "Each found the value of the one that came before it."
+    assert len(outcomes) == 20
 
 
 def test_a_writer_of_another_process_is_waited_for_in_short_steps(store: SQLiteStore, path: Path) -> None:

@@ -260,6 +260,14 @@ class Tab:
             assert time.monotonic() < give_up_at, expression
             self.page.wait_for_timeout(20)
 
+    def held_up(self, requests: list[Any]) -> Any:
+        """Wait until a request is held up in the list that a route puts it into, and return it."""
+        give_up_at = time.monotonic() + 10
+        while not requests:
+            assert time.monotonic() < give_up_at, "The page does not ask."
+            self.page.wait_for_timeout(20)
+        return requests[0]
+
     def look(self) -> None:
         """Come back to the tab."""
         self.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")

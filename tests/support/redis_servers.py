@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,6 +17,7 @@ from secrets import token_hex
 import redis
 from support.certificates import write_certificates
 from support.programs import find_program
+from support.waiting import wait_until
 
 
 class RedisServer:
@@ -86,13 +86,6 @@ class TlsServer(RedisServer):
 
     def _where(self) -> tuple[str, ...]:
         return "--port", "0", "--tls-port", str(self.port)
-
-
-def wait_until(is_so: object, what: str, *, seconds: float = 30.0) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < give_up_at, f"Not so within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 def free_port() -> int:

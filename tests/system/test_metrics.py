@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from support.programs import need_packages
 from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.servers import free_port
+from support.waiting import wait_until
 from support.web_servers import prometheus
 
 TOKEN = "rlQYB5dMHQ1p0yM2uKc6b3Gm8eTFkX0y"
@@ -34,6 +34,7 @@ TOKEN = "rlQYB5dMHQ1p0yM2uKc6b3Gm8eTFkX0y"
 APP = """
 import os
 from flask import Flask, session
+
 from flask_idlesession import IdleSession, log_in, log_out, revoke_user
 from flask_idlesession.operations import tallies
 
@@ -139,13 +140,6 @@ def answers(site: Served) -> bool:
         return bool(site.ask("/no-such-page").status == 404)
     except OSError:
         return False
-
-
-def wait_until(is_so: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
-    give_up_at = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < give_up_at, f"Not so within {seconds:g} s: {what}"
-        time.sleep(0.1)
 
 
 @contextmanager

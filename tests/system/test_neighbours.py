@@ -284,7 +284,7 @@ def test_opentelemetry_has_spans_of_the_store_without_token_secret_or_id(
 ) -> None:
     url = request.getfixturevalue(server).url
     with Traces(name, kind) as traces:
-        app = make_app(IDLESESSION_STORE=url)
+        app = make_app(IDLESESSION_STORE=url, IDLESESSION_NAMESPACE=name)  # Other tests' ada is signed in there, too.
         manager = app.extensions["idlesession"].manager
         with closing(manager):
             client = entered(app)

