@@ -28,6 +28,12 @@ _SLICE = 0.001
 #: lock, where other threads are busy: with shorter slices it would have too small a share to catch up.
 _LONG_SLICE = 0.005
 
+#: How much longer than it worked the cleaner rests where a server, or other processes, wait for the same file.
+_REST = 2
+
+#: How long it leaves a shared store to the cleaners of other processes, after they have forgotten what it came for.
+_ASIDE = 0.05
+
 #: The cleaner lets what expires in this part of its interval come together in one pass.
 _GATHER = 1 / 8
 
@@ -129,11 +135,15 @@ class Pruner:
         began_at = time.monotonic()
         try:
             self.settle()
-            while (due := self._step()[1]) == 0.0:
+            ended, due = self._step()
+            while due == 0.0:
+                if not ended and not self._is_near:
+                    return _ASIDE
                 worked = time.monotonic() - began_at
                 if worked >= (_LONG_SLICE if self._is_behind() else _SLICE):
-                    # Elsewhere it keeps the server, or the file, from requests while it works. So it rests as long.
-                    return _SLICE if self._is_near else worked
+                    # Elsewhere it keeps the server, or the file, from requests while it works.
+                    return _SLICE if self._is_near else _REST * worked
+                ended, due = self._step()
         except StoreError:
             if not self._is_near:
                 self.due = self._clock() + self._interval  # No request need wake the cleaner before.
