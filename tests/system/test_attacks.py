@@ -140,6 +140,7 @@ def test_a_suspect_session_is_given_no_jwt_and_loses_the_one_it_has(clock: FakeC
     assert client.get_cookie("claims") is not None
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # Flask-Login 0.6.3 calls it.
 def test_flask_login_loads_no_user_while_a_session_is_suspect(clock: FakeClock) -> None:
     flask_login = pytest.importorskip("flask_login")
     app = make_app(clock, IDLESESSION_BIND_ADDRESS="reauthenticate")
@@ -162,6 +163,7 @@ def test_flask_login_loads_no_user_while_a_session_is_suspect(clock: FakeClock) 
     assert client.get("/inner", environ_overrides=elsewhere).text == "ada"
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # Flask-Login 0.6.3 calls it.
 def test_a_remember_cookie_tells_no_token_to_a_script_that_uses_the_header(clock: FakeClock) -> None:
     flask_login = pytest.importorskip("flask_login")
     app = make_app(clock, IDLESESSION_TOKEN_HEADER="X-Session")
