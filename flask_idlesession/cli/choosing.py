@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from ipaddress import IPv4Network
 from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import click
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
     from .group import View
 
 Network = IPv4Network | IPv6Network
+
+
+def session_id(text: str) -> UUID:
+    """Return a session's id. Another text is not shown, for it may be a token."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise click.BadParameter(
+            'A session id is a UUID, and this is none. "flask idlesession list --user ID" has the ids of live '
+            'sessions. The audit log has those of ended sessions, in the field "session". [ISE110]'
+        ) from None
 
 
 def label(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 
 from .choosing import Criteria
 from .choosing import label
+from .choosing import session_id
 from .group import NOTHING_FOUND
 from .group import open_manager
 
@@ -24,7 +25,7 @@ _ACTOR = "flask idlesession"
     "  flask idlesession revoke --user 42\n  flask idlesession revoke --label level=admin --idle-over 600 --yes\n"
     "  flask idlesession revoke --all"
 )
-@click.argument("sids", metavar="[ID]...", nargs=-1, type=click.UUID)
+@click.argument("sids", metavar="[ID]...", nargs=-1, type=session_id)
 @click.option("--user", metavar="ID", help="All sessions of this user, and log-ins that are under way.")
 @click.option("--idle-over", type=float, metavar="SECONDS", help="Sessions idle for longer.")
 @click.option(

@@ -14,6 +14,7 @@ from .choosing import Criteria
 from .choosing import label
 from .choosing import Network
 from .choosing import network
+from .choosing import session_id
 from .group import NOTHING_FOUND
 from .group import open_view
 from .tables import duration
@@ -151,7 +152,7 @@ def print_infos(infos: "list[SessionInfo]", *, now: float) -> None:
     epilog="\b\nExamples:\n  flask idlesession show 0b0f5c0e-8a55-4f0c-9a0b-3a4d1c2b5e6f\n"
     "  flask idlesession show 0b0f5c0e-8a55-4f0c-9a0b-3a4d1c2b5e6f --json"
 )
-@click.argument("sid", metavar="ID", type=click.UUID)
+@click.argument("sid", metavar="ID", type=session_id)
 @as_json
 @with_appcontext
 def show(sid: UUID, as_json: bool) -> None:

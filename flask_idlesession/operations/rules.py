@@ -120,7 +120,8 @@ RULES: Mapping[str, Rule] = {
     ),
     "ISW117": Rule(
         "All users seem to come from the proxy, so that their addresses say nothing.",
-        "Wrap the application: app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1), from werkzeug.",
+        "Wrap the application: app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1), from werkzeug. Add x_host=1 "
+        "if the proxy sets X-Forwarded-Host.",
     ),
     "ISW118": Rule(
         "After the lifetime the cookie logs its user in again, without a password.",

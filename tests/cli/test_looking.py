@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from flask import Flask
 from flask import session
 
@@ -101,7 +102,16 @@ def test_show_is_no_activity(site):
 def test_show_says_that_there_is_no_such_session(site):
     result = site.run("show", "0b0f5c0e-8a55-4f0c-9a0b-3a4d1c2b5e6f")
     assert result.exit_code == 1 and "Nothing matched" in result.output
-    assert site.run("show", "swordfish").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "args", [["show", "swordfish"], ["show", "--json", "swordfish"], ["revoke", "swordfish", "--yes"]]
+)
+def test_a_text_that_is_no_session_id_is_not_shown_and_the_error_says_where_ids_are(site, args):
+    result = site.run(*args)
+    assert result.exit_code == 2 and "swordfish" not in result.output
+    told = " ".join(result.output.split())
+    assert "flask idlesession list --user" in told and "audit log" in told and "[ISE110]" in told
 
 
 def test_show_says_how_a_session_ended_for_as_long_as_that_is_remembered(site):

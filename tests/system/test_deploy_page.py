@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -55,10 +56,15 @@ def code_of(kind: str, *, has: str = "") -> str:
 
 
 def commands() -> list[str]:
-    """Return what a reader types to start a server, without the secret key before it."""
+    """Return what a reader types, line by line."""
     lines = [line for block in BLOCKS if block.kind == "console" for line in block.code.splitlines()]
-    prefix = "$ SECRET_KEY=… "
-    return [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    return [line.removeprefix("$ ") for line in lines]
+
+
+def command(begins: str) -> list[str]:
+    """Return the words of the page's one command that begins so."""
+    (found,) = (each for each in commands() if each.startswith(begins))
+    return shlex.split(found)
 
 
 def ready_view() -> str:
@@ -105,8 +111,7 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 @pytest.fixture(scope="module")
 def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     need_packages("gunicorn")
-    (command,) = (each for each in commands() if each.startswith("gunicorn"))
-    with started(command.split(), tmp_path_factory.mktemp("deploy")) as port:
+    with started(command("gunicorn"), tmp_path_factory.mktemp("deploy")) as port:
         yield port
 
 
@@ -135,6 +140,8 @@ def test_behind_the_pages_nginx_a_client_has_its_own_address_and_cannot_choose_o
         cookie = answer.headers["Set-Cookie"]
         assert cookie.startswith("__Host-session=")
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+        answer = ask(server.port, "/address", Host="app.example:8443", **forged)
+        assert answer.body == "127.0.0.1 http app.example:8443"  # type: ignore[attr-defined]
 
 
 def test_without_nginx_a_client_can_say_what_it_likes_which_is_why_the_header_is_set(gunicorn: int) -> None:
@@ -155,37 +162,88 @@ def serves(port: int) -> None:
 @pytest.mark.parametrize("name", ["waitress-serve", "granian"])
 def test_a_command_of_the_page_starts_its_server(name: str, tmp_path: Path) -> None:
     need_packages({"waitress-serve": "waitress"}.get(name, name))
-    (command,) = (each for each in commands() if each.startswith(name))
-    with started(command.split(), tmp_path) as port:
+    with started(command(name), tmp_path) as port:
         serves(port)
 
 
-def test_gunicorn_has_four_workers_that_share_redis(tmp_path: Path) -> None:
+def environment_of(begins: str) -> dict[str, str]:
+    """Return what the page exports before the command that begins so."""
+    lines = commands()
+    (at,) = (at for at, line in enumerate(lines) if line.startswith(begins))
+    export, *pairs = shlex.split(lines[at - 1])
+    assert export == "export"
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def run_command(words: list[str], folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the page in the folder of the application."""
+    around = {**os.environ, "SECRET_KEY": "7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f", "PYTHONPATH": f"{folder}:{CHECKOUT}"}
+    around |= {"HOME": str(folder / "home"), **environment}
+    return subprocess.run([sys.executable, "-m", *words], cwd=folder, env=around, capture_output=True, text=True)
+
+
+def test_gunicorns_four_workers_and_the_commands_share_redis_and_the_audit_log(tmp_path: Path) -> None:
     need_packages("gunicorn")
-    (command,) = (each for each in commands() if each.startswith("SESSION_STORE="))
-    store, program, *options = command.split()
+    check = "flask --app wsgi idlesession check"
+    told = environment_of("gunicorn")
+    assert told == environment_of(check)
+    assert told.keys() == {"SECRET_KEY", "SESSION_STORE", "AUDIT_LOG"} and Path(told["AUDIT_LOG"]).is_absolute()
+    audit = tmp_path / "audit.log"
     with one_server(redis_program()) as server:
-        url = f"redis://127.0.0.1:{server.port}/0"
-        assert store == f"SESSION_STORE={url.replace(str(server.port), '6379')}"
-        with started([program, *options], tmp_path, SESSION_STORE=url) as port:
-            serves(port)
-            environment = {"SECRET_KEY": "7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f", "SESSION_STORE": url}
-            (check,) = (block.code for block in BLOCKS if "check --deploy" in block.code)
-            assert check.startswith("$ flask --app wsgi ")
-            done = subprocess.run(
-                [sys.executable, "-m", *check.removeprefix("$ ").split()],
-                cwd=tmp_path,
-                env={
-                    **os.environ,
-                    **environment,
-                    "PYTHONPATH": f"{tmp_path}:{CHECKOUT}",
-                    "HOME": str(tmp_path / "home"),
-                },
-                capture_output=True,
-                text=True,
+        url = told["SESSION_STORE"].replace("6379", str(server.port))
+        environment = {"SESSION_STORE": url, "AUDIT_LOG": str(audit)}
+        with started(command("gunicorn"), tmp_path, **environment) as port:
+            for _ in range(12):
+                serves(port)
+            done = run_command(command(check), tmp_path, **environment)
+            assert done.returncode in (0, 1), done.stderr
+            assert "Errors: 0." in done.stdout
+            ended = run_command(
+                ["flask", "--app", "wsgi", "idlesession", "revoke", "--all", "--yes"], tmp_path, **environment
             )
-    assert done.returncode in (0, 1), done.stderr
-    assert "Errors: 0." in done.stdout
+            assert (ended.returncode, ended.stdout) == (0, "12 sessions ended.\n"), ended.stderr
+    events = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert sorted(event["event"] for event in events) == ["created"] * 12 + ["revoked"] * 12
+    assert {event["by"] for event in events if event["event"] == "revoked"} == {"flask idlesession"}
+
+
+def test_without_a_file_the_audit_log_is_in_the_log_of_the_server(tmp_path: Path) -> None:
+    need_packages("gunicorn")
+    with started(command("gunicorn"), tmp_path) as port:
+        serves(port)
+    assert '"event": "created"' in (tmp_path / "log").read_text()
+
+
+_WRITER = """
+import json, logging, sys
+sys.path.insert(0, "")
+from wsgi import keep_audit_log
+keep_audit_log(sys.argv[1])
+audit = logging.getLogger("flask_idlesession.audit")
+sys.stdin.read()
+for number in range(400):
+    audit.info("%s", json.dumps({"writer": sys.argv[2], "number": number, "agent": sys.argv[2] * 3000}))
+"""
+
+
+def test_processes_that_append_to_one_audit_log_mix_no_lines(tmp_path: Path) -> None:
+    """A user agent has 512 characters at most, of six bytes each in JSON."""
+    (tmp_path / "wsgi.py").write_text(wsgi())
+    around = {**os.environ, "SECRET_KEY": "7c0e5b0f0ff35dd8a1b0a6fd8f5a3a3f", "PYTHONPATH": str(CHECKOUT)}
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, "audit.log", name], cwd=tmp_path, env=around, stdin=subprocess.PIPE
+        )
+        for name in "abcd"
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.close()
+    assert [writer.wait(60) for writer in writers] == [0] * 4
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert sorted((line["writer"], line["number"]) for line in lines) == [
+        (name, number) for name in "abcd" for number in range(400)
+    ]
 
 
 def test_uwsgi_takes_the_pages_file(tmp_path: Path) -> None:
@@ -205,16 +263,38 @@ def unit() -> configparser.ConfigParser:
 def test_the_service_of_systemd_starts_the_application_with_what_it_sets(tmp_path: Path) -> None:
     need_packages("gunicorn")
     service = unit()["Service"]
-    name, _, value = service["Environment"].partition("=")
-    state = tmp_path / "state"  # What StateDirectory= makes.
-    state.mkdir(mode=int(service["StateDirectoryMode"], 8))
-    folder = f"/var/lib/{service['StateDirectory']}"
-    assert folder in value
+    folders = {}  # What StateDirectory= and LogsDirectory= make.
+    for above, name in (("/var/lib", "StateDirectory"), ("/var/log", "LogsDirectory")):
+        folders[f"{above}/{service[name]}/"] = f"{tmp_path / name}/"
+        (tmp_path / name).mkdir(mode=int(service[f"{name}Mode"], 8))
+    values = environment_file()
+    for shown, meant in folders.items():
+        assert sum(value.count(shown) for value in values.values()) == 1
+        values = {name: value.replace(shown, meant) for name, value in values.items()}
     program, *options = service["ExecStart"].split()
     assert program == f"{service['WorkingDirectory']}/.venv/bin/gunicorn"
-    with started(["gunicorn", *options], tmp_path, **{name: value.replace(folder, str(state))}) as port:
+    with started(["gunicorn", *options], tmp_path, **values) as port:
         serves(port)
-    assert (state / "sessions.db").exists()
+    assert (tmp_path / "StateDirectory/sessions.db").exists()
+    assert "created" in (tmp_path / "LogsDirectory/audit.log").read_text()
+
+
+def environment_file() -> dict[str, str]:
+    """Return what the page's file of the environment sets, without the secret key."""
+    lines = code_of("ini", has="AUDIT_LOG").splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines) if name != "SECRET_KEY"}
+
+
+def test_the_command_beside_systemd_has_the_environment_of_the_service(tmp_path: Path) -> None:
+    (line,) = (each for each in commands() if each.startswith("sudo sh"))
+    shown = environment_file()
+    (tmp_path / "app.env").write_text("".join(f"{name}='{value}'\n" for name, value in shown.items()))
+    sudo, *words = shlex.split(line)
+    program = "runuser -u app -- .venv/bin/flask --app wsgi idlesession stats"
+    assert sudo == "sudo" and words[-1].endswith(program)
+    script = words[-1].replace(program, "env").replace("/etc", str(tmp_path)).replace("/srv/app", str(tmp_path))
+    done = subprocess.run([*words[:-1], script], capture_output=True, text=True, check=True)
+    assert {f"{name}={value}" for name, value in shown.items()} <= set(done.stdout.splitlines())
 
 
 def test_systemd_takes_the_service(tmp_path: Path) -> None:

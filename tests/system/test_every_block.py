@@ -52,12 +52,14 @@ RUN: dict[str, dict[str, str]] = {
     "commands.rst": {"": f"{_COMMANDS}::test_each_command_prints_what_the_page_shows"},
     "compared.rst": {"": f"{_COMPARED}::test_each_table_has_its_command"},
     "deploy.rst": {
-        "$ SECRET_KEY=… gunicorn": f"{_DEPLOY}::test_behind_the_pages_nginx_a_client",
         '$ python -c "import secrets': "tests/system/test_quickstart.py",
-        "$ flask --app wsgi": f"{_DEPLOY}::test_gunicorn_has_four_workers_that_share_redis",
-        "$ python -m pip install 'flask-idlesession[redis]' gunicorn": f"{_DEPLOY}::test_gunicorn_has_four_workers",
+        "$ python -m pip install 'flask-idlesession[redis]' gunicorn": _INSTALLS,
+        "$ export SECRET_KEY=…": f"{_DEPLOY}::test_gunicorns_four_workers_and_the_commands_share_redis",
+        "$ sudo install -d": f"{_HERE}::test_the_folder_of_the_audit_log_is_for_its_user_alone",
+        "SECRET_KEY=…": f"{_DEPLOY}::test_the_service_of_systemd_starts_the_application",
+        "$ sudo sh -c": f"{_DEPLOY}::test_the_command_beside_systemd_has_the_environment",
         "[uwsgi]": f"{_DEPLOY}::test_uwsgi_takes_the_pages_file",
-        "$ SECRET_KEY=… waitress-serve": f"{_DEPLOY}::test_a_command_of_the_page_starts_its_server",
+        "$ waitress-serve": f"{_DEPLOY}::test_a_command_of_the_page_starts_its_server",
         "location / {": f"{_DEPLOY}::test_behind_the_pages_nginx_a_client",
         "[Unit]": f"{_DEPLOY}::test_the_service_of_systemd_starts_the_application",
         "FROM python": f"{_DEPLOY}::test_the_command_of_the_container_starts",
@@ -200,6 +202,12 @@ def test_a_key_is_made_by_the_command_of_the_page_on_protection(tmp_path: Path) 
     app = Flask("app")
     app.config.update(SECRET_KEY="k" * 32, TESTING=True, IDLESESSION_ENCRYPTION_KEYS=[key])
     IdleSession(app)
+
+
+def test_the_folder_of_the_audit_log_is_for_its_user_alone(tmp_path: Path) -> None:
+    told = block("docs/deploy.rst", "$ sudo install").removeprefix("$ sudo ")
+    shell(told.replace("-o app ", "").replace("/var/log", str(tmp_path)), tmp_path)
+    assert (tmp_path / "app").stat().st_mode & 0o777 == 0o700
 
 
 def test_prometheus_takes_the_pages_configuration(tmp_path: Path) -> None:
