@@ -287,6 +287,12 @@ class AppState:
             self._figures = FiguresReader(manager.store, tallies=self.tallies, clock=manager.now)
         return self._figures.read()
 
+    def place(self, settings: "Settings") -> str:
+        """Return where the sessions are by these settings, without a password. No server is asked."""
+        from .operations.start_line import place
+
+        return place(describe(settings.store if self._store is None else self._store), settings)
+
     def copy_of_journal(self) -> tuple[Store, Codec, Clock] | None:
         """Return a copy of what the journal holds, which another process writes, with the codec and the clock.
 
@@ -348,7 +354,7 @@ class AppState:
         self._parts_of_config(app, settings, manager=None)
         for key, advice in advice_on(Unshown(app.config)):
             self.notices.warn(key, advice)
-        line = start_line(app.name, describe(spec), settings, Unshown(app.config))
+        line = start_line(app.name, self.place(settings), settings, Unshown(app.config))
         self.notices.inform(line, line)
         return settings
 

@@ -1,6 +1,7 @@
 """The command ``check``: whether this deployment is sound."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,11 +35,14 @@ _FAULTS = 1
 def check(context: click.Context, deploy: bool, as_json: bool) -> None:
     """Look for faults in the settings, the keys, the cookie and the store.
 
+    The first line names the store. It is another one than that of the workers if the environment is another.
     The exit code is 1 if there is an error. IDLESESSION_SILENCED_CHECKS is a list of codes that are left out.
     """
     try:
         app = _load(context)
         with app.app_context():
+            if not as_json and (place := _place()) is not None:
+                click.echo(f"Store: {plain(place)}")
             findings, unseen = _look(deploy=deploy)
     except ConfigError as error:
         findings, unseen = [_wrong_setting(error, deploy=deploy)], []
@@ -54,6 +58,19 @@ def _load(context: click.Context) -> Flask:
     """Return the application. A wrong setting may be raised while it is made: that is a finding, too."""
     app: Flask = current_app._get_current_object() if current_app else context.ensure_object(ScriptInfo).load_app()  # type: ignore[attr-defined]
     return app
+
+
+def _place() -> str | None:
+    """Return where this process looks for sessions, without a password; None if the application has none."""
+    from ..settings.keys import read_settings
+    from ..web.current import NAME
+
+    state = current_app.extensions.get(NAME)
+    if state is None:
+        return None
+    place: str = state.place(read_settings(current_app.config))
+    is_relative = re.search(r"^sqlite:///(?!/)|with the journal '(?!/)", place) is not None
+    return f"{place} (below {current_app.instance_path})" if is_relative else place
 
 
 def _wrong_setting(error: ConfigError, *, deploy: bool) -> "Finding":

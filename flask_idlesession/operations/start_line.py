@@ -7,17 +7,22 @@ from typing import Any
 from ..settings.keys import Settings
 
 
-def start_line(name: str, store: str, settings: Settings, config: Mapping[str, Any]) -> str:
-    """Return the line for the application ``name``; ``store`` is where its sessions are, without a password."""
+def start_line(name: str, place: str, settings: Settings, config: Mapping[str, Any]) -> str:
+    """Return the line for the application ``name``, whose sessions are in this :func:`place`."""
     policy = settings.policy
     ends = f"idle timeout {in_words(policy.idle_timeout)}, lifetime {in_words(policy.lifetime)}"
-    if settings.journal is not None:
-        store = f"{store} with the journal {str(settings.journal)!r}"
     if settings.adopt:
         kinds = " and ".join(settings.adopt)
         ends += f"; those of {kinds} are taken over for {in_words(settings.adopt_for)} after their cookie was made"
     cookie = f"cookie {config.get('SESSION_COOKIE_NAME', 'session')!r} with {', '.join(_flags(config))}"
-    return f"The sessions of {name!r} are in {store}: {ends}; {cookie}."
+    return f"The sessions of {name!r} are in {place}: {ends}; {cookie}."
+
+
+def place(store: str, settings: Settings) -> str:
+    """Return where sessions are: in this store, which is named without a password, and under which names."""
+    if settings.journal is not None:
+        store = f"{store} with the journal {str(settings.journal)!r}"
+    return f"{store} with the namespace {settings.namespace!r}" if settings.namespace else store
 
 
 def _flags(config: Mapping[str, Any]) -> list[str]:

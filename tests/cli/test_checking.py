@@ -247,6 +247,37 @@ def test_people_read_what_was_found_and_what_to_do(sqlite, tmp_path):
     assert output.endswith("Errors: 0. Warnings: 1.\n")
 
 
+@pytest.mark.parametrize(
+    ("config", "place"),
+    [
+        ({"IDLESESSION_STORE": "redis://ann:swordfish@127.0.0.1:1/3"}, "redis://ann:***@127.0.0.1:1/3"),
+        ({"IDLESESSION_STORE": "sqlite:///a/b.db"}, "sqlite:///a/b.db (below {folder})"),
+        ({"IDLESESSION_STORE": "sqlite:////{folder}/b.db"}, "sqlite:////{folder}/b.db"),
+        (
+            {"IDLESESSION_STORE": "sqlite:////{folder}/b.db", "IDLESESSION_NAMESPACE": "shop"},
+            "sqlite:////{folder}/b.db with the namespace 'shop'",
+        ),
+        ({"IDLESESSION_JOURNAL": "j.journal"}, "memory:// with the journal 'j.journal' (below {folder})"),
+        ({"IDLESESSION_JOURNAL": "{folder}/j"}, "memory:// with the journal '{folder}/j'"),
+    ],
+)
+def test_the_first_line_names_the_store_that_is_looked_at_without_a_password(config, place, tmp_path):
+    folder = str(tmp_path / "instance")
+    app = Flask(__name__, instance_path=folder)
+    app.config.update({**GOOD, **{name: value.format(folder=folder) for name, value in config.items()}})
+    IdleSession(app)
+    output = app.test_cli_runner().invoke(cli, ["check"]).output
+    assert output.splitlines()[0] == f"Store: {place.format(folder=folder)}"
+    assert "swordfish" not in output
+
+
+def test_a_store_that_was_handed_in_is_named_by_its_kind():
+    app = Flask(__name__)
+    app.config.update(GOOD)
+    IdleSession(app, store=MemoryStore())
+    assert app.test_cli_runner().invoke(cli, ["check"]).output.startswith("Store: a ready MemoryStore\n")
+
+
 APP = """
 import os
 from flask import Flask, session
@@ -340,12 +371,18 @@ def sound_store(request, tmp_path):
         yield request.getfixturevalue("postgresql").url
 
 
+def nothing(store):
+    """Return what is printed where all is well; the user of a server is not shown."""
+    shown = re.sub("//.*@", "//***@", store)
+    return f"Store: {shown}\nErrors: 0. Warnings: 0.\n"
+
+
 def test_nothing_is_said_of_four_sound_workers(sound_store, tmp_path):
     site = Deployed(tmp_path, sound_store)
     with site.serve("-w", "4"):
         site.visit()
         done = site.check("--deploy")
-    assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, nothing(sound_store)), done.stderr
 
 
 def test_nothing_is_said_of_the_example_well_configured(sound_store, tmp_path):
@@ -358,7 +395,7 @@ def test_nothing_is_said_of_the_example_well_configured(sound_store, tmp_path):
                 connection.request("GET", "/")
                 assert connection.getresponse().status == 302
         done = site.check("--deploy")
-    assert (done.returncode, done.stdout) == (0, "Errors: 0. Warnings: 0.\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, nothing(sound_store)), done.stderr
 
 
 EXAMPLE = """
