@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import has_request_context
 
+from ..model.ids import check_session_id
 from ..model.ids import SessionId
 from ..model.record import SessionInfo
 from ..web.current import current_manager
@@ -32,6 +33,7 @@ def revoke_own(sid: SessionId) -> bool:
 
     That of another user is left alone, and nothing is told of it (OWASP ASVS 5.0, 7.5.2; CVE-2026-23646).
     """
+    check_session_id(sid)
     user_id = current_user_id()
     if user_id is None or sid not in {info.sid for info in sessions_of(user_id)}:
         return False

@@ -16,6 +16,13 @@ def new_session_id() -> SessionId:
     return uuid4()
 
 
+def check_session_id(sid: object) -> None:
+    """Raise TypeError for what is no session id. It is not shown, for it may be a token."""
+    if not isinstance(sid, SessionId):
+        kind = type(sid).__name__
+        raise TypeError(f"A session id is a uuid.UUID, not a {kind}; make one of a text with uuid.UUID(text). [ISE054]")
+
+
 def is_of_many(sid: SessionId) -> bool:
     """Return whether the id was made from a name (a UUID of version 5, RFC 9562), and names no session."""
     return sid.int >> 76 & 0xF == 5

@@ -15,6 +15,7 @@ from ..model.codec import Codec
 from ..model.errors import ConflictError
 from ..model.errors import DecodeError
 from ..model.errors import SessionNotFound
+from ..model.ids import check_session_id
 from ..model.ids import Credential
 from ..model.ids import SessionId
 from ..model.labels import AUTHENTICATED_AT
@@ -200,15 +201,18 @@ class SessionManager:
 
     def revoke(self, sid: SessionId, *, by: str | None = None) -> bool:
         """End the session; return whether there was one and this call ended it. ``by`` is told with the end."""
+        check_session_id(sid)
         return self.revocation.revoke(sid, by=by)
 
     def revoke_user(self, user_id: str, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End all of the user's sessions but ``keep``, log-ins that are under way included; return how many."""
         check_user_id(user_id)
+        _check_kept(keep)
         return self.revocation.revoke_user(user_id, keep=keep, by=by)
 
     def revoke_all(self, *, keep: SessionId | None = None, by: str | None = None) -> int:
         """End every session but ``keep``, log-ins that are under way included; return how many."""
+        _check_kept(keep)
         return self.revocation.revoke_all(keep=keep, by=by)
 
     def revoke_where(self, **criteria: Any) -> int:
@@ -219,6 +223,7 @@ class SessionManager:
                     f"revoke_where() was given {name}=None, which no session has; leave it out, or give a value. "
                     "[ISE053]"
                 )
+        _check_kept(criteria.get("keep"))
         return self.revocation.revoke_where(**criteria)
 
     def on_session_end(self, callback: "Callback", *, sid: SessionId | None = None) -> "EndHandle":
@@ -228,8 +233,8 @@ class SessionManager:
         """
         if not callable(callback):
             raise TypeError(f"on_session_end() needs a function to call, not {callback!r}. [ISE057]")
-        if sid is not None and not isinstance(sid, SessionId):
-            raise _no_session_id(sid)
+        if sid is not None:
+            check_session_id(sid)
         return self.lifecycle.watch_ends(callback, sid=sid)
 
     def prune(self) -> int:
@@ -237,8 +242,7 @@ class SessionManager:
         return self.lifecycle.pruner.prune_all()
 
     def _find_record(self, sid: SessionId) -> Record:
-        if not isinstance(sid, SessionId):
-            raise _no_session_id(sid)
+        check_session_id(sid)
         record = self.lifecycle.look_up(sid, now=self.now())
         if record is None:
             raise SessionNotFound(f"There is no live session {sid}.")
@@ -250,6 +254,12 @@ class SessionManager:
         return {key: self.codec.encode(value, path=f"data[{key!r}]") for key, value in data.items()}
 
 
+def _check_kept(keep: object) -> None:
+    """Raise TypeError for what is neither a session id nor None: it would keep no session."""
+    if keep is not None:
+        check_session_id(keep)
+
+
 def _with_timeouts(record: Record, *, idle_timeout: float | None, lifetime: float | None) -> Change:
     """Return the change to these timeouts. The lifetime goes with a rotation: this one is to the secret of before."""
     info, rotation = record.info, None
@@ -259,9 +269,3 @@ def _with_timeouts(record: Record, *, idle_timeout: float | None, lifetime: floa
             secret_digest=record.secret_digest, user_id=info.user_id, lifetime_ends_at=begun_at + lifetime
         )
     return Change(holder=record.secret_digest, idle_timeout=idle_timeout, rotation=rotation)
-
-
-def _no_session_id(sid: object) -> TypeError:
-    """Return the error for something that is no session id. It is not shown: it may be a token."""
-    kind = type(sid).__name__
-    return TypeError(f"A session id is a uuid.UUID, not a {kind}; make one of a text with uuid.UUID(text). [ISE054]")

@@ -22,6 +22,7 @@ from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession import log_out
 from flask_idlesession import MemoryStore
+from flask_idlesession import on_session_end
 from flask_idlesession import Policy
 from flask_idlesession import revoke
 from flask_idlesession import revoke_all
@@ -38,6 +39,25 @@ from flask_idlesession.model.ids import Credential
 from flask_idlesession.sessions.facts import Saved
 from flask_idlesession.stores.sqlite import SQLiteStore
 from flask_idlesession.testing import FakeClock
+
+#: How each function is given a session's id, on the face and of the manager.
+WITH_ID: dict[str, Callable[[SessionManager, Any], object]] = {
+    "revoke": lambda _, sid: revoke(sid),
+    "revoke_own": lambda _, sid: revoke_own(sid),
+    "revoke_user keep": lambda _, sid: revoke_user("ada", keep=sid),
+    "revoke_all keep": lambda _, sid: revoke_all(keep=sid),
+    "revoke_where keep": lambda _, sid: revoke_where(user_id="ada", keep=sid),
+    "on_session_end": lambda _, sid: on_session_end(print, sid=sid),
+    "manager.revoke": lambda manager, sid: manager.revoke(sid),
+    "manager.revoke_user keep": lambda manager, sid: manager.revoke_user("ada", keep=sid),
+    "manager.revoke_all keep": lambda manager, sid: manager.revoke_all(keep=sid),
+    "manager.revoke_where keep": lambda manager, sid: manager.revoke_where(user_id="ada", keep=sid),
+    "manager.read": lambda manager, sid: manager.read(sid),
+    "manager.replace": lambda manager, sid: manager.replace(sid, {}),
+    "manager.remove": lambda manager, sid: manager.remove(sid),
+    "manager.set_timeouts": lambda manager, sid: manager.set_timeouts(sid, idle_timeout=60),
+    "manager.on_session_end": lambda manager, sid: manager.on_session_end(print, sid=sid),
+}
 
 NOW = 1_700_000_000.0
 STORES = ["memory", "sqlite"]
@@ -745,3 +765,17 @@ def test_a_log_out_by_a_clock_that_was_ahead_keeps_no_visitor_from_a_session_onc
     visitor.get("/set/a/1")
     assert visitor.get_cookie("session").value != token
     assert len(list(store.find(now=NOW))) == 1
+
+
+@pytest.mark.parametrize("name", WITH_ID)
+def test_a_text_in_place_of_a_session_id_is_refused_unshown_and_ends_nothing(name: str) -> None:
+    """A text that is kept would keep nothing: no id equals it."""
+    app = make_app()
+    manager = app.extensions["idlesession"].manager
+    sid = manager.create({"n": 1}, user_id="ada")
+    for wrong in (str(sid), sid.bytes, sid.int):
+        with app.test_request_context(), pytest.raises(TypeError) as raised:
+            WITH_ID[name](manager, wrong)
+        assert "uuid.UUID(text)" in str(raised.value) and str(raised.value).endswith("[ISE054]")
+        assert str(sid) not in str(raised.value)
+    assert manager.read(sid) == {"n": 1}
