@@ -21,7 +21,7 @@ _CHUNK = 128
 #: How often prune() looks further in one call, while it finds but sessions that live on.
 _ROUNDS = 8
 
-#: To delete a session counts as so many writes: the log is moved into the database after each 128 of them. That takes
+#: To delete a session counts as 16 writes: the log is moved into the database after each 128 of them. That takes
 #: 5 ms, in which nobody writes; after each 500 it takes 16 ms, and a request in a hundred waits for it.
 _ROW = 16
 
