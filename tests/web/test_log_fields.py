@@ -4,6 +4,8 @@ import json
 import logging
 import subprocess
 import sys
+from datetime import datetime
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,7 @@ def test_a_recipe_writes_one_line_of_json_for_each_event(recipe: str) -> None:
     assert [(line["user_id"], line["endpoint"]) for line in warned] == [("ada", "look")]
     ended = [line for line in lines if line.get("reason") == "logged out"]
     assert [(line["session_id"], line["endpoint"]) for line in ended] == [(warned[0]["session_id"], "leave")]
+    if recipe == "log_as_json":
+        assert {datetime.fromisoformat(line["at"]).tzinfo for line in lines} == {UTC}
+        assert "text" in warned[0] and "text" not in ended[0]
+        assert (ended[0]["event"], ended[0]["user"]) == ("logged out", "ada")
