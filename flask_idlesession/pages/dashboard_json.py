@@ -9,6 +9,7 @@ from flask import request
 
 from ..accounts.client import described
 from ..accounts.client import shown_address
+from ..model.record import Ending
 from ..model.record import SessionInfo
 from ..operations.contents import Content
 from ..operations.minutes import Minute
@@ -74,6 +75,14 @@ def info_as_json(info: SessionInfo, *, kept: str | None) -> dict[str, Any]:
     """
     told = described(info)
     return {**told, "address": shown_address(info, kept=kept), "browser": None if kept is None else told["browser"]}
+
+
+def ending_as_json(ending: Ending | None) -> dict[str, Any] | None:
+    """Return how a session ended; None if nothing is remembered of it."""
+    if ending is None:
+        return None
+    user, reason = ending.user_id, ending.reason.value
+    return {"id": str(ending.sid), "user": user, "ended_at": ending.ended_at, "reason": reason, "by": ending.by}
 
 
 def contents_as_json(contents: Sequence[Content]) -> list[dict[str, Any]]:

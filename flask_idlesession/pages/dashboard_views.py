@@ -21,6 +21,7 @@ from ..accounts.revoking import revoke_user
 from ..accounts.revoking import revoke_where
 from ..model.errors import StoreError
 from ..model.networks import network_in
+from ..model.record import Ending
 from ..operations import search
 from ..operations.contents import contents_of
 from ..operations.minutes import DAY
@@ -33,11 +34,13 @@ from ..web.current import current_session
 from ..web.current import current_settings
 from .dashboard_files import dashboard_assets
 from .dashboard_json import contents_as_json
+from .dashboard_json import ending_as_json
 from .dashboard_json import found_as_json
 from .dashboard_json import info_as_json
 from .dashboard_json import overview_as_json
 from .dashboard_json import wants_json
 from .dashboard_words import clock
+from .dashboard_words import ending_facts
 from .dashboard_words import rows_of
 from .dashboard_words import shorter_timeouts
 from .dashboard_words import tiles_of
@@ -88,14 +91,16 @@ def sessions_page() -> ResponseReturnValue:
     """Show the sessions of a user, of an address or network, the one with an id, or those that were last seen."""
     wanted, said = request.args.get("q", "").strip()[:_LONGEST], texts()
     found, user_id = _search(wanted)
+    ending = None if found.infos else _ending_of(search.named_by(wanted))
     kept, now = current_settings().client_info, current_manager().now()
     if wants_json():
-        return _json({"q": wanted, **found_as_json(found, kept=kept)})
+        return _json({"q": wanted, **found_as_json(found, kept=kept), "ending": ending_as_json(ending)})
     return _page(
         "dashboard_sessions",
         wanted=wanted,
         found=found,
         rows=[_row(info_as_json(info, kept=kept), said, now=now) for info in found.infos],
+        ended=None if ending is None else ending_facts(ending, said, now=now),
         own_id=str(current_session()._sid),
         user_id=user_id,
         token=csrf_token(),
@@ -104,7 +109,10 @@ def sessions_page() -> ResponseReturnValue:
 
 
 def session_page(sid: UUID) -> ResponseReturnValue:
-    """Show one session: what may be told of it, and its keys with their types and sizes."""
+    """Show one session: what may be told of it, and its keys with their types and sizes.
+
+    Of one that has ended the search page says how it ended, for as long as that is remembered.
+    """
     manager, said, kept = current_manager(), texts(), current_settings().client_info
     try:
         record = manager.store.load(sid, now=manager.now())
@@ -112,7 +120,7 @@ def session_page(sid: UUID) -> ResponseReturnValue:
         info, contents = error.info, []
     else:
         if record is None:
-            abort(404)
+            return _ended_page(sid)
         info, contents = record.info, contents_of(record, manager.codec)
     told = info_as_json(info, kept=kept)
     if wants_json():
@@ -123,6 +131,21 @@ def session_page(sid: UUID) -> ResponseReturnValue:
         contents=contents,
         token=csrf_token(),
     )
+
+
+def _ended_page(sid: UUID) -> ResponseReturnValue:
+    ending = _ending_of(sid)
+    if ending is None:
+        abort(404)
+    if wants_json():
+        return _json({"ending": ending_as_json(ending)}), 404
+    return redirect(url_for("idlesession.dashboard_sessions", q=sid), 303)
+
+
+def _ending_of(sid: UUID | None) -> Ending | None:
+    """Return how the session of this id ended, while that is remembered."""
+    ending = None if sid is None else current_manager().lifecycle.ending(sid)
+    return None if ending is None or ending.is_of_many else ending
 
 
 @csrf_protect

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from datetime import UTC
 
+from ..model.record import Ending
+from ..model.record import EndReason
 from ..operations.census import Census
 from ..operations.minutes import Minute
 from ..operations.overview import Overview
 from ..operations.overview import RECENT
+from .durations import ago
 from .durations import in_words
 from .texts import Texts
 
@@ -71,6 +74,30 @@ def shorter_timeouts(overview: Overview, texts: Texts) -> list[str]:
         )
         for timeout, part in overview.asked_more
     ]
+
+
+def ending_facts(ending: Ending, texts: Texts, *, now: float) -> Sequence[tuple[str, str]]:
+    """Return how a session ended, as names and what they are."""
+    facts = [
+        (texts.say("User"), texts.say("Anonymous") if ending.user_id is None else ending.user_id),
+        (texts.say("Ended"), ago(ending.ended_at, texts, now=now)),
+        (texts.say("Reason"), _reason(ending.reason, texts)),
+    ]
+    return facts if ending.by is None else [*facts, (texts.say("By"), ending.by)]
+
+
+def _reason(reason: EndReason, texts: Texts) -> str:
+    match reason:
+        case EndReason.IDLE:
+            return texts.say("Idle")
+        case EndReason.LIFETIME:
+            return texts.say("Lifetime")
+        case EndReason.LOGGED_OUT:
+            return texts.say("Logged out")
+        case EndReason.REVOKED:
+            return texts.say("Revoked")
+        case EndReason.EVICTED:
+            return texts.say("Evicted")
 
 
 def rows_of(overview: Overview) -> Sequence[Sequence[str]]:

@@ -17,9 +17,11 @@ from flask import session
 
 from flask_idlesession import ConfigError
 from flask_idlesession import current_user_id
+from flask_idlesession import EndReason
 from flask_idlesession import IdleSession
 from flask_idlesession import log_in
 from flask_idlesession.stores.memory import MemoryStore
+from flask_idlesession.stores.revocation_marks import mark_of
 from flask_idlesession.testing import FakeClock
 
 JSON = {"Accept": "application/json"}
@@ -244,6 +246,53 @@ def test_sessions_are_found_by_user_address_network_and_id(shop: Flask) -> None:
     assert users(str(bob.sid)) == ["bob"]
     assert users(str(uuid4())) == []
     assert len(users("")) == 3
+
+
+def test_how_a_session_ended_is_found_by_its_id_while_it_is_remembered(shop: Flask, clock: FakeClock) -> None:
+    visit(shop, "/in/ada")
+    (info,) = infos(shop)
+    manager, client = shop.extensions["idlesession"].manager, shop.test_client()
+    manager.revoke(info.sid, by="<eve>")
+    at = clock()
+    clock.advance(300)
+    ending = {"id": str(info.sid), "user": "ada", "ended_at": at, "reason": "revoked", "by": "<eve>"}
+    assert told(client, f"/sessions?q={info.sid}")["ending"] == ending
+    address = f"/session/dashboard/sessions/{info.sid}"
+    answer = client.get(address, headers={**OPERATOR, **JSON})
+    assert (answer.status_code, answer.get_json()) == (404, {"ending": ending})
+    page = client.get(address, headers=OPERATOR, follow_redirects=True)
+    assert page.status_code == 200
+    assert all(text in page.text for text in ("ada", "5 minutes ago", "Revoked", "&lt;eve&gt;"))
+    clock.advance(3600)
+    assert told(client, f"/sessions?q={info.sid}")["ending"] is None
+    assert client.get(address, headers=OPERATOR).status_code == 404
+    assert (
+        "Only live sessions are found."
+        in client.get(f"/session/dashboard/sessions?q={info.sid}", headers=OPERATOR).text
+    )
+
+
+def test_a_search_that_finds_nothing_says_how_to_find_out_about_an_ended_session(shop: Flask) -> None:
+    visit(shop, "/in/ada")
+    client = shop.test_client()
+    for wanted, is_said in (("bob", True), (str(uuid4()), True), ("ada", False), ("", False)):
+        page = client.get(f"/session/dashboard/sessions?q={wanted}", headers=OPERATOR).text
+        assert ("Only live sessions are found." in page) is is_said
+        assert told(client, f"/sessions?q={wanted}")["ending"] is None
+
+
+def test_the_revocation_of_a_user_is_no_ended_session(shop: Flask) -> None:
+    shop.extensions["idlesession"].manager.revoke_user("ada")
+    assert told(shop.test_client(), f"/sessions?q={mark_of('ada')}")["ending"] is None
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_each_reason_of_an_end_has_its_word(shop: Flask, reason: EndReason) -> None:
+    manager = shop.extensions["idlesession"].manager
+    sid = manager.create({})
+    manager.remove(sid, reason=reason)
+    page = shop.test_client().get(f"/session/dashboard/sessions?q={sid}", headers=OPERATOR).text
+    assert f"<dd>{reason.value.capitalize()}</dd>" in page and "<dd>Anonymous</dd>" in page
 
 
 def test_a_user_whose_id_is_an_address_or_an_id_is_found(shop: Flask) -> None:
