@@ -22,6 +22,7 @@ from .tables import plain
 from .tables import print_table
 
 if TYPE_CHECKING:
+    from ..model.record import Ending
     from ..model.record import SessionInfo
     from .group import View
 
@@ -162,7 +163,7 @@ def show(sid: UUID, as_json: bool) -> None:
     view = open_view()
     record = view.store.load(sid, now=view.now())
     if record is None:
-        click.echo(f"Nothing matched: there is no live session {sid}.{_how_it_ended(view, sid)}", err=True)
+        _tell_end(view.store.ending(sid, now=view.now()), sid, as_json=as_json)
         raise SystemExit(NOTHING_FOUND)
     keys = [asdict(content) for content in contents_of(record, view.codec)]
     told = described(record.info)
@@ -177,14 +178,19 @@ def show(sid: UUID, as_json: bool) -> None:
     print_table(("KEY", "TYPE", "BYTES"), [(each["name"], each["type"], str(each["bytes"])) for each in keys])
 
 
-def _how_it_ended(view: "View", sid: UUID) -> str:
-    """Return a sentence, for as long as the store remembers it; it says what the page after the end says."""
-    ending = view.store.ending(sid, now=view.now())
-    if ending is None:
-        return ""
+def _tell_end(ending: "Ending | None", sid: UUID, *, as_json: bool) -> None:
+    """Print how a session ended, for as long as the store remembers it; it says what the page after the end says."""
+    if ending is None or ending.is_of_many:
+        click.echo(f"Nothing matched: there is no live session {sid}, and no end of it is remembered.", err=True)
+        return
+    reason, user = ending.reason.value, ending.user_id
+    if as_json:
+        told = {"id": str(sid), "user": user, "ended_at": ending.ended_at, "reason": reason, "by": ending.by}
+        click.echo(json.dumps(told))
+        return
     by = "" if ending.by is None else f", by {plain(ending.by)}"
-    whose = "nobody" if ending.user_id is None else plain(ending.user_id)
-    return f" It ended at {_said(ending.ended_at)}: {ending.reason.value}{by}. Its user: {whose}."
+    whose = "nobody" if user is None else plain(user)
+    click.echo(f"Session {sid} ended at {_said(ending.ended_at)}: {reason}{by}. Its user: {whose}.", err=True)
 
 
 def _said(value: object) -> str:

@@ -1,8 +1,10 @@
 """Writes tables that fit the terminal, and times as people say them."""
 
 import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
+from math import inf
 
 import click
 
@@ -23,11 +25,11 @@ def duration(seconds: float) -> str:
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 1) -> None:
     """Print rows under their heads. The first ``whole`` columns are never cut; the widest others are, as far as the
-    terminal needs it.
+    terminal needs it. In a file or a pipe nothing is cut.
     """
     lines = [list(heads), *([plain(cell) for cell in row] for row in rows)]
     widths = [max(_width(line[column]) for line in lines) for column in range(len(heads))]
-    room = shutil.get_terminal_size().columns
+    room = shutil.get_terminal_size().columns if is_terminal() else inf
     while sum(widths) + _GAP * (len(widths) - 1) > room:
         widest = max(range(whole, len(widths)), key=lambda column: widths[column], default=None)
         if widest is None or widths[widest] <= _LEAST:
@@ -36,6 +38,11 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, whole: i
     for line in lines:
         cells = [_fit(cell, width) for cell, width in zip(line, widths, strict=True)]
         click.echo((" " * _GAP).join(cells).rstrip())
+
+
+def is_terminal() -> bool:
+    """Return whether a person reads the output, in lines of a certain length."""
+    return sys.stdout.isatty()
 
 
 def plain(text: str) -> str:

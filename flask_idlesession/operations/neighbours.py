@@ -22,11 +22,16 @@ _LENGTH = 4
 
 _MARK = "application"
 
+_SAME_NAME = (
+    "Another process of %r, which uses the same store, has another SECRET_KEY: the cookies of one open no session of "
+    "the other, so users are logged out. Give all processes one key, and keep a former key in SECRET_KEY_FALLBACKS. If "
+    'they are two applications that are both called %r, set app.config["IDLESESSION_NAMESPACE"] to another word for '
+    "each. [ISW009]"
+)
 _WARNING = (
     "The applications %r and %r keep their sessions under the same names of one store, so they share users, limits and "
-    'revocations. Set app.config["IDLESESSION_NAMESPACE"] to another word for each, unless they are meant to share. If '
-    "they are one application, its SECRET_KEY differs between its processes, or was changed without "
-    "SECRET_KEY_FALLBACKS. [ISW009]"
+    'revocations. Set app.config["IDLESESSION_NAMESPACE"] to another word for each, unless they are meant to share. '
+    "[ISW009]"
 )
 
 
@@ -60,13 +65,17 @@ class Neighbours:
         try:
             name, theirs = _read(mark(self._store, _MARK))
             if theirs and (name != self._name or not set(ours).intersection(theirs)):
-                self._notices.warn("neighbour", _WARNING, self._name, name)
+                self._warn(name)
                 return True
             now = self._clock()
             put_mark(self._store, _MARK, f"{','.join(ours)} {self._name}", now=now, until=now + _MEMORY)
         except StoreError:
             return False
         return True
+
+    def _warn(self, name: str) -> None:
+        warning = _SAME_NAME if name == self._name else _WARNING
+        self._notices.warn("neighbour", warning, self._name, name)
 
 
 def _read(text: str | None) -> tuple[str, list[str]]:

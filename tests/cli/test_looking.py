@@ -1,6 +1,7 @@
 """Commands that look: they tell of sessions on each store, and never a value."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from flask import session
 
 from flask_idlesession import IdleSession
 from flask_idlesession.cli import cli
+from flask_idlesession.cli.tables import is_terminal
+from flask_idlesession.stores.revocation_marks import mark_of
 
 
 def test_stats_counts_users_and_idle_ages(site):
@@ -73,8 +76,27 @@ def test_a_table_fits_the_terminal_and_cuts_no_id(site, monkeypatch):
     sid = site.put(1, "a-user-with-a-very-long-name@and-a-long-domain.example", address="2001:db8:1234::/48")
     for columns in (70, 80, 100):
         monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("flask_idlesession.cli.tables.is_terminal", lambda: True)
         lines = site.run("list").stdout.splitlines()
         assert max(map(len, lines)) <= columns and sid in lines[1]
+
+
+def test_a_table_in_a_pipe_is_not_cut(site, monkeypatch):
+    user = "a-user-with-a-very-long-name@and-a-long-domain.example"
+    sid = site.put(1, user, address="2001:db8:1234::/48", agent="Firefox 140 on Linux", values={"k" * 200: 1})
+    monkeypatch.setenv("COLUMNS", "60")
+    listed = site.run("list").stdout
+    assert all(text in listed for text in (sid, user, "2001:db8:1234::/48", "Firefox on Linux"))
+    assert "k" * 200 in site.run("show", sid).stdout
+
+
+def test_only_a_terminal_is_taken_for_one(monkeypatch):
+    master, slave = os.openpty()
+    with open(master), open(slave, "w") as terminal, open(os.devnull, "w") as file:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        assert is_terminal()
+        monkeypatch.setattr(sys, "stdout", file)
+        assert not is_terminal()
 
 
 def test_a_user_cannot_write_to_the_terminal_of_an_operator(site):
@@ -119,9 +141,26 @@ def test_show_says_how_a_session_ended_for_as_long_as_that_is_remembered(site):
     assert site.run("revoke", sid, "--yes").exit_code == 0
     shown = site.run("show", sid)
     assert shown.exit_code == 1
-    assert re.search(r"It ended at \d{4}-\d\d-\d\d .* UTC: revoked(, by .*)?\. Its user: ada\.", shown.output)
+    assert re.match(
+        rf"Session {sid} ended at \d{{4}}-\d\d-\d\d .* UTC: revoked, by flask idlesession\. Its user: ada\.",
+        shown.output,
+    )
+    as_json = site.run("show", sid, "--json")
+    assert as_json.exit_code == 1
+    ended_at = site.clock()
+    wanted = {"id": sid, "user": "ada", "ended_at": ended_at, "reason": "revoked", "by": "flask idlesession"}
+    assert json.loads(as_json.stdout) == wanted
     site.clock.advance(86_400)
-    assert "It ended" not in site.run("show", sid).output
+    for args in ([sid], [sid, "--json"]):
+        forgotten = site.run("show", *args)
+        assert forgotten.exit_code == 1 and not forgotten.stdout
+        assert forgotten.output.startswith("Nothing matched") and "no end of it is remembered" in forgotten.output
+
+
+def test_show_takes_the_revocation_of_a_user_for_no_session(site):
+    site.put(1, "ada")
+    assert site.run("revoke", "--user", "ada", "--yes").exit_code == 0
+    assert "Nothing matched" in site.run("show", str(mark_of("ada"))).output
 
 
 def test_a_session_that_has_expired_is_not_there(site):

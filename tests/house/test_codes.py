@@ -40,7 +40,7 @@ INTERNAL = {
 #: Lines that hand on a text that has a code already.
 HANDED_ON = {
     "extension.py: advice",
-    "operations/neighbours.py: _WARNING",
+    "operations/neighbours.py: warning",
     "operations/store_advice.py: '%s%s'",
     "stores/cachelib.py: _WARNING.format(kind=kind)",
 }

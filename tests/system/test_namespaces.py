@@ -211,6 +211,9 @@ def test_an_application_with_another_key_is_another_one(tmp_path, caplog):
     url = f"sqlite:///{tmp_path}/s/s.db"
     (said,) = warnings_of([make_app("app", url), make_app("app", url, key=KEY[::-1])], caplog, expected=1)
     assert KEY not in said and KEY[::-1] not in said
+    assert said.startswith("Another process of 'app'") and said.index("SECRET_KEY") < said.index(
+        "IDLESESSION_NAMESPACE"
+    )
 
 
 def test_the_processes_of_one_application_are_no_others_also_while_its_key_is_replaced(tmp_path, caplog):
