@@ -125,7 +125,8 @@ def test_a_burst_of_keys_is_one_touch(tab: Tab) -> None:
 
 def test_keys_after_the_touch_count_from_when_they_were_pressed(tab: Tab) -> None:
     tab.wait(60)
-    tab.page.keyboard.press("a")
+    with tab.page.expect_response("**/session/touch"):
+        tab.page.keyboard.press("a")
     tab.expect_touches(1)
     tab.wait(20)
     tab.page.keyboard.press("b")
