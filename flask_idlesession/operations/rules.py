@@ -81,7 +81,8 @@ RULES: Mapping[str, Rule] = {
         matters=False,
     ),
     "ISW111": Rule(
-        "Hosts whose clocks differ do not agree when a session ends.", "Set the clocks by NTP, then restart."
+        "Hosts whose clocks differ do not agree when a session ends.",
+        "Set the clocks by NTP, then restart. If a test moved the time on a file, delete that file; give tests memory://.",
     ),
     "ISW112": Rule(
         "Each request with a session waits for the store.", "Bring the store nearer, or find out what it waits for."

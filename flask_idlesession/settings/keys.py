@@ -51,7 +51,10 @@ LEAST_WARNING = 20.0
 
 #: Every key, with its default and what it is. The documentation's table is made from this.
 KEYS: dict[str, tuple[Any, str]] = {
-    "IDLESESSION_IDLE_TIMEOUT": (1800, "Seconds (or a timedelta) without activity after which a session ends."),
+    "IDLESESSION_IDLE_TIMEOUT": (
+        1800,
+        "Seconds (or a timedelta) without activity after which a session ends. A session keeps the one it began with.",
+    ),
     "IDLESESSION_LIFETIME": (86400, "Seconds (or a timedelta) after creation or log-in at which a session ends."),
     "IDLESESSION_PRESET": (
         None,

@@ -169,7 +169,10 @@ def _told(client: FlaskClient) -> str:
     runtime, credential = _shown_by(client)
     if credential is None:
         return "it has no cookie of this application"
-    if session_info_of(client) is not None:
+    info = session_info_of(client)
+    if info is not None and info.user_id is None:
+        return "it has a live session without a user, which a page may have begun since; assert before it asks for one"
+    if info is not None:
         return "it is still live"
     ending = session_ending_of(client)
     if ending is None:

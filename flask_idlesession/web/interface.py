@@ -9,6 +9,7 @@ from os import getpid
 from types import SimpleNamespace
 from typing import Any
 from typing import cast
+from typing import NoReturn
 
 from flask import Flask
 from flask import has_request_context
@@ -53,10 +54,17 @@ _WHOLE = (list, tuple)
 
 
 class KeylessSession(NullSession):
-    """Says in Flask's own words, for what only our sessions have too, that no secret key was set."""
+    """Is empty, and says in Flask's own words, for what only our sessions have too, that no secret key was set."""
 
-    sid = _user_id = None
-    _log_in = _look = rotate = modify = exclusive = NullSession.clear
+    sid = _user_id = _ending = None
+
+    def _get_own(self, key: str) -> None:
+        """Return what an empty session has."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(Session, name):
+            self.clear()  # It raises.
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 class IdleSessionInterface(SessionInterface):

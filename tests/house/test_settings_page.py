@@ -29,7 +29,7 @@ def test_no_setting_is_on_the_page_twice() -> None:
 @pytest.mark.parametrize(("key", "value"), EXAMPLES.items())
 def test_an_example_is_accepted_and_is_not_the_default(key: str, value: Any) -> None:
     read_settings({"SECRET_KEY": "k" * 32, **{other: EXAMPLES[other] for other in NEEDS.get(key, ())}, key: value})
-    assert value != KEYS[key][0]
+    assert value != KEYS[key][0], "The example of docs/settings.toml must differ from the default."
 
 
 #: Settings that another one needs beside it.

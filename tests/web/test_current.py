@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from flask.sessions import SessionMixin
+from werkzeug.exceptions import HTTPException
 
 import flask_idlesession as face
 from flask_idlesession import ConfigError
@@ -68,6 +70,22 @@ def test_without_the_extension_each_function_says_to_call_it(name: str, method: 
         with pytest.raises(ConfigError, match=r"^The application 'shop' has no idle sessions; call IdleSession\(app\)"):
             FUNCTIONS[name]()
         assert dict(flask.session) == {"cart": [1]}, "Nothing is done to the session that there is."
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_a_secret_key_each_function_finds_an_empty_session_or_says_why(name: str, method: str) -> None:
+    app = Flask("shop")
+    app.config["TESTING"] = True
+    IdleSession(app)
+    with app.test_request_context(method=method):
+        said = ""
+        with suppress(HTTPException):  # 401 or 403: nobody is logged in, and no form has a token.
+            try:
+                FUNCTIONS[name]()
+            except RuntimeError as error:
+                said = str(error)
+    assert not said or "no secret key was set" in said
 
 
 @pytest.mark.parametrize("name", ["log_in", "log_out", "current_user_id", "csrf_token", "session_info", "exclusive"])
