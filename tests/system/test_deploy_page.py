@@ -31,6 +31,7 @@ BLOCKS = list(blocks_of((CHECKOUT / "docs/deploy.rst").read_text(encoding="utf-8
 
 VIEWS = """
 from flask import request, session
+from flask_idlesession import csrf_protect, csrf_token
 
 @app.get("/address")
 def address():
@@ -40,6 +41,15 @@ def address():
 @app.get("/alive")
 def alive():
     return "yes"
+
+@app.get("/form")
+def form():
+    return csrf_token()
+
+@app.post("/form")
+@csrf_protect
+def sent():
+    return "taken"
 """
 
 
@@ -122,10 +132,10 @@ def answers(port: int) -> bool:
         return False
 
 
-def ask(port: int, path: str, **headers: str) -> http.client.HTTPResponse:
+def ask(port: int, path: str, *, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with closing(connection):
-        connection.request("GET", path, headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         answer.body = answer.read().decode()  # type: ignore[attr-defined]
         return answer
@@ -142,6 +152,17 @@ def test_behind_the_pages_nginx_a_client_has_its_own_address_and_cannot_choose_o
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
         answer = ask(server.port, "/address", Host="app.example:8443", **forged)
         assert answer.body == "127.0.0.1 http app.example:8443"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("host", ["app.example", "app.example:8443"])
+def test_behind_the_pages_nginx_a_form_is_taken_on_each_port(gunicorn: int, host: str) -> None:
+    """An older browser sends an Origin, and no Sec-Fetch-Site."""
+    (block,) = (block.code for block in BLOCKS if block.kind == "nginx")
+    with nginx(block.replace("127.0.0.1:8000", f"127.0.0.1:{gunicorn}")) as server:
+        page = ask(server.port, "/form", Host=host)
+        shown = {"Cookie": page.headers["Set-Cookie"].partition(";")[0], "X-CSRF-Token": page.body}  # type: ignore[attr-defined]
+        for origin, status in ((f"https://{host}", 200), ("https://app.example:9", 403), ("https://evil.example", 403)):
+            assert ask(server.port, "/form", method="POST", Host=host, Origin=origin, **shown).status == status
 
 
 def test_without_nginx_a_client_can_say_what_it_likes_which_is_why_the_header_is_set(gunicorn: int) -> None:
