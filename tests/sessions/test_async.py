@@ -12,6 +12,7 @@ from flask import Flask
 from flask import Response
 from flask import session
 from flask import stream_with_context
+from support.versions import FLASK
 
 from flask_idlesession import current_user_id
 from flask_idlesession import exclusive
@@ -199,6 +200,7 @@ def test_decorators_guard_async_views(app: Flask) -> None:
     assert client.get("/all").json == {"seen": True}
 
 
+@pytest.mark.skipif(FLASK < (3, 1, 2), reason="stream_with_context() fails in an async view before Flask 3.1.2.")
 def test_a_stream_and_a_copied_context_of_an_async_view_store_at_once(app: Flask) -> None:
     @app.get("/stream")
     async def stream() -> Response:

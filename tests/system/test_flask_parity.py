@@ -50,11 +50,10 @@ from flask import Response
 from flask import session
 from flask import stream_with_context
 from flask.views import MethodView
+from support.versions import FLASK
 from werkzeug.test import TestResponse
 
 from flask_idlesession import IdleSession
-
-FLASK = tuple(int(part) for part in importlib.metadata.version("flask").split(".")[:3] if part.isdigit())
 
 since_3_1_3 = pytest.mark.skipif(FLASK < (3, 1, 3), reason="Flask notes every access since 3.1.3")
 since_3_1_1 = pytest.mark.skipif(FLASK < (3, 1, 1), reason="Flask tries its fallback keys in order since 3.1.1")

@@ -15,6 +15,7 @@ from support.documents import PAGES
 from support.documents import Program
 from support.documents import programs_of
 from support.programs import need_packages
+from support.versions import FLASK
 
 PROGRAMS = [program for page in PAGES for program in programs_of(page)]
 
@@ -64,6 +65,7 @@ def check(folder: Path, *options: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.skipif(FLASK < (3, 1), reason="Flask's own commands have types since 3.1.")
 def test_the_programs_of_all_pages_are_typed(tmp_path: Path) -> None:
     for number, program in enumerate(PROGRAMS):
         name = re.sub(r"\W", "_", program.page.stem.lower())
