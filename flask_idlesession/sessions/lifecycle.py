@@ -122,7 +122,7 @@ class Lifecycle:
         """Tell the begin of a session that the store has by now."""
         self.pruner.note(info.expires_at)
         if self.store.traits.bounded:
-            self.pruner.prune_some()  # It may have evicted some.
+            self.pruner.prune_evicted()
         tell(session_created, self.sender, info=info)
 
     def end(self, info: SessionInfo, reason: EndReason, *, by: str | None = None) -> bool:

@@ -95,8 +95,17 @@ class Pruner:
         else:
             self._wake_cleaner()  # It may have slept through a suspend, for it counts on another clock.
 
+    def prune_evicted(self) -> None:
+        """Tell the end of the sessions that the store has evicted to make room: a few here, the rest by the cleaner.
+
+        It does not look when the next one expires. That takes a tenth of a log-in, and :attr:`due` holds still.
+        """
+        with suppress(StoreError):  # The request came for something else.
+            if self._prune(limit=_BY_REQUEST) == _BY_REQUEST:
+                self.note(0.0)
+
     def prune_some(self) -> None:
-        """Forget a few, also where none has expired: the store may have evicted some to make room."""
+        """Forget a few that have expired."""
         with suppress(StoreError):  # The request came for something else.
             limit = _BY_REQUEST_BEHIND if self._is_behind() else _BY_REQUEST
             if self._prune(limit=limit) < limit:
