@@ -944,13 +944,18 @@ class TestSentinel:
                 records = [a_record(user_id="ada") for _ in range(20)]
                 for record in records:
                     store.create(record)
-                client.wait(1, 5000)
+                with closing(primary.client()) as one, closing(replica.client()) as other:
+                    wait_until(lambda: _offset(one, "master_repl_offset") <= _offset(other, "slave_repl_offset"))
                 primary.stop()
                 wait_until(lambda: _can_write(store, records[0]), "the replica took over")
                 assert sids(store.find(now=NOW)) == {record.info.sid for record in records}
                 assert delete_all(store, "ada") == 20
             for each in watch.sentinels:
                 each.close()
+
+
+def _offset(client: Any, which: str) -> int:
+    return int(client.info("replication")[which])
 
 
 def _can_write(store: Store, record: Record) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.archives import extract
 from support.browsers import chromium
 from support.programs import need_packages
 from support.servers import free_port
@@ -47,7 +48,7 @@ def unpack(package: str, folder: Path) -> Path:
     subprocess.run([*command, package], check=True, capture_output=True, timeout=300)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+        extract(opened, folder)
     (unpacked,) = (path for path in folder.iterdir() if path.is_dir())
     return unpacked
 
