@@ -186,7 +186,7 @@ class Pruner:
         ended = self._store.prune(now=now, limit=limit)
         if ended:
             self._behind = now - ended[-1].expires_at
-        self._endings.note_pruned([_with_reason(info, now) for info in ended], now=now)
+            self._endings.note_pruned([_with_reason(info, now) for info in ended], now=now)
         return len(ended)
 
     def _wake_cleaner(self) -> None:
