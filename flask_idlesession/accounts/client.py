@@ -18,6 +18,7 @@ from flask import request
 from ..model.labels import ADDRESS
 from ..model.labels import AGENT
 from ..model.labels import DEVICE
+from ..model.record import Ending
 from ..model.record import Labels
 from ..model.record import NO_LABELS
 from ..model.record import SessionInfo
@@ -147,6 +148,17 @@ def described(info: SessionInfo) -> dict[str, Any]:
         "ends_at": info.expires_at,
         "address": info.labels.get(ADDRESS),
         "browser": device_of(info) if has_browser else None,
+    }
+
+
+def described_ending(ending: Ending) -> dict[str, Any]:
+    """Return what operators are told of how a session ended, as JSON has it."""
+    return {
+        "id": str(ending.sid),
+        "user": ending.user_id,
+        "ended_at": ending.ended_at,
+        "reason": ending.reason.value,
+        "by": ending.by,
     }
 
 

@@ -180,17 +180,19 @@ def show(sid: UUID, as_json: bool) -> None:
 
 def _tell_end(ending: "Ending | None", sid: UUID, *, as_json: bool) -> None:
     """Print how a session ended, for as long as the store remembers it; it says what the page after the end says."""
+    from ..accounts.client import described_ending
+
     if ending is None or ending.is_of_many:
         click.echo(f"Nothing matched: there is no live session {sid}, and no end of it is remembered.", err=True)
         return
-    reason, user = ending.reason.value, ending.user_id
     if as_json:
-        told = {"id": str(sid), "user": user, "ended_at": ending.ended_at, "reason": reason, "by": ending.by}
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(described_ending(ending)))
         return
     by = "" if ending.by is None else f", by {plain(ending.by)}"
-    whose = "nobody" if user is None else plain(user)
-    click.echo(f"Session {sid} ended at {_said(ending.ended_at)}: {reason}{by}. Its user: {whose}.", err=True)
+    whose = "nobody" if ending.user_id is None else plain(ending.user_id)
+    click.echo(
+        f"Session {sid} ended at {_said(ending.ended_at)}: {ending.reason.value}{by}. Its user: {whose}.", err=True
+    )
 
 
 def _said(value: object) -> str:

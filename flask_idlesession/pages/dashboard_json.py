@@ -8,6 +8,7 @@ from typing import Any
 from flask import request
 
 from ..accounts.client import described
+from ..accounts.client import described_ending
 from ..accounts.client import shown_address
 from ..model.record import Ending
 from ..model.record import SessionInfo
@@ -79,10 +80,7 @@ def info_as_json(info: SessionInfo, *, kept: str | None) -> dict[str, Any]:
 
 def ending_as_json(ending: Ending | None) -> dict[str, Any] | None:
     """Return how a session ended; None if nothing is remembered of it."""
-    if ending is None:
-        return None
-    user, reason = ending.user_id, ending.reason.value
-    return {"id": str(ending.sid), "user": user, "ended_at": ending.ended_at, "reason": reason, "by": ending.by}
+    return None if ending is None else described_ending(ending)
 
 
 def contents_as_json(contents: Sequence[Content]) -> list[dict[str, Any]]:
