@@ -5,6 +5,7 @@ import time
 import pytest
 from flask import Flask
 from flask import session
+from support.own_time import give_own_time
 from support.redis_servers import a_full_server
 from support.redis_servers import redis_program
 from support.waiting import wait_until
@@ -34,7 +35,7 @@ class Adviser:
 @pytest.fixture
 def now(monkeypatch):
     instant = [1000.0]
-    monkeypatch.setattr(pace.time, "monotonic", lambda: instant[0])
+    give_own_time(monkeypatch, pace, monotonic=lambda: instant[0])
     monkeypatch.setattr(store_advice.cleaner, "register", lambda task: None)
     return instant
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 from support.faked_time import faked_time
+from support.own_time import give_own_time
 
 from flask_idlesession import MemoryStore
 from flask_idlesession import SessionManager
@@ -145,7 +146,7 @@ def test_processes_that_began_apart_agree_in_the_end(host: Host, store: SQLiteSt
 
 def test_a_store_that_is_away_is_asked_once_a_second_and_no_more(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     store, instant = Shared(FakeClock(DAY)), [100.0]
-    monkeypatch.setattr(host_clock_module.time, "monotonic", lambda: instant[0])
+    give_own_time(monkeypatch, host_clock_module, monotonic=lambda: instant[0])
     first = host.start(store)
     first()
     host.wall += 3600

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +24,7 @@ from uuid import uuid5
 
 import pytest
 from support.linearizability import check_store
+from support.own_time import give_own_time
 from support.store_races import a_record
 from support.store_races import add_up
 from support.store_races import HOLDER
@@ -48,6 +48,7 @@ from flask_idlesession.stores import columns as row
 from flask_idlesession.stores.circuit_breaker import CircuitBreaker
 from flask_idlesession.stores.contract import Store
 from flask_idlesession.stores.contract import Touch
+from flask_idlesession.stores.sqlite import connection as sqlite_connection
 from flask_idlesession.stores.sqlite import file as sqlite_file
 from flask_idlesession.stores.sqlite import schema
 from flask_idlesession.stores.sqlite import SQLiteStore
@@ -167,7 +168,7 @@ class TestFile:
             if len(waits) == 3:
                 other.execute("COMMIT")
 
-        monkeypatch.setattr(time, "sleep", wait)
+        give_own_time(monkeypatch, sqlite_connection, sleep=wait)
         store = SQLiteStore(path)
         store.create(a_record())
         assert len(waits) == 3
@@ -300,7 +301,7 @@ class TestFile:
         store.create(a_record())
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr(time, "sleep", lambda _: other.execute("COMMIT"))
+        give_own_time(monkeypatch, sqlite_connection, sleep=lambda _: other.execute("COMMIT"))
         with store._file.reading() as connection:  # The script begins a write of its own, as a shrinking file does.
             connection.run_script('DELETE FROM "session"')
         assert list(store.find(now=NOW)) == []
