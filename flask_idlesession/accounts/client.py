@@ -178,14 +178,14 @@ def hinted_device(request: Request) -> str | None:
     (W3C, "User-Agent Client Hints": Sec-CH-UA and Sec-CH-UA-Platform are sent unasked.)
     """
     family = None
-    for brand, _ in re.findall(_BRAND, request.headers.get("Sec-CH-UA", "")[:_LONGEST]):
+    for brand, _ in re.findall(_BRAND, request.environ.get("HTTP_SEC_CH_UA", "")[:_LONGEST]):
         if _is_grease(brand) or not re.fullmatch(_NAME, brand):
             continue
         if family is None or family == "Chromium":  # Each names the engine, and then itself.
             family = brand
     if family is None:
         return None
-    platform = request.headers.get("Sec-CH-UA-Platform", "")[:_LONGEST].strip().strip('"')
+    platform = request.environ.get("HTTP_SEC_CH_UA_PLATFORM", "")[:_LONGEST].strip().strip('"')
     known = platform if re.fullmatch(_NAME, platform) and platform != "Unknown" else ""
     return str(Browser(_SPOKEN.get(family, family), "", _SPOKEN.get(known, known)))
 
