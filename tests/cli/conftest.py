@@ -26,10 +26,10 @@ SILENT = {"IDLESESSION_SILENCED_CHECKS": ["ISW110"]}
 class Site:
     """An application and its commands."""
 
-    def __init__(self, **config: Any) -> None:
+    def __init__(self, *, now: float = NOW, **config: Any) -> None:
         self.app = Flask(__name__)
         self.app.config.update({"SECRET_KEY": "8f1c0b1d9a7e4f22b6c3", "TESTING": True, **SILENT, **config})
-        self.clock = FakeClock(NOW)
+        self.clock = FakeClock(now)
         IdleSession(self.app, clock=self.clock)
         self.manager = self.app.extensions["idlesession"].manager
 

@@ -43,9 +43,7 @@ def pair(tmp_path, redis_server):
     with closing(redis_server.client()) as client:
         client.flushall()
     urls = f"sqlite:///{tmp_path}/sessions.db", redis_server.url
-    one, two = (Site(IDLESESSION_STORE=url) for url in urls)
-    for site in (one, two):
-        site.clock.advance(system_clock() - site.clock())
+    one, two = (Site(now=system_clock(), IDLESESSION_STORE=url) for url in urls)
     with closing(one.manager), closing(two.manager):
         yield one, two, urls
 
@@ -255,7 +253,7 @@ CHANGES = {
     "values": lambda record: record.holding({"n": b"\x02", "new": b"\x03"}),
     "activity": lambda record: replace(record, info=replace(record.info, last_seen_at=system_clock())),
     "labels": lambda record: replace(record, info=replace(record.info, labels={"level": "user", "team": 7})),
-    "idle timeout": lambda record: replace(record, info=replace(record.info, idle_timeout=60.0)),
+    "idle timeout": lambda record: replace(record, info=replace(record.info, idle_timeout=900.0)),
     "permanence": lambda record: replace(record, info=replace(record.info, refresh_by=system_clock() + 900)),
     "log-in": lambda record: replace(
         record,
@@ -288,10 +286,9 @@ def test_a_changed_session_is_never_missing_at_the_target(opened, kind, tmp_path
 
 def test_encrypted_values_are_carried_as_they_are(tmp_path):
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in "ab"]
-    sites = [Site(IDLESESSION_STORE=url, IDLESESSION_ENCRYPTION_KEYS=["k" * 32]) for url in urls]
+    encrypted = {"now": system_clock(), "IDLESESSION_ENCRYPTION_KEYS": ["k" * 32]}
+    sites = [Site(IDLESESSION_STORE=url, **encrypted) for url in urls]
     with closing(sites[0].manager), closing(sites[1].manager):
-        for site in sites:
-            site.clock.advance(system_clock() - site.clock())
         sid = sites[0].manager.create({"word": "swordfish"}, user_id="ada")
         assert Site().run("move", *urls).stdout.startswith("Sessions carried: 1.")
         assert sites[1].manager.read(sid) == {"word": "swordfish"}
@@ -300,10 +297,8 @@ def test_encrypted_values_are_carried_as_they_are(tmp_path):
 
 def test_sessions_go_to_a_file_and_come_back(tmp_path):
     url, file = f"sqlite:///{tmp_path}/a.db", tmp_path / "backup" / "sessions.journal"
-    one, two = Site(IDLESESSION_STORE=url), Site(IDLESESSION_STORE=f"sqlite:///{tmp_path}/b.db")
+    one, two = (Site(now=system_clock(), IDLESESSION_STORE=each) for each in (url, f"sqlite:///{tmp_path}/b.db"))
     with closing(one.manager), closing(two.manager):
-        for site in (one, two):
-            site.clock.advance(system_clock() - site.clock())
         sids = [one.put(number, "ada", values={"n": number}) for number in range(1, 8)]
         assert one.run("export", str(file)).stdout.startswith("Sessions carried: 7.")
         assert file.stat().st_mode & 0o777 == 0o600
@@ -328,10 +323,9 @@ class Picky(MemoryStore):
 
 def test_one_session_that_the_target_refuses_holds_up_no_other(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/a.db"
-    site, picky = Site(IDLESESSION_STORE=url), Picky()
+    site, picky = Site(now=system_clock(), IDLESESSION_STORE=url), Picky()
     monkeypatch.setattr("flask_idlesession.cli.moving._open_target", lambda url, folder: picky)
     with closing(site.manager):
-        site.clock.advance(system_clock() - site.clock())
         for number in range(1, 6):
             site.put(number, values={"n": "x" * (3 * number)})
         result = site.run("move", url, "redis://127.0.0.1:1/0")

@@ -533,6 +533,18 @@ class TestEndings:
             store.bury([an_ending(ended_at=NOW + 60)], until=NOW + 600)
             assert _endings(store) == left
 
+    def test_no_more_go_than_are_to_go_where_the_server_believes_that_there_is_one(
+        self, postgresql: servers.Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(row, "FORGOTTEN_AT_ONCE", 30)
+        with fresh_store(f"{postgresql.url}?options=-c%20enable_hashjoin%3Doff") as store:
+            store.bury([an_ending()], until=NOW + 60)
+            with store._connections.engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE idlesession_ending")
+            store.bury([an_ending() for _ in range(99)], until=NOW + 60)
+            store.bury([an_ending(ended_at=NOW + 60)], until=NOW + 600)
+            assert _endings(store) == 71
+
     def test_how_a_session_ended_that_is_pruned_is_noted_in_the_statement_or_transaction_that_forgets_it(
         self, store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -140,7 +140,9 @@ class EndedSessions:
         found = select(table.c.sid).where(which).order_by(table.c.forget_at).limit(given("most", Integer()))
         if self._kind.is_sqlite:
             return self._kind.made(delete(table).where(table.c.sid.in_(found)))
-        chosen = self._kind.locking_free(found).subquery("chosen")
+        locked = self._kind.locking_free(found)
+        # PostgreSQL may run a subquery once for each row of the table, and each time that finds others.
+        chosen = locked.cte("chosen") if self._kind.is_postgresql else locked.subquery("chosen")
         return self._kind.made(self._kind.hasty(delete(table).where(table.c.sid == chosen.c.sid)))
 
     def _over(self, inserting: Any) -> Any:
