@@ -263,6 +263,7 @@ def test_how_a_session_ended_is_found_by_its_id_while_it_is_remembered(shop: Fla
     page = client.get(address, headers=OPERATOR, follow_redirects=True)
     assert page.status_code == 200
     assert all(text in page.text for text in ("ada", "5 minutes ago", "Revoked", "&lt;eve&gt;"))
+    assert "0 sessions" not in page.text, "One was found, and it has ended."
     clock.advance(3600)
     assert told(client, f"/sessions?q={info.sid}")["ending"] is None
     assert client.get(address, headers=OPERATOR).status_code == 404
