@@ -38,6 +38,7 @@ from support.redis_servers import RedisServer
 from support.servers import pgbouncer
 from support.servers import postgresql
 from support.servers import Server
+from support.waiting import wait_until
 
 _SECONDS = 60 * float(os.environ.get("ENDURANCE_MINUTES", "40"))
 
@@ -303,10 +304,19 @@ def test_no_session_is_lost_and_no_log_out_comes_back(kind: Kind, tmp_path: Path
         disturbances = disturbing.result(120)
         for life in lives:
             life.result(120)
-        time.sleep(5)
+        wait_until(lambda: all_are_answered(users), "each worker asks the store again")
         check_the_end(users)
         check_the_log(fleet, users, disturbances)
         report(kind.name, fleet, users, disturbances)
+
+
+def all_are_answered(users: list[User]) -> bool:
+    """Return whether a request of each user is answered as if nothing had been.
+
+    PgBouncer tries to reach its server again after 15 seconds, if it could not (``server_login_retry``).
+    """
+    answers = [user.ask("/show", user.cookie or user.dead[-1]) for user in users if user.cookie or user.dead]
+    return all(answer is not None and answer.status == 200 for answer in answers)
 
 
 def check_the_end(users: list[User]) -> None:
