@@ -99,6 +99,10 @@ class InSQLite:
         )
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
     def begin(self, sid: bytes, holder: bytes, data: bytes, now: float) -> None:
         """Keep a new session."""
         with self._lock:

@@ -620,7 +620,7 @@ def test_a_clock_that_differs_from_the_servers_is_found(kind, request):
     IdleSession(app, clock=lambda: system_clock() + 90)
     app.config.update({**GOOD, "IDLESESSION_STORE": url, "IDLESESSION_SILENCED_CHECKS": ["ISW109"]})
     told = json.loads(app.test_cli_runner().invoke(cli, ["check", "--json"]).stdout)
-    assert [finding["code"] for finding in told] == ["ISW111"] and "90." in told[0]["what"]
+    assert [finding["code"] for finding in told] == ["ISW111"] and re.search(r"(89|90|91)\.", told[0]["what"])
 
 
 def test_a_remember_cookie_that_outlives_the_lifetime_is_found(sqlite):

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from shutil import which
@@ -418,13 +419,13 @@ def test_an_act_that_is_answered_with_an_error_is_not_measured():
 
 
 def test_a_session_by_hand_ends_when_it_is_idle_and_opens_for_its_holder_alone(tmp_path):
-    keeper = InSQLite(tmp_path / "by_hand.db")
-    keeper.begin(b"sid", b"holder", b"data", 1000.0)
-    assert keeper.look(b"sid", b"another", 1001.0) is None
-    assert keeper.look(b"sid", b"holder", 2799.0) == b"data"
-    keeper.write(b"sid", b"holder", b"more", 2800.0)
-    assert keeper.look(b"sid", b"holder", 4599.0) == b"more"
-    assert keeper.look(b"sid", b"holder", 6400.0) is None
+    with closing(InSQLite(tmp_path / "by_hand.db")) as keeper:
+        keeper.begin(b"sid", b"holder", b"data", 1000.0)
+        assert keeper.look(b"sid", b"another", 1001.0) is None
+        assert keeper.look(b"sid", b"holder", 2799.0) == b"data"
+        keeper.write(b"sid", b"holder", b"more", 2800.0)
+        assert keeper.look(b"sid", b"holder", 4599.0) == b"more"
+        assert keeper.look(b"sid", b"holder", 6400.0) is None
 
 
 def test_a_store_is_filled_with_copies_that_are_sessions(tmp_path):
