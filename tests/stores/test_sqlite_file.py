@@ -299,14 +299,14 @@ def test_a_fork_amid_a_checkpoint_does_not_wait_for_it(store: SQLiteStore, monke
     for _ in range(50):
         store.create(a_record())
     store.close()
-    pick, reached = store._file._pick, threading.Event()
+    open_one, reached = store._file._open, threading.Event()
 
-    def pick_slowly(**which: Any) -> Connection | None:
+    def open_slowly(**how: Any) -> Connection:
         reached.set()
         time.sleep(0.2)
-        return pick(**which)
+        return open_one(**how)
 
-    monkeypatch.setattr(store._file, "_pick", pick_slowly)
+    monkeypatch.setattr(store._file, "_open", open_slowly)
     thread = threading.Thread(target=store._file.checkpoint, daemon=True)
     thread.start()
     assert reached.wait(10)
