@@ -395,7 +395,7 @@ class IdleSessionInterface(SessionInterface):
             "httponly": self.get_cookie_httponly(app),
             "samesite": self.get_cookie_samesite(app),
         }
-        if hasattr(SessionInterface, "get_cookie_partitioned"):  # Since Flask 3.1.
+        if hasattr(self, "get_cookie_partitioned"):  # Since Flask 3.1.
             attributes["partitioned"] = self.get_cookie_partitioned(app)
         return attributes
 
